@@ -1,0 +1,179 @@
+"""Make the book: `python -m book.build --profile cpu`.
+
+Runs the notebooks of _toc.yml that have changed (book/execute.py), turns each into a page (book/pages.py), and lets Jupyter Book build
+the site, a warning being an error. Everything it writes is below _build/.
+"""
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from . import vendor
+from .execute import ChapterFailed, default_threads, execute, key_of, record_of
+from .pages import page
+from .project import BUILD, PROFILES, ROOT, notebooks, profile_parameters, read_notebook, settings, toc_files
+
+import json
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Chapter:
+    "A notebook of the book, and what is known of its last run."
+
+    name: str  # lib/00_core
+    path: Path  # the source
+    out: Path  # where the executed notebook is kept
+    parameters: dict
+
+    @property
+    def record(self):
+        "How the kept run was made; `stale` says whether the sources have changed since."
+        found = record_of(self.out)
+        return found and found | {"stale": found["key"] != key_of(read_notebook(self.path), self.parameters)}
+
+
+def plan(profile, executed):
+    "The chapters in reading order."
+    parameters = profile_parameters(profile)
+    return [Chapter(name, path, executed / f"{name}.ipynb", parameters.get(name, {})) for name, path in notebooks().items()]
+
+
+def chosen(chapters, prefix):
+    "Those whose file name starts with `prefix`."
+    found = [c for c in chapters if Path(c.name).name.startswith(prefix)]
+    if not found:
+        raise SystemExit(f"No chapter's name starts with {prefix!r}. There are: {', '.join(c.name for c in chapters)}.")
+    return found
+
+
+def duration(seconds):
+    "12 s, 3 min 20 s."
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+class Left:
+    "An estimate of the time that is left, from the recorded times; a chapter never run counts as the average of the others."
+
+    def __init__(self, todo):
+        times = {c.name: c.record and c.record["seconds"] for c in todo}
+        known = [t for t in times.values() if t]
+        self.expected = {name: t or (sum(known) / len(known) if known else None) for name, t in times.items()}
+
+    def __call__(self, started, elapsed):
+        "Seconds left while the chapter `started` has run for `elapsed`; None if nothing is known yet."
+        ahead = list(self.expected.values())[list(self.expected).index(started) :]
+        return None if None in ahead else max(0, ahead[0] - elapsed) + sum(ahead[1:])
+
+
+def run_chapters(todo, profile, python, threads):
+    "Execute chapters one after the other, showing where we are. In a terminal a live line; elsewhere one line for each."
+    left, begun = Left(todo), time.monotonic()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}")
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=len(todo), now="")
+        for number, chapter in enumerate(todo):
+            run_one(chapter, profile, python, threads, left, lambda done, now: progress.update(bar, completed=number + done, **now))
+    if len(todo) > 1:
+        console.print(f"{len(todo)} notebooks in {duration(time.monotonic() - begun)}")
+
+
+def run_one(chapter, profile, python, threads, left, show):
+    "Execute one chapter, telling `show` how far it is."
+    cells, started = len(read_notebook(chapter.path)["cells"]) + 1, time.monotonic()
+
+    def tick(cell):
+        seconds = time.monotonic() - started
+        rest = left(chapter.name, seconds)
+        now = f"cell {cell} of {cells}, {duration(seconds)}; " + ("first run: no estimate" if rest is None else f"about {duration(rest)} left")
+        show(min(cell / cells, 1), {"description": chapter.name, "now": now})
+
+    if not console.is_terminal:
+        rest = left(chapter.name, 0)
+        console.print(f"run     {chapter.name}" + ("" if rest is None else f"   (about {duration(rest)} left in all)"))
+    try:
+        seconds = execute(chapter.path, chapter.out, profile, chapter.parameters, python=python, threads=threads, tick=tick)
+    except ChapterFailed as error:
+        raise SystemExit(f"\nFAILED  {chapter.name} (profile {profile}): {error}") from None
+    console.print(f"done    {chapter.name}   {duration(seconds)}")
+
+
+def write_pages(chapters, source):
+    "Write the source folder of the site: pages, contents, configuration, static files. True if every chapter is up to date."
+    shutil.rmtree(source, ignore_errors=True)
+    complete = True
+    for chapter in chapters:
+        record = chapter.record
+        complete &= record is not None
+        notebook = read_notebook(chapter.out if record else chapter.path)
+        target = source / f"{chapter.name}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(page(notebook, chapter.name, record)))
+    for file in toc_files():
+        if not file.startswith("nbs/"):
+            shutil.copy(ROOT / f"{file}.md", source)
+    shutil.copytree(ROOT / "book/static", source / "static")
+    shutil.copytree(vendor.mathjax(BUILD / "vendor"), source / "static/mathjax")
+    shutil.copy(ROOT / "book/references.bib", source)
+    toc = (ROOT / "_toc.yml").read_text().replace("nbs/", "").replace("book/", "")
+    (source / "_toc.yml").write_text(toc)
+    (source / "_config.yml").write_text(yaml.safe_dump(configuration()))
+    return complete
+
+
+def configuration():
+    "book/_config.yml, with the public home filled in from settings.ini."
+    config, home = yaml.safe_load((ROOT / "book/_config.yml").read_text()), settings()
+    config["repository"] = {"url": home["git_url"], "branch": home["branch"], "path_to_book": home["nbs_path"]}
+    config["html"]["baseurl"] = home["doc_host"] + home["doc_baseurl"] + "/"
+    return config | {"title": home["title"], "author": home["author"], "copyright": home["copyright"].split()[0]}
+
+
+def build_site(source, html, strict=True):
+    "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
+    out = source.parent / "site"
+    shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
+    command = [sys.executable, "-m", "jupyter_book", "build", source, "--path-output", out, "--keep-going", "-q"]
+    run = subprocess.run(command + (["-W"] if strict else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = source.parent / "sphinx.log"
+    log.write_text(run.stdout)
+    built = out / "_build/html"
+    if built.exists():
+        shutil.rmtree(html, ignore_errors=True)
+        shutil.move(built, html)
+    if run.returncode or not (html / "index.html").exists():
+        told = [line for line in run.stdout.splitlines() if "WARNING" in line or "ERROR" in line.upper()] or run.stdout.splitlines()[-15:]
+        raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
+
+
+def main():
+    "The command line."
+    parser = argparse.ArgumentParser(prog="python -m book.build", description=__doc__.split("\n")[0])
+    parser.add_argument("--profile", default="cpu", choices=PROFILES)
+    parser.add_argument("--chapter", default="", metavar="02", help="run only chapters whose file name starts so")
+    parser.add_argument("--threads", type=int, default=default_threads(), help="threads of PyTorch and NumPy (%(default)s)")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that the notebooks run in")
+    args = parser.parse_args()
+
+    chapters = plan(args.profile, BUILD / "executed" / args.profile)
+    todo = [c for c in chosen(chapters, args.chapter) if c.record is None or c.record["stale"]]
+    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {args.threads} threads")
+    run_chapters(todo, args.profile, args.python, args.threads)
+    complete = write_pages(chapters, BUILD / "pages/source")
+    if not complete:
+        console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
+    html = BUILD / "html"
+    build_site(BUILD / "pages/source", html, strict=complete)
+    console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
+
+
+if __name__ == "__main__":
+    main()

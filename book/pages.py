@@ -1,0 +1,98 @@
+"""From an executed notebook to a page of the book.
+
+nbdev's directives (`#| export` and the like) become Jupyter Book's tags and vanish from the text, the front matter goes, and the
+parameters that papermill injected become one readable sentence. Nothing here touches the notebooks under nbs/.
+"""
+import re
+
+from .project import published_parameters, source, tags
+
+DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$")
+TAG_OF = {
+    "hide": "remove-cell",
+    "hide_input": "remove-input",
+    "hide_output": "remove-output",
+    "echo: false": "remove-input",
+    "output: false": "remove-output",
+    "code-fold: true": "hide-input",
+    "export": "exported",
+    "exports": "exported",
+    "exporti": "exported",
+}
+SILENT = ("default_exp", "eval:")  # known, and nothing to do for the page
+
+
+def split_directives(text):
+    "The directives at the top of a code cell, and the code below them."
+    lines = text.split("\n")
+    found = []
+    while lines and (match := DIRECTIVE.match(lines[0])):
+        found.append(match[1])
+        lines.pop(0)
+    return found, "\n".join(lines).strip("\n")
+
+
+def tags_of(directives, where):
+    "Jupyter Book's tags for nbdev's directives; one that is unknown is a mistake, and is said to be."
+    new = []
+    for directive in directives:
+        name = " ".join(directive.lower().split())
+        word = name.split()[0]
+        if name in TAG_OF or word in ("export", "exports", "exporti"):
+            new.append(TAG_OF.get(name, "exported"))
+        elif not word.startswith(SILENT):
+            raise SystemExit(f"{where}: the directive '#| {directive}' is unknown. Known: {', '.join([*TAG_OF, *SILENT])}.")
+    return new
+
+
+def progress_bar(output):
+    "Whether an output is a progress bar that redraws its line: of no use on paper."
+    return output["output_type"] == "stream" and output["name"] == "stderr" and "\r" in "".join(output["text"])
+
+
+def code_cell(cell, where):
+    "The page's version of a code cell, or None if nothing of it is left."
+    directives, code = split_directives(source(cell))
+    if not code.strip():
+        return None
+    shown = sorted({*tags(cell), *tags_of(directives, where)})
+    if "parameters" in shown:
+        shown = sorted({*shown, "hide-input"})
+    metadata = {k: v for k, v in cell["metadata"].items() if k == "mystnb"} | {"tags": shown}
+    outputs = [o for o in cell.get("outputs", []) if not progress_bar(o)]
+    return cell | {"source": code, "metadata": metadata, "outputs": outputs}
+
+
+def how_it_ran(record, published):
+    "One sentence for the reader: under which profile and parameters this page was computed."
+    if record is None:
+        return "This page has **not been executed** in this build, so it shows no results. `make book` runs every chapter."
+    parameters, profile = record["parameters"], record["profile"]
+    changed = {k: v for k, v in parameters.items() if published.get(k) != v}
+    values = ", ".join(f"`{k} = {v!r}`" + (f" (published: `{published[k]!r}`)" if k in changed else "") for k, v in parameters.items())
+    said = f"Computed with the profile `{profile}` in {record['seconds']:.0f} s"
+    said += f": {values}." if changed else ", at the published parameters."
+    return said + (" The notebook or the library **has changed since**: `make book` runs it again." if record.get("stale") else "")
+
+
+def markdown(text):
+    "A Markdown cell."
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def page(notebook, name, record):
+    "The page of an executed notebook. `record` says how it ran; None means that it did not."
+    cells, published = [], published_parameters(notebook)
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "raw" or "injected-parameters" in tags(cell):
+            continue
+        if cell["cell_type"] == "code":
+            cell = code_cell(cell, f"{name}, cell {number}")
+        if cell is not None:
+            cells.append(cell)
+    if published or record is None or record.get("stale"):
+        kind = "note" if record and not record.get("stale") else "warning"
+        cells.insert(1, markdown(f":::{{admonition}} How this page was made\n:class: {kind} how-made\n{how_it_ran(record, published)}\n:::"))
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py"}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
