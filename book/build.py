@@ -4,6 +4,8 @@ Runs the notebooks of _toc.yml that have changed (book/execute.py), turns each i
 the site, a warning being an error. Everything it writes is below _build/.
 """
 import argparse
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,8 +21,6 @@ from . import vendor
 from .execute import ChapterFailed, default_threads, execute, key_of, record_of
 from .pages import page
 from .project import BUILD, PROFILES, ROOT, notebooks, profile_parameters, read_notebook, settings, toc_files
-
-import json
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -141,8 +141,9 @@ def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
     shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
-    command = [sys.executable, "-m", "jupyter_book", "build", source, "--path-output", out, "--keep-going", "-q"]
-    run = subprocess.run(command + (["-W"] if strict else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
+    command = [sys.executable, "-c", start, "build", source, "--path-output", out, "--keep-going"] + (["-W"] if strict else [])
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"})
     log = source.parent / "sphinx.log"
     log.write_text(run.stdout)
     built = out / "_build/html"
@@ -165,7 +166,7 @@ def main():
 
     chapters = plan(args.profile, BUILD / "executed" / args.profile)
     todo = [c for c in chosen(chapters, args.chapter) if c.record is None or c.record["stale"]]
-    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {args.threads} threads")
+    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {args.threads} thread(s)")
     run_chapters(todo, args.profile, args.python, args.threads)
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:

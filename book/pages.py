@@ -46,8 +46,11 @@ def tags_of(directives, where):
 
 
 def progress_bar(output):
-    "Whether an output is a progress bar that redraws its line: of no use on paper."
-    return output["output_type"] == "stream" and output["name"] == "stderr" and "\r" in "".join(output["text"])
+    "Whether an output is (the end of) a progress bar that redraws its line: of no use on paper."
+    if output["output_type"] != "stream" or output["name"] != "stderr":
+        return False
+    text = "".join(output["text"])
+    return "\r" in text or not text.strip()
 
 
 def code_cell(cell, where):
@@ -55,10 +58,12 @@ def code_cell(cell, where):
     directives, code = split_directives(source(cell))
     if not code.strip():
         return None
-    shown = sorted({*tags(cell), *tags_of(directives, where)})
+    shown = {*tags(cell), *tags_of(directives, where)}
+    myst = dict(cell["metadata"].get("mystnb", {}))
     if "parameters" in shown:
-        shown = sorted({*shown, "hide-input"})
-    metadata = {k: v for k, v in cell["metadata"].items() if k == "mystnb"} | {"tags": shown}
+        shown.add("hide-input")
+        myst |= {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+    metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
     outputs = [o for o in cell.get("outputs", []) if not progress_bar(o)]
     return cell | {"source": code, "metadata": metadata, "outputs": outputs}
 
@@ -91,8 +96,8 @@ def page(notebook, name, record):
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):
-        kind = "note" if record and not record.get("stale") else "warning"
-        cells.insert(1, markdown(f":::{{admonition}} How this page was made\n:class: {kind} how-made\n{how_it_ran(record, published)}\n:::"))
+        frame = ":::{div} how-made" if record and not record.get("stale") else ":::{warning}"
+        cells.insert(1, markdown(f"{frame}\n{how_it_ran(record, published)}\n:::"))
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py"}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

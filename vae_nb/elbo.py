@@ -9,7 +9,7 @@ __all__ = ['LIKELIHOODS', 'reparameterise', 'kl_normal', 'DiagonalNormal', 'stan
            'DiscretisedLogisticLikelihood', 'make_likelihood', 'free_bits_kl', 'elbo_terms', 'linear_warmup',
            'log_weights', 'importance_weighted_bound', 'LinearGaussian']
 
-# %% ../nbs/01_theory.ipynb #23f7d161
+# %% ../nbs/01_theory.ipynb #8180cf2e
 import math
 
 import torch
@@ -19,7 +19,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, In
 
 from .core import nearest
 
-# %% ../nbs/01_theory.ipynb #f666b387
+# %% ../nbs/01_theory.ipynb #98fa6d7a
 def reparameterise(
     mu: Tensor,  # mean, (..., latent)
     logvar: Tensor,  # log-variance, same shape
@@ -29,7 +29,7 @@ def reparameterise(
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
     return mu + (0.5 * logvar).exp() * noise
 
-# %% ../nbs/01_theory.ipynb #2c91ed6a
+# %% ../nbs/01_theory.ipynb #78c6f65b
 def kl_normal(
     mu: Tensor,  # posterior mean, (batch, latent)
     logvar: Tensor,  # posterior log-variance, (batch, latent)
@@ -37,7 +37,7 @@ def kl_normal(
     "Closed-form KL from a diagonal Gaussian to the standard normal (Kingma & Welling 2014, app. B)."
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(-1)
 
-# %% ../nbs/01_theory.ipynb #dd165388
+# %% ../nbs/01_theory.ipynb #06939330
 class DiagonalNormal(Independent):
     "A Gaussian over latents with independent dimensions; `log_prob` sums over them, `rsample` takes a generator."
 
@@ -59,7 +59,7 @@ class DiagonalNormal(Independent):
         "Samples without gradients, (*sample_shape, ..., latent)."
         return self.rsample(sample_shape, generator)
 
-# %% ../nbs/01_theory.ipynb #240c1e89
+# %% ../nbs/01_theory.ipynb #255197dc
 def standard_normal(
     latent: int,  # dimensions
     device=None,
@@ -68,7 +68,7 @@ def standard_normal(
     zeros = torch.zeros(latent, device=device)
     return DiagonalNormal(zeros, zeros)
 
-# %% ../nbs/01_theory.ipynb #8ecccf81
+# %% ../nbs/01_theory.ipynb #86259084
 def kl_per_dim(
     q: Distribution,  # posterior, batch shape (batch,)
     prior: Distribution,
@@ -76,7 +76,7 @@ def kl_per_dim(
     "KL(q ‖ prior) split over latent dimensions; possible because both are products over them."
     return kl_divergence(q.base_dist, prior.base_dist)
 
-# %% ../nbs/01_theory.ipynb #d416f1f5
+# %% ../nbs/01_theory.ipynb #7610a545
 def kl_monte_carlo(
     q: Distribution,  # posterior, batch shape (batch,)
     prior: Distribution,
@@ -86,7 +86,7 @@ def kl_monte_carlo(
     z = q.rsample((n,))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
-# %% ../nbs/01_theory.ipynb #e763cc20
+# %% ../nbs/01_theory.ipynb #f2915fcd
 class Point(Independent):
     "All mass on one latent vector: the posterior of a plain autoencoder. It has no density, so neither `log_prob` nor a KL."
 
@@ -106,7 +106,7 @@ class Point(Independent):
     def log_prob(self, value):
         raise ValueError("a plain autoencoder (variational=False) has no density over latents, hence no KL, ELBO or NLL bound.")
 
-# %% ../nbs/01_theory.ipynb #985afd47
+# %% ../nbs/01_theory.ipynb #15ca79b7
 def check_unit_range(
     x: Tensor,  # pixels
     who: str,  # the likelihood that wants them in [0, 1]
@@ -118,7 +118,7 @@ def check_unit_range(
         found = f"{bad} NaN" if bad else f"values from {low:.4g} to {high:.4g}"
         raise ValueError(f"{who} needs pixels in [0, 1] and got {found}. Divide 0…255 images by 255, undo any mean/std normalisation.")
 
-# %% ../nbs/01_theory.ipynb #d78cd8cd
+# %% ../nbs/01_theory.ipynb #745af759
 class Pixels(Independent):
     "p(x|z): pixels that are independent given z. `log_prob` sums over them, nats per image; data out of range are refused."
 
@@ -133,7 +133,7 @@ class Pixels(Independent):
         check_unit_range(x, type(self.base_dist).__name__)
         return super().log_prob(x)
 
-# %% ../nbs/01_theory.ipynb #37e383e1
+# %% ../nbs/01_theory.ipynb #0e03055f
 class BernoulliLikelihood(nn.Module):
     "Pixels as coin flips: exact for black and white; for grey values a popular pseudo-likelihood (it is not normalised on [0, 1])."
 
@@ -147,7 +147,7 @@ class BernoulliLikelihood(nn.Module):
         "The decoder output whose mean is `mean`."
         return mean.clamp(1e-3, 1 - 1e-3).logit()
 
-# %% ../nbs/01_theory.ipynb #5fff1bcd
+# %% ../nbs/01_theory.ipynb #7a958f71
 class StableContinuousBernoulli(ContinuousBernoulli):
     "torch's continuous Bernoulli with a density that stays exact, and keeps its gradient, at any logit."
 
@@ -159,7 +159,7 @@ class StableContinuousBernoulli(ContinuousBernoulli):
         log_norm = torch.where(small, math.log(2) + eta**2 / 12, (safe / (safe / 2).tanh()).log())
         return x * eta - F.softplus(eta) + log_norm
 
-# %% ../nbs/01_theory.ipynb #7b59bf20
+# %% ../nbs/01_theory.ipynb #3fc0c39f
 class ContinuousBernoulliLikelihood(nn.Module):
     "The Bernoulli made a true density on [0, 1] (Loaiza-Ganem & Cunningham 2019)."
 
@@ -179,7 +179,7 @@ class ContinuousBernoulliLikelihood(nn.Module):
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return (low + high) / 2
 
-# %% ../nbs/01_theory.ipynb #ff25942d
+# %% ../nbs/01_theory.ipynb #c4ef2232
 class NormalLikelihood(nn.Module):
     "Gaussian pixels whose mean is a sigmoid, so always a picture; σ is fixed, learned (one, or per channel) or optimal."
 
@@ -213,7 +213,7 @@ class NormalLikelihood(nn.Module):
         "The decoder output whose mean is `mean`."
         return mean.clamp(1e-3, 1 - 1e-3).logit()
 
-# %% ../nbs/01_theory.ipynb #646f455e
+# %% ../nbs/01_theory.ipynb #ce5e3560
 class OptimalNormal(Normal):
     "A Gaussian whose σ is the best one for the batch it scores: the root mean square error (Rybkin et al. 2021, σ-VAE)."
 
@@ -231,7 +231,7 @@ class OptimalNormal(Normal):
         self.log_sigma.lerp_(log_sigma.detach(), 0.05)
         return Normal(self.loc, log_sigma.exp(), validate_args=False).log_prob(x)
 
-# %% ../nbs/01_theory.ipynb #980e12a0
+# %% ../nbs/01_theory.ipynb #e3dace79
 class DiscretisedLogistic(Distribution):
     "A logistic distribution cut into 256 grey levels k/255, its tails added to the outermost two, so that probabilities sum to 1."
 
@@ -266,7 +266,7 @@ class DiscretisedLogistic(Distribution):
         u = torch.rand((*sample_shape, *self.loc.shape), device=self.loc.device).clamp(1e-6, 1 - 1e-6)
         return ((self.loc + self.log_scale.exp() * u.logit()) * 255).round().clamp(0, 255) / 255
 
-# %% ../nbs/01_theory.ipynb #eca1a0e8
+# %% ../nbs/01_theory.ipynb #20bb6066
 class DiscretisedLogisticLikelihood(nn.Module):
     "256 grey levels with a learned scale per channel: its nats are comparable with the literature's bits per dimension."
 
@@ -287,7 +287,7 @@ class DiscretisedLogisticLikelihood(nn.Module):
         "The decoder output whose location is `mean`."
         return mean.clamp(1e-3, 1 - 1e-3).logit()
 
-# %% ../nbs/01_theory.ipynb #bee1d680
+# %% ../nbs/01_theory.ipynb #f1675b3d
 LIKELIHOODS = ("bernoulli", "normal", "continuous_bernoulli", "discretised_logistic")
 
 
@@ -307,7 +307,7 @@ def make_likelihood(
         return DiscretisedLogisticLikelihood(channels)
     return BernoulliLikelihood() if name == "bernoulli" else ContinuousBernoulliLikelihood()
 
-# %% ../nbs/01_theory.ipynb #212f7e2f
+# %% ../nbs/01_theory.ipynb #3b0afdee
 def free_bits_kl(
     kl: Tensor,  # KL per dimension, nats, (batch, latent)
     free_bits: float,  # nats per latent dimension that cost nothing
@@ -315,7 +315,7 @@ def free_bits_kl(
     "Sum over dimensions of max(free_bits, batch-mean KL): below the floor a dimension has no pressure to die (Kingma et al. 2016)."
     return kl.mean(0).clamp(min=free_bits).sum()
 
-# %% ../nbs/01_theory.ipynb #183b4b1c
+# %% ../nbs/01_theory.ipynb #33335250
 def elbo_terms(
     x: Tensor,  # batch, (batch, ...)
     q: Distribution,  # posterior q(z|x)
@@ -331,7 +331,7 @@ def elbo_terms(
     pressure = free_bits_kl(per_dim, free_bits) if free_bits else kl
     return {"loss": recon + beta * pressure, "recon": recon, "kl": kl, "kl_per_dim": per_dim}
 
-# %% ../nbs/01_theory.ipynb #832645a4
+# %% ../nbs/01_theory.ipynb #45af7871
 def linear_warmup(
     step: int,  # optimiser steps taken so far
     steps: int,  # length of the warm-up
@@ -341,7 +341,7 @@ def linear_warmup(
     "KL weight that rises linearly from `start` to `end` and stays there (Bowman et al. 2016)."
     return end if step >= steps else start + (end - start) * step / steps
 
-# %% ../nbs/01_theory.ipynb #7f88193c
+# %% ../nbs/01_theory.ipynb #5bad47dc
 def log_weights(
     model,  # anything with encode, decode and prior
     x: Tensor,  # (batch, ...)
@@ -352,7 +352,7 @@ def log_weights(
     z = q.rsample((k,))
     return model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
 
-# %% ../nbs/01_theory.ipynb #ac15e517
+# %% ../nbs/01_theory.ipynb #81f07ae7
 def importance_weighted_bound(
     model,  # anything with encode, decode and prior
     x: Tensor,  # batch, (batch, ...)
@@ -367,7 +367,7 @@ def importance_weighted_bound(
     sums = [log_weights(model, x, q, n).logsumexp(0) for n in sizes]
     return torch.stack(sums).logsumexp(0) - math.log(k)
 
-# %% ../nbs/01_theory.ipynb #fa79b16f
+# %% ../nbs/01_theory.ipynb #27eab4fb
 class LinearGaussian(nn.Module):
     "A VAE with a linear decoder and known log p(x): the probabilistic PCA of Tipping & Bishop (1999). The yardstick for every bound."
 

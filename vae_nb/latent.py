@@ -49,10 +49,10 @@ def traverse(
 def manifold(
     n: int = 15,  # points per side
     edge: float = 0.02,  # probability cut off at each end: quantiles run from edge to 1 - edge
-) -> Tensor:  # (n·n, 2), rows from top (high second latent) to bottom
+) -> Tensor:  # (n·n, 2), rows from the lowest second latent upwards, as `plots.manifold_grid` wants them
     "A square grid of two latents, spaced by the prior's quantiles, so that every cell holds the same probability."
     if n < 2 or not 0 < edge < 0.5:
         raise ValueError(f"manifold needs n ≥ 2 and 0 < edge < 0.5, not n={n}, edge={edge}.")
     ticks = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(edge, 1 - edge, n))
-    second, first = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
+    second, first = torch.meshgrid(ticks, ticks, indexing="ij")
     return torch.stack([first, second], -1).reshape(-1, 2)

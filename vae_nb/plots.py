@@ -64,10 +64,18 @@ def _images(images, name="images"):
         raise ValueError(f"{name} is {a.dtype}; it should be float in [0, 1], uint8 or bool. Whole numbers 0…255 become images by .astype('uint8').")
     a = a.astype("float32")/(255 if a.dtype == np.uint8 else 1)
     if a.min() < -1e-4 or a.max() > 1 + 1e-4: # rounding may overshoot a little
-        hint = "divide by 255" if a.min() >= 0 and 2 < a.max() <= 255 else "pass it through .clamp(0, 1) if that is meant"
+        hint = "divide by the largest value there can be (255 for bytes)" if a.min() >= 0 and 2 < a.max() <= 65535 else "pass it through .clamp(0, 1) if that is meant"
         raise ValueError(f"{name} runs from {a.min():.4g} to {a.max():.4g}; floats should be in [0, 1]: {hint}.")
     if a.ndim == 4: a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
     return a.clip(0, 1)
+
+# %% ../nbs/lib/15_plots.ipynb #ae9c5ff5
+def _check_names(n, ncol, titles=None, row_labels=None):
+    "At least one column, as many titles as images, as many row labels as rows."
+    if ncol < 1: raise ValueError(f"ncol is {ncol}; a grid needs at least one column.")
+    for names, what, want in ((titles, "titles", n), (row_labels, "row_labels", ceil(n/ncol))):
+        if names is not None and len(names) != want:
+            raise ValueError(f"{len(names)} {what} for {n} images in rows of {ncol}: there should be {want}.")
 
 # %% ../nbs/lib/15_plots.ipynb #4af07c37
 def tile(
@@ -77,7 +85,7 @@ def tile(
 )->np.ndarray:    # (rows*H + gaps, columns*W + gaps), with a last axis of 3 for RGB; float32 in [0, 1], the gaps white
     "All images in one picture, row by row."
     a = _images(images)
-    if ncol < 1: raise ValueError(f"ncol is {ncol}; a grid needs at least one column.")
+    _check_names(len(a), ncol)
     (down, right), (n, h, w) = np.broadcast_to(pad, 2), a.shape[:3]
     nrow, ncol = ceil(n/ncol), min(n, ncol)
     canvas = np.ones((nrow*(h + down) - down, ncol*(w + right) - right, *a.shape[3:]), "float32")
@@ -95,34 +103,47 @@ def show_grid(
     ax=None,         # axes to draw on; None: a new figure
     cmap=None,       # colour map of grey images, say "gray_r" for black on white
     scale:float=1.,  # size of the new figure; 1: as wide as the page, but no image over 0.8 inches
-    pad=None,        # pixels between images; None: enough
 ):                   # the axes
     "Draw images as a grid in one axes."
-    n, h, w = _images(images).shape[:3]
+    a = _coloured(_images(images), cmap)
+    n, h, w = a.shape[:3]
     _check_names(n, ncol, titles, row_labels)
     ncol, nrow = min(ncol, n), ceil(n/ncol)
     margin = 0 if row_labels is None else 0.2 + 0.09*max(len(str(s)) for s in row_labels)
     inches = scale*min(0.8, (_WIDTH - margin)/ncol) # width of one image
-    down = right = max(1, round(w/20)) if pad is None else pad
+    down = right = _gap(w)
     if titles is not None: down += ceil(0.23*w/inches) # 0.23 inches: a line of text
     ax = _new_axes(ax, nrow*inches*(h + down)/w, ncol*inches + margin)
-    _draw(ax, tile(images, ncol, (down, right)), cmap)
+    _draw(ax, tile(_flat(a), ncol, (down, right)))
     if row_labels is not None: ax.set_yticks([r*(h + down) + h/2 - 0.5 for r in range(nrow)], row_labels)
-    for i, title in enumerate(titles if titles is not None else ()):
-        ax.text(i%ncol*(w + right) + w/2 - 0.5, i//ncol*(h + down) - 0.5 - w/40, str(title), ha="center", va="bottom", fontsize=11)
+    if titles is not None: _write_titles(ax, titles, ncol, (w + right, h + down), w)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #79d4d55a
-def _check_names(n, ncol, titles, row_labels):
-    "As many titles as images, as many row labels as rows."
-    for names, what, want in ((titles, "titles", n), (row_labels, "row_labels", ceil(n/max(ncol, 1)))):
-        if names is not None and len(names) != want:
-            raise ValueError(f"{len(names)} {what} for {n} images in rows of {ncol}: there should be {want}.")
+def _gap(w): return max(1, round(w/14)) # pixels between images w pixels wide
 
-def _draw(ax, canvas, cmap=None):
+def _write_titles(ax, titles, ncol, step, w):
+    "A title above each image; images are `step` (right, down) apart."
+    for i, title in enumerate(titles):
+        at = i%ncol*step[0] + w/2 - 0.5, i//ncol*step[1] - 0.5 - w/40
+        ax.text(*at, str(title), ha="center", va="bottom", fontsize=11)
+
+# %% ../nbs/lib/15_plots.ipynb #2ad7196f
+def _coloured(a, cmap):
+    "Checked grey images through a colour map, before they are tiled: the gaps stay white."
+    if cmap is None: return a
+    from matplotlib import colormaps
+    if a.ndim > 3: raise ValueError(f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out.")
+    return colormaps.get_cmap(cmap)(a)[..., :3].astype("float32")
+
+def _flat(a, axes=1):
+    "The first `axes` axes as one, channels before height again."
+    a = a.reshape(-1, *a.shape[axes:])
+    return a.transpose(0, 3, 1, 2) if a.ndim == 4 else a
+
+def _draw(ax, canvas):
     "One picture without frame or ticks, black is 0 and white is 1 whatever the values."
-    if cmap is not None and canvas.ndim == 3: raise ValueError(f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out.")
-    ax.imshow(canvas, cmap=cmap or "gray", vmin=0, vmax=1, interpolation="antialiased")
+    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
     ax.tick_params(length=0, pad=6)
     ax.spines[:].set_visible(False)
@@ -137,12 +158,13 @@ def compare_rows(
     scale:float=1., # size of the new figure
 ):                  # the axes
     "One labelled row per entry: image i of every entry stands in one column."
-    a = _stacked(list(rows.values()), list(rows))
+    a = _stacked(list(rows.values()), list(rows), cmap)
+    _check_names(a.shape[1], ncol)
     n, groups = a.shape[1], ceil(a.shape[1]/ncol)
     blank = np.ones((len(a), groups*ncol - n if groups > 1 else 0, *a.shape[2:]), "float32")
     a = np.concatenate([a, blank], axis=1)
     a = a.reshape(len(a), groups, -1, *a.shape[2:]).swapaxes(0, 1) # (groups, rows, columns, ...)
-    return show_grid(_flat(a, 3), ncol=a.shape[2], row_labels=list(rows)*groups, ax=ax, cmap=cmap, scale=scale)
+    return show_grid(_flat(a, 3), ncol=a.shape[2], row_labels=list(rows)*groups, ax=ax, scale=scale)
 
 # %% ../nbs/lib/15_plots.ipynb #9fdda83a
 def show_pairs(
@@ -159,19 +181,14 @@ def show_pairs(
     return compare_rows(dict(zip(labels, (x, x_hat))), ncol, ax, cmap, scale)
 
 # %% ../nbs/lib/15_plots.ipynb #8a8d0258
-def _stacked(sets, names):
+def _stacked(sets, names, cmap):
     "Checked sets of images as one array (sets, N, H, W) or (sets, N, H, W, 3); all must have one shape."
     if not sets: raise ValueError("there are no images: pass at least one set of them.")
-    sets = [_images(s, f"images of {name!r}") for s, name in zip(sets, names)]
+    sets = [_coloured(_images(s, f"images of {name!r}"), cmap) for s, name in zip(sets, names)]
     for s, name in zip(sets, names):
         if s.shape != sets[0].shape:
             raise ValueError(f"images of {name!r} are {s.shape}, those of {names[0]!r} {sets[0].shape} (N, H, W, …): a comparison needs the same number and size.")
     return np.stack(sets)
-
-def _flat(a, axes):
-    "The first `axes` axes as one, channels before height again."
-    a = a.reshape(-1, *a.shape[axes:])
-    return a.transpose(0, 3, 1, 2) if a.ndim == 4 else a
 
 # %% ../nbs/lib/15_plots.ipynb #7c1ef7fe
 def strip(
@@ -184,9 +201,9 @@ def strip(
 ):                    # the axes
     "One column per moment, time running to the right; one row per image."
     if len(frames) != len(labels): raise ValueError(f"{len(labels)} labels for {len(frames)} moments: there should be one each.")
-    a = _stacked(list(frames), list(labels)).swapaxes(0, 1) # (images, moments, ...)
-    w, pad = a.shape[3], max(1, round(a.shape[3]/20))
-    ax = show_grid(_flat(a, 2), ncol=len(frames), ax=ax, cmap=cmap, scale=scale, pad=pad)
+    a = _stacked(list(frames), list(labels), cmap).swapaxes(0, 1) # (images, moments, ...)
+    w, pad = a.shape[3], _gap(a.shape[3])
+    ax = show_grid(_flat(a, 2), ncol=len(frames), ax=ax, scale=scale)
     ax.set_xticks([c*(w + pad) + w/2 - 0.5 for c in range(len(frames))], labels)
     ax.set_xlabel(f"{name} →")
     return ax
@@ -198,16 +215,17 @@ def loss_curves(
     ax=None,  # axes to draw on; None: a new figure
 ):            # the axes
     "Every term against the epoch, training and validation, in nats per image."
-    curves = _curves(table, terms)
-    ax = _new_axes(ax, 3.9)
+    curves, ax = _curves(table, terms), _new_axes(ax, 3.9)
     for term, split, epoch, value in curves:
         valid, colour = split == "valid", _colour(terms.index(term))
         ax.plot(epoch, value, "-" if valid else "--", color=colour, marker="o", ms=5, mfc=colour if valid else "white",
                 lw=2.2 if valid else 1.4, markevery=max(1, len(epoch)//12), label=f"_{term} {split}", clip_on=False, zorder=3)
-    _name_ends(ax, {term: (epoch[-1], value[-1]) for term, _, epoch, value in curves})
     _key(ax, {split for _, split, *_ in curves})
     ax.set(xlabel="epoch", ylabel="nats per image")
     ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(table["epoch"]) == 1: ax.set_xticks(np.asarray(table["epoch"]))
+    ends = {term: (epoch[-1], value[-1]) for term, _, epoch, value in curves} # validation's, where there is one
+    _name_ends(ax, ends, [_colour(terms.index(term)) for term in ends])
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #8d1cf86f
@@ -240,13 +258,14 @@ def _key(ax, splits):
     lines = [Line2D([], [], color=_QUIET, marker="o", ms=5, label=names[s], **kinds[s]) for s in kinds if s in splits]
     ax.legend(handles=lines, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, handlelength=2.6)
 
-def _name_ends(ax, ends):
+def _name_ends(ax, ends, colours):
     "Write each curve's name right of its last point, {name: (x, y)}, moved apart where they would collide."
-    to_pixels, line = ax.transData, 1.25*11*ax.figure.dpi/72
+    ax.figure.draw_without_rendering() # the layout, and with it the scale, is settled now
+    to_pixels, line = ax.transData, 1.25*12*ax.figure.dpi/72
     at = to_pixels.transform(np.array(list(ends.values()), float))
     y = to_pixels.inverted().transform(_apart(np.c_[0*at[:, 0], at[:, 1]], (1, line)))[:, 1]
-    for i, (name, height) in enumerate(zip(ends, y)):
-        ax.text(1.02, height, name, transform=ax.get_yaxis_transform(), color=_darker(_colour(i)), fontsize=12, weight="bold", va="center")
+    for name, height, colour in zip(ends, y, colours):
+        ax.text(1.02, height, name, transform=ax.get_yaxis_transform(), color=_darker(colour), fontsize=12, weight="bold", va="center")
 
 # %% ../nbs/lib/15_plots.ipynb #16ada464
 def _darker(colour, keep=0.7):
@@ -257,9 +276,8 @@ def _darker(colour, keep=0.7):
 def _apart(points, size):
     "Move boxes of one (width, height), centred at points (n, 2), until none covers another."
     points, size = np.array(points, float), np.asarray(size, float)
-    ties = 1e-3*size*np.arange(len(points))[:, None] # boxes in one place have to differ somehow
-    points = points + ties
-    for _ in range(500):
+    points += (0, 1e-3)*size*np.arange(len(points))[:, None] # boxes in one place have to differ: they will form a column
+    for _ in range(2000):
         apart = points[:, None] - points[None]      # (n, n, 2)
         overlap = (size - abs(apart)).clip(0)
         clash = (overlap > 1e-3*size).all(-1) & ~np.eye(len(points), dtype=bool)
@@ -337,7 +355,7 @@ def labelled_bars(
     v, e = np.array(list(values.values()), float), np.array([(errors or {}).get(n, 0) for n in values], float)
     y = np.arange(len(v))
     ax = _new_axes(ax, 0.9 + 0.46*len(v))
-    if dots: ax.plot(v, y, "o", ms=9, color=_colour(0))
+    if dots: ax.plot(v, y, "o", ms=8, color=_colour(0))
     else: ax.barh(y, v, color=_colour(0), height=0.62)
     if e.any(): ax.errorbar(v, y, xerr=e, fmt="none", ecolor=_INK, capsize=4, lw=1.6)
     for row, (value, error) in enumerate(zip(v, e)): _write_value(ax, value, error, row, digits, dots)
@@ -345,7 +363,7 @@ def labelled_bars(
     ax.set_yticks(y, list(values))
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(v) - 0.4, -0.6), xlabel=unit)
-    ax.margins(x=0.2)
+    ax.margins(x=0.08 if dots else 0.2)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #1116eb43
@@ -357,9 +375,10 @@ def _check_bars(values, errors):
     if unknown: raise ValueError(f"errors are given for {sorted(map(str, unknown))}, which have no value; the values are {list(values)}.")
 
 def _write_value(ax, value, error, row, digits, dots):
-    "The value, right of its bar (left of a negative one), above its dot."
+    "The value, right of its bar (left of a negative one), or at the margin for a dot."
     text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
-    if dots: return ax.annotate(text, (value, row), (0, 7), textcoords="offset points", ha="center", va="bottom", fontsize=10.5)
+    text = text.replace("-", "−")
+    if dots: return ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=11) # a column of its own
     side = -1 if value < 0 else 1
     ax.annotate(text, (value + side*error, row), (6*side, 0), textcoords="offset points", va="center", ha="right" if side < 0 else "left", fontsize=11)
 
@@ -414,10 +433,11 @@ _MARKERS = "o^sDvPX<>p" # one per ten classes
 def _scatter(ax, z, numbers):
     "Points (N, 2 or 3): ten colours, another marker for every ten classes; smaller and fainter the more there are."
     palette = np.array([_colour(i) for i in range(10)])
-    size = float(np.clip(30_000/len(z), 4, 28))
+    size, alpha = float(np.clip(30_000/len(z), 4, 28)), float(np.clip(1300/len(z), 0.35, 0.85))
     for group in np.unique(numbers//10):
         of = numbers//10 == group
-        ax.scatter(*z[of].T, c=palette[numbers[of]%10], s=size, marker=_MARKERS[group%len(_MARKERS)], alpha=float(np.clip(800/len(z), 0.35, 0.85)), lw=0, rasterized=True)
+        kwargs = {"depthshade": False} if ax.name == "3d" else {}
+        ax.scatter(*z[of].T, c=palette[numbers[of]%10], s=size, marker=_MARKERS[group%len(_MARKERS)], alpha=alpha, lw=0, rasterized=True, **kwargs)
 
 def _rings(ax):
     "Circles at 1, 2 and 3 standard deviations of the standard normal, each with its radius written on it."
@@ -427,17 +447,25 @@ def _rings(ax):
         ax.text(0, -r, f"{r}σ", color=_INK, fontsize=10, ha="center", va="center", zorder=4, bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.85))
 
 # %% ../nbs/lib/15_plots.ipynb #756ff1de
+def _project(ax, points):
+    "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
+    from mpl_toolkits.mplot3d.proj3d import proj_transform
+    return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a small box at the median of its points, with a line back where it had to make room."
+    from matplotlib.lines import Line2D
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
     ax.figure.draw_without_rendering() # the layout, and with it the scale, is settled now
+    if ax.name == "3d": medians = _project(ax, medians)
     longest = max(map(len, texts.values()))
-    box = np.array([0.62*11*longest + 12, 11 + 13])*ax.figure.dpi/72
+    box = np.array([0.72*11*longest + 12, 11 + 14])*ax.figure.dpi/72
     at = ax.transData.inverted().transform(_apart(ax.transData.transform(medians), box))
     for (k, text), median, place in zip(texts.items(), medians, at):
         colour = _colour(k)
-        ax.annotate(text, median, place, ha="center", va="center", fontsize=11, weight="bold", color=_INK, zorder=6, annotation_clip=False,
-                    bbox=dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92), arrowprops=dict(arrowstyle="-", color=colour, lw=1.6))
+        ax.add_artist(Line2D(*np.array([median, place]).T, color=colour, lw=1.6, zorder=90)) # below every name
+        ax.annotate(text, place, xycoords=ax.transData, ha="center", va="center", fontsize=11, weight="bold", color=_INK, zorder=100,
+                    annotation_clip=False, bbox=dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92))
 
 # %% ../nbs/lib/15_plots.ipynb #30b73cc0
 def latent_map_3d(
@@ -448,18 +476,16 @@ def latent_map_3d(
     names=("$z_0$", "$z_1$", "$z_2$"), # names of the axes
     view=(22, -58), # elevation and azimuth of the eye, degrees
 ):                # the axes
-    "Three latent dimensions: points coloured by class, each class named at its median."
+    "Three latent dimensions: points coloured by class, each named at its median as seen from this view."
     z = _latents(z, 3)
     numbers, texts = _classes(labels, classes, len(z))
     if ax is not None and ax.name != "3d": raise ValueError('latent_map_3d needs axes made with projection="3d"; leave ax out to get them.')
     ax = _new_axes(ax, 5.8, projection="3d")
     _scatter(ax, z, numbers)
-    for k, text in texts.items():
-        ax.text(*np.median(z[numbers == k], axis=0), text, fontsize=11, weight="bold", ha="center", va="center", zorder=100,
-                bbox=dict(boxstyle="round,pad=0.25", fc="white", ec=_colour(k), lw=2, alpha=0.92))
     ax.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
-    ax.set_box_aspect((1, 1, 1), zoom=0.9)
+    ax.set_box_aspect((1, 1, 1), zoom=0.95)
     ax.view_init(*view)
+    if texts: _name_classes(ax, z, numbers, texts)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #8763eade
@@ -473,13 +499,13 @@ def manifold_grid(
     scale:float=1., # size of the new figure
 ):                  # the axes
     "A lattice of decoded images with their latent coordinates on the axes."
-    a, across = _images(images), _numpy(across, "across")
+    a, across = _coloured(_images(images), cmap), _numpy(across, "across")
     up = across if up is None else _numpy(up, "up")
     if len(a) != len(across)*len(up): raise ValueError(f"{len(a)} images for {len(up)} rows of {len(across)}: there should be {len(across)*len(up)}.")
     h, w = a.shape[1:3]
     a = a.reshape(len(up), len(across), *a.shape[1:])[::-1] # the top row is drawn first
     ax = _new_axes(ax, 5.6*scale*len(up)*h/(len(across)*w), 5.6*scale)
-    _draw(ax, tile(_flat(a, 2), len(across), pad=0), cmap)
+    _draw(ax, tile(_flat(a, 2), len(across), pad=0))
     ax.set_xticks(*_some_ticks(across, w), fontsize=11)
     ax.set_yticks(*_some_ticks(up[::-1], h), fontsize=11)
     ax.set(xlabel=names[0], ylabel=names[1])
@@ -502,9 +528,10 @@ def latent_histograms(
 ):                  # the axes
     "The aggregate posterior of each dimension against the N(0, 1) prior, as small multiples."
     z = _latents(z)
+    if min(n, ncol) < 1: raise ValueError(f"n is {n} and ncol {ncol}; both should be at least 1.")
     shown = min(n, z.shape[1])
     ncol, nrow = min(ncol, shown), ceil(shown/min(ncol, shown))
-    ax = _new_axes(ax, 0.9 + nrow*max(0.55, min(1.6, 2.4/ncol)), _WIDTH*min(1, 0.4 + 0.2*ncol))
+    ax = _new_axes(ax, 0.9 + nrow*float(np.clip(3/nrow, 0.6, 1.6)), _WIDTH*min(1, 0.4 + 0.2*ncol))
     for j in range(shown): _panel(ax, z[:, j], str(j), (j%ncol*(2*limit + 1), -(j//ncol)), limit)
     ends = [(c*(2*limit + 1) + t, t) for c in range(ncol) for t in (-3, 0, 3)]
     ax.set_xticks([at for at, _ in ends], [f"{t}".replace("-", "−") for _, t in ends])
@@ -515,7 +542,7 @@ def latent_histograms(
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #f3e2a089
-def _panel(ax, values, name, corner, limit, height=0.85, top=0.8):
+def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
     "One histogram with the prior's density over it, its baseline's middle at `corner`; densities up to `top` fit."
     (left, bottom), edges = corner, np.linspace(-limit, limit, 41)
     density, _ = np.histogram(values.clip(-limit, limit), edges, density=True)
@@ -524,7 +551,7 @@ def _panel(ax, values, name, corner, limit, height=0.85, top=0.8):
     grid = np.linspace(-limit, limit, 101)
     ax.plot(grid + left, draw(np.exp(-grid**2/2)/(2*np.pi)**0.5), color=_INK, lw=1.4, label="prior N(0, 1)")
     ax.text(left - limit, bottom + height, name, fontsize=11, weight="bold", va="top")
-    if density.max() > top: ax.text(left + edges[density.argmax()] + limit/40, bottom + height, "▲", fontsize=9, ha="center", va="bottom", color=_darker(_colour(0)))
+    if density.max() > top: ax.text(left + edges[density.argmax()] + limit/40, bottom + height, "▲", fontsize=9, ha="center", va="top", color=_darker(_colour(0)))
 
 def _first_two(ax):
     "The first two entries of the legend: every panel repeats them."

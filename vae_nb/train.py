@@ -7,7 +7,7 @@ __all__ = ['TensorData', 'as_data', 'fastest_precision', 'time_product', 'Histor
            'first_bad_layer', 'explain', 'validate', 'device_of', 'Snapshots', 'make_optimiser', 'Run',
            'check_settings', 'fit', 'run_epochs', 'report', 'summary']
 
-# %% ../nbs/lib/20_train.ipynb #c55c9f18
+# %% ../nbs/lib/20_train.ipynb #10f2718a
 import copy
 import math
 import time
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from .core import atomic_path, evaluating, in_notebook
 
-# %% ../nbs/lib/20_train.ipynb #b90b75bc
+# %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
 class TensorData:
     "A float tensor (N, ...) with the interface that `fit` asks of data: `len`, `mean` and `batches`."
@@ -56,7 +56,7 @@ def as_data(
         raise ValueError("there is nothing to train on: the data are empty.")
     return data
 
-# %% ../nbs/lib/20_train.ipynb #119523ba
+# %% ../nbs/lib/20_train.ipynb #54c46916
 @lru_cache
 def fastest_precision(
     device_type: str = "cpu",  # "cpu" or "cuda"; others use float32
@@ -82,7 +82,7 @@ def time_product(
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
-# %% ../nbs/lib/20_train.ipynb #c8152d58
+# %% ../nbs/lib/20_train.ipynb #39387561
 @dataclass
 class History:
     "What happened in each epoch (`table`) and how the run was made (`info`)."
@@ -120,7 +120,7 @@ class History:
     def _repr_html_(self):
         return self.table.to_html(index=False, float_format="{:.2f}".format, border=0) if self.rows else None
 
-# %% ../nbs/lib/20_train.ipynb #bba9ebe1
+# %% ../nbs/lib/20_train.ipynb #81cba5ad
 class NotebookBar(tqdm):
     "tqdm, drawn into one notebook output that is replaced in place."
 
@@ -152,7 +152,7 @@ def finish(
     if not isinstance(bar, NotebookBar):
         print(line)
 
-# %% ../nbs/lib/20_train.ipynb #585100aa
+# %% ../nbs/lib/20_train.ipynb #d59c059e
 class NotFinite(FloatingPointError):
     "Training met a NaN or an infinity; the model holds its last good weights, `history` what happened until then."
 
@@ -183,7 +183,7 @@ def first_bad_layer(
             hook.remove()
     return bad[0] if bad else ""
 
-# %% ../nbs/lib/20_train.ipynb #7cf1ce0f
+# %% ../nbs/lib/20_train.ipynb #a57e56e3
 def explain(
     model: nn.Module,
     x: Tensor,  # the batch
@@ -201,7 +201,7 @@ def explain(
     where = f"the first bad output is layer {layer!r}'s" if layer else "every layer's output is finite, so it is the loss function itself"
     return f"Not finite: {', '.join(names) or 'loss'}; {where}. Lower lr, set clip, or use precision='float32'."
 
-# %% ../nbs/lib/20_train.ipynb #b79ebcda
+# %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
     model: nn.Module,
     data,  # Images or a float tensor
@@ -225,7 +225,7 @@ def device_of(
     "Where the model's weights are."
     return next(model.parameters()).device
 
-# %% ../nbs/lib/20_train.ipynb #948eb8d1
+# %% ../nbs/lib/20_train.ipynb #8e47d997
 @dataclass
 class Snapshots:
     "A callback that keeps `make(model)` at the epochs asked for: samples or reconstructions while training."
@@ -239,7 +239,7 @@ class Snapshots:
             with evaluating(model):
                 self.taken[row["epoch"]] = self.make(model)
 
-# %% ../nbs/lib/20_train.ipynb #dd7b6b39
+# %% ../nbs/lib/20_train.ipynb #f1cc5147
 def make_optimiser(
     model: nn.Module,
     lr: float,  # highest learning rate
@@ -259,7 +259,7 @@ def make_optimiser(
         raise ValueError(f"schedule must be 'one_cycle' or 'constant', not {schedule!r}.")
     return optimiser, cycle
 
-# %% ../nbs/lib/20_train.ipynb #de6ade9e
+# %% ../nbs/lib/20_train.ipynb #534404df
 @dataclass
 class Run:
     "What one epoch needs and leaves for the next."
@@ -312,7 +312,7 @@ class Run:
             self.bar.update()
         return dict(zip(terms, (sums / len(data)).tolist()))
 
-# %% ../nbs/lib/20_train.ipynb #789a1346
+# %% ../nbs/lib/20_train.ipynb #adc6b341
 def check_settings(epochs, batch_size, lr, precision, patience, valid) -> None:
     "Refuse settings that cannot mean anything."
     for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
@@ -325,7 +325,7 @@ def check_settings(epochs, batch_size, lr, precision, patience, valid) -> None:
     if patience is not None and valid is None:
         raise ValueError("patience stops on the validation loss: give valid= as well.")
 
-# %% ../nbs/lib/20_train.ipynb #6f00c6b8
+# %% ../nbs/lib/20_train.ipynb #b071c426
 def fit(
     model: nn.Module,  # anything with `loss(x)` → dict of scalars, among them "loss"
     train,  # Images, or a float tensor (N, ...)
@@ -365,7 +365,7 @@ def fit(
         finish(bar, summary(history, getattr(train, "name", "data")))
     return history
 
-# %% ../nbs/lib/20_train.ipynb #200bb661
+# %% ../nbs/lib/20_train.ipynb #b75108de
 def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callbacks) -> None:
     "Epoch after epoch: train, validate, report, perhaps stop early."
     start, generator, device = time.perf_counter(), torch.Generator().manual_seed(seed), device_of(run.model)

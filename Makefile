@@ -1,0 +1,73 @@
+# The VAE Notebooks: what you can do here. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export requirements clean
+
+PYTHON ?= python3
+PROFILE ?= cpu
+CHAPTER ?=
+NAME ?=
+PORT ?= 8000
+PY := .venv/bin/python
+STAMP := .venv/.installed
+CHOICES := $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(THREADS),--threads $(THREADS))
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
+
+env: $(STAMP) ## the environment in .venv, from the pinned list (PYTHON=python3.12 picks the interpreter)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@test -x .venv/bin/uv || $(PY) -m pip install --quiet uv
+	.venv/bin/uv pip install --quiet --python $(PY) -r requirements/dev.txt
+	.venv/bin/uv pip install --quiet --python $(PY) --no-deps -e .
+	@touch $@
+
+book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02, THREADS=2)
+	@$(PY) -m book.build --profile $(PROFILE) $(CHOICES)
+
+serve: ## show the built book at http://localhost:8000 (PORT=…)
+	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
+	@echo "Book: http://localhost:$(PORT)/ (Ctrl-C stops)"
+	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+shots: env ## pictures of every page in _build/shots, wide and phone, light and dark
+	@$(PY) -m book.shots
+
+test: env browser ## everything: library, notebooks from the built wheel, the book, its pages in a browser
+	$(PY) -m pytest --all --durations=12 -ra
+
+test-unit: env ## what takes seconds
+	$(PY) -m pytest
+
+test-export: env ## whether vae_nb/ is what the notebooks export
+	$(PY) -m pytest --all tests/test_notebooks.py -k export
+
+test-notebooks: env ## the library's notebooks
+	$(PY) -m pytest --all tests/test_notebooks.py
+
+test-book: env browser ## the notebooks from the built wheel, the book, its pages in a browser
+	$(PY) -m pytest --all tests/test_book.py
+
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { echo "Installing Chromium for the browser tests"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
+	  echo "No Chromium here, and it could not be installed: the browser tests will be skipped."
+
+bench: env ## the measurements in benchmarks/, all or NAME=…
+	@if [ -n "$(NAME)" ]; then $(PY) -m benchmarks.$(NAME); else \
+	  for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(PY) -m benchmarks.$$(basename $$f .py) || exit 1; done; fi
+
+export: env ## write vae_nb/ from the notebooks
+	.venv/bin/nbdev_export
+	.venv/bin/nbstripout $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+
+requirements: env ## pin the environment anew: requirements/dev.txt
+	.venv/bin/uv pip compile pyproject.toml --universal --extra dev --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet -o requirements/dev.txt
+
+clean: ## remove everything that was built (not .venv)
+	rm -rf _build _proc _docs build dist .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,21 @@
+"""`python -m benchmarks [NAME]`: run one benchmark, or all, and write results/NAME.json and the tables of results/README.md."""
+import importlib
+import sys
+
+from .record import RESULTS, names, write_tables
+
+
+def main():
+    wanted = sys.argv[1:] or names()
+    unknown = set(wanted) - set(names())
+    if unknown:
+        sys.exit(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    for name in wanted:
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main()
+    write_tables()
+    print(f"results and tables: {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"The built book in a real browser, without a network: shared by the browser tests and by book/shots.py."
+import functools
+import shutil
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+KNOWN = ("THEBE_JS_URL", "invalid theme mode")  # what Jupyter Book itself logs; nothing else is excused
+
+
+def chromium():
+    "The path of an installed Chromium, or None."
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    "A file server that does not log."
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def served(folder):
+    "Serve a folder on a free port of this machine; yields its address."
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def browser():
+    "Chromium, driven by Playwright."
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS.split())
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+def settled(page):
+    "Wait until the page has loaded and MathJax has set every formula."
+    page.wait_for_load_state("load")
+    if page.evaluate("!!document.querySelector('.math, script[src*=mathjax]')"):
+        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise", timeout=20_000)
+        page.evaluate("MathJax.startup.promise.then(() => true)")

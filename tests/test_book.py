@@ -1,0 +1,162 @@
+"""The book, as a user gets it: every notebook run from the built wheel without the repository, the pages without a warning, their links,
+and what a browser makes of them. Minutes: `make test`."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from book.browser import KNOWN, browser, chromium, served, settled
+from book.build import build_site, plan, write_pages
+from book.execute import ChapterFailed, default_threads, execute
+from book.links import broken_links
+from book.project import BUILD, ROOT, notebooks, page_names
+
+pytestmark = pytest.mark.slow
+OUT = BUILD / "test"
+needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test the pages in a browser")
+
+
+def uv(*command):
+    "Run uv, its messages in the error if it fails."
+    tool = Path(sys.executable).parent / "uv"
+    done = subprocess.run([tool, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"uv {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="session")
+def wheel_python():
+    "An interpreter that has the built wheel and a kernel, and not the repository."
+    dist, venv = OUT / "dist", OUT / "venv"
+    uv("build", "--clear", "--out-dir", dist)
+    uv("venv", "--clear", "--python", sys.executable, venv)
+    (wheel,) = dist.glob("*.whl")
+    python = venv / "bin/python"
+    uv("pip", "install", "--python", python, "--constraint", ROOT / "requirements/dev.txt", wheel, "papermill", "ipykernel")
+    return python
+
+
+def test_the_wheel_stands_alone(wheel_python, tmp_path):
+    code = "import importlib.util as u, vae_nb; print(vae_nb.__file__, [n for n in ('nbdev', 'book', 'jupytext', 'execnb') if u.find_spec(n)])"
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([wheel_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
+    file, others = done.stdout.split(" ", 1)
+    assert Path(file).is_relative_to(OUT / "venv") and others.strip() == "[]"
+
+
+@pytest.fixture(scope="session")
+def chapters():
+    "The chapters under the test profile, nothing run yet in this session."
+    planned = {c.name: c for c in plan("test", OUT / "executed")}
+    for chapter in planned.values():
+        chapter.out.unlink(missing_ok=True)
+    return planned
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_notebook_runs_from_the_wheel(name, chapters, wheel_python):
+    c = chapters[name]
+    try:
+        execute(c.path, c.out, "test", c.parameters, python=wheel_python, threads=default_threads(), timeout=600)
+    except ChapterFailed as error:
+        pytest.fail(f"{name}: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def html(chapters):
+    "The built book."
+    try:
+        assert write_pages(list(chapters.values()), OUT / "pages/source"), "a notebook failed (above), so there is no complete book"
+        build_site(OUT / "pages/source", OUT / "html")
+    except SystemExit as error:
+        pytest.fail(str(error), pytrace=False)
+    return OUT / "html"
+
+
+def test_pages_build_without_a_warning(html):
+    missing = [name for name in page_names() if not (html / f"{name}.html").exists()]
+    assert not missing
+
+
+def test_links_lead_somewhere(html):
+    assert broken_links(html) == []
+
+
+def test_link_checker_finds_what_is_broken(tmp_path):
+    (tmp_path / "a.html").write_text('<p id="x"><a href="b.html">1</a><a href="#x">2</a><a href="#y">3</a><img src="n.png"><a href="../up.html">4</a>')
+    assert [said.split(":")[1].strip() for said in broken_links(tmp_path)] == ["#y", "../up.html", "b.html", "n.png"]
+
+
+@pytest.fixture(scope="session")
+def chrome():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session", params=["http", "file"])
+def home(request, html):
+    "The book's address: on a server, and as a file."
+    if request.param == "file":
+        yield html.as_uri() + "/"
+        return
+    with served(html) as address:
+        yield address
+
+
+RAW = ("#|", "{figure}", "{note}", "{numref}", "{cite", ":::", "```", "<PIL.", "<Figure size", "site-packages")
+PROSE = """() => { const a = (document.querySelector('article') ?? document.body).cloneNode(true);
+    a.querySelectorAll('.cell_input, code, script, style').forEach(e => e.remove()); return a.textContent }"""
+CODE = "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).join('\\n')"
+SIZES = "['.math', '.math mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)"
+BROKEN = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+
+
+def outside(url, home):
+    "Whether a request leaves this book."
+    parts = urlsplit(url)
+    return parts.scheme not in ("data", "blob", "about") and (parts.scheme, parts.netloc) != urlsplit(home)[:2]
+
+
+def faults(chrome, home, name):
+    "What is wrong with a page on a phone, kind → what was found; {} if nothing is."
+    tab = chrome.new_page(viewport={"width": 390, "height": 844})
+    asked, errors, failed = [], [], []
+    tab.on("request", lambda r: asked.append(r.url))
+    tab.on("requestfailed", lambda r: failed.append(r.url))
+    tab.on("response", lambda r: failed.append(r.url) if r.status >= 400 else None)
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    tab.goto(f"{home}{name}.html")
+    settled(tab)
+    prose, code, width = tab.evaluate(PROSE), tab.evaluate(CODE), tab.evaluate("document.documentElement.scrollWidth")
+    formulas, typeset, wrong = tab.evaluate(SIZES)
+    found = {
+        "asks another host": [url for url in asked if outside(url, home)],
+        "a file is missing": failed + tab.evaluate(BROKEN),
+        "an error in the console": [e for e in errors if not any(known in e for known in KNOWN)],
+        "directives or machine paths show": [text for text in RAW if text in prose] + ["#|"] * ("#|" in code),
+        "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong" if wrong or typeset < formulas else "",
+        "wider than a phone of 390 pixels": width if width > 390 else 0,
+    }
+    tab.close()
+    return {kind: what for kind, what in found.items() if what}
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_in_a_browser(name, home, chrome):
+    assert faults(chrome, home, name) == {}
+
+
+BAD = """<!doctype html><script src="http://elsewhere.invalid/x.js"></script><script>MathJax = {startup: {promise: Promise.resolve()}}</script>
+<article style="width: 600px"><img src="missing.png">:::{note}<span class="math">x</span>
+<div class="cell_input">#| hide</div></article><script>console.error("oh")</script>"""
+
+
+@needs_browser
+def test_browser_checks_find_what_is_broken(chrome, tmp_path):
+    (tmp_path / "bad.html").write_text(BAD)
+    with served(tmp_path) as address:
+        assert len(faults(chrome, address, "bad")) == 6

@@ -1,0 +1,221 @@
+"What holds for the whole repository: one direction of imports, clean notebooks, valid profiles, one home, a light import."
+import ast
+import configparser
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from book.execute import key_of
+from book.pages import page, split_directives, tags_of
+from book.project import PROFILES, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises cli".split()
+MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
+NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()
+
+
+def named(paths):
+    "Parametrise by path, shown relative to the repository."
+    return pytest.mark.parametrize("path", paths, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def imported_modules(path):
+    "The modules of vae_nb that a module imports, wherever in it."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vae_nb":
+            yield from node.module.split(".")[1:2] or [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("vae_nb."))
+
+
+@named(MODULES)
+def test_imports_run_one_way(path):
+    assert path.stem in ORDER, f"{path.name} has no place in the order of modules"
+    left = ORDER[: ORDER.index(path.stem)]
+    wrong = [name for name in imported_modules(path) if name in ORDER and name not in left]
+    assert not wrong, f"{path.stem} may import only from {left}, and imports {wrong}"
+
+
+def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
+    path = tmp_path / "core.py"
+    path.write_text("from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\nfrom . import latent\nfrom vae_nb import joint\n")
+    assert sorted(imported_modules(path)) == ["cli", "joint", "latent", "train", "vae"]
+
+
+@named(NOTEBOOKS)
+def test_notebook_carries_no_outputs(path):
+    cells = [c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"]
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), f"run: nbstripout {path.relative_to(ROOT)}"
+
+
+@named(NOTEBOOKS)
+def test_cells_are_short_and_portable(path):
+    for number, cell in enumerate(c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"):
+        text, where = source(cell), f"code cell {number}"
+        assert len(text.splitlines()) <= 25, f"{where} has {len(text.splitlines())} lines; 25 is the most"
+        assert not re.search(r"""["'](/(home|Users|work|tmp|root|mnt|data)/|[A-Z]:\\)""", text), f"{where} holds an absolute path"
+        assert "nbdev_export(" not in text and "#| eval: false" not in text and "%matplotlib" not in text, where
+        if re.search(r"^\s*[!%]pip\b", text, re.M):
+            assert re.search(r"^\s*(if|try)\b.*\n\s+[!%]pip", text, re.M) and "colab" in text, f"{where}: pip only behind a test for Colab"
+        tags_of(split_directives(text)[0], where)  # an unknown directive is an error
+
+
+@named(NOTEBOOKS)
+def test_notebook_opens_with_a_title_and_one_line(path):
+    first = next(source(c) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown")
+    assert re.match(r"# \S.*\n\n> \S.*", first), "the first cell is `# Title`, an empty line, `> one line`"
+
+
+@named(CHAPTERS)
+def test_chapter_has_front_matter_and_parameters(path):
+    notebook = read_notebook(path)
+    front = [source(c) for c in notebook["cells"] if c["cell_type"] == "raw"]
+    assert any("skip_exec: true" in text for text in front), "a chapter's first cell is raw: ---, skip_exec: true, ---"
+    assert len([c for c in notebook["cells"] if "parameters" in tags(c)]) == 1, "a chapter has one cell tagged `parameters`"
+    parameters = published_parameters(notebook)
+    assert 4 <= len(parameters) <= 8 and all(isinstance(v, int | float | str | bool) for v in parameters.values()), parameters
+
+
+def test_contents_list_every_page_once():
+    files = toc_files()
+    assert len(files) == len(set(files))
+    assert all((ROOT / f"{f}.ipynb").exists() or (ROOT / f"{f}.md").exists() for f in files)
+    listed = {ROOT / f"{f}.ipynb" for f in files}
+    assert not [str(p) for p in NOTEBOOKS if p not in listed], "a notebook that is not in _toc.yml is not in the book"
+    assert len(page_names()) == len(set(page_names())), "two sources have the same address"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profile_sets_parameters_that_exist(profile):
+    pages = notebooks()
+    for name, values in profile_parameters(profile).items():
+        assert name in pages, f"{profile}.yaml: there is no chapter {name}; there are {', '.join(pages)}"
+        published = published_parameters(read_notebook(pages[name]))
+        for key, value in values.items():
+            assert key in published, f"{profile}.yaml: {name} has no parameter {key}; it has {', '.join(published)}"
+            fits = type(value) is type(published[key]) or (type(value) is int and type(published[key]) is float)
+            assert fits, f"{profile}.yaml: {name}.{key} = {value!r}, where the chapter has {published[key]!r}"
+
+
+def test_every_chapter_with_parameters_has_a_test_and_a_cpu_profile():
+    chapters = {name for name, path in notebooks().items() if path in CHAPTERS}
+    for profile in ("test", "cpu"):
+        missing = chapters - profile_parameters(profile).keys()
+        assert not missing, f"book/profiles/{profile}.yaml says nothing of {sorted(missing)}: it would run at the published values"
+
+
+def run_python(code):
+    "Run code in a fresh interpreter outside the repository's folder; its output."
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "vae_nb")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_library_needs_no_tool_of_development():
+    names = [f"vae_nb.{p.stem}" for p in MODULES]
+    block = "import sys\nfor name in ('nbdev', 'execnb', 'fastcore', 'jupytext', 'papermill'): sys.modules[name] = None\nsys.path.pop(0)\n"
+    run_python(block + "\n".join(f"import {name}" for name in names))
+
+
+def test_training_imports_no_plotting():
+    code = "import sys; sys.path.pop(0); import vae_nb.train; print([m for m in %r if m in sys.modules])" % NO_IMPORT
+    assert run_python(code).strip() == "[]"
+
+
+def tracked():
+    "Files under version control, or None where there is none (a downloaded archive)."
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).exists()] if done.returncode == 0 else None
+
+
+def test_nothing_is_tracked_that_should_not_be():
+    files = tracked()
+    if files is None:
+        pytest.skip("not a git checkout")
+    locks = "package-lock.json yarn.lock uv.lock poetry.lock Pipfile.lock pnpm-lock.yaml".split()
+    hosts = re.compile("|".join(re.escape(h) for h in ("files.python" + "hosted.org", "registry." + "npmjs.org", "pypi.org" + "/simple")))
+    for path in files:
+        assert path.name not in locks and path.suffix not in (".pt", ".pth", ".jpg", ".jpeg", ".npz"), path
+        if path.suffix in (".py", ".toml", ".txt", ".yaml", ".yml", ".ini", ".md", ".ipynb", ""):
+            found = hosts.search(path.read_text(errors="ignore"))
+            assert not found, f"{path.relative_to(ROOT)} names a package registry: {found[0]}"
+
+
+def test_the_home_is_named_in_settings():
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "settings.ini")
+    s, project = parser["DEFAULT"], tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    home = f"https://github.com/{s['user']}/{s['repo']}"
+    assert s["git_url"] == home and project["urls"]["Source"] == home
+    assert s["lib_name"] == project["name"] and s["min_python"] == project["requires-python"].removeprefix(">=")
+
+
+# --- from notebook to page ---
+
+
+def cell(kind, text, *labels, outputs=()):
+    "A cell as nbformat has it."
+    extra = {"outputs": list(outputs), "execution_count": None} if kind == "code" else {}
+    return {"cell_type": kind, "metadata": {"tags": list(labels)}, "source": text.splitlines(keepends=True)} | extra
+
+
+def example():
+    "A chapter in small."
+    bar = {"output_type": "stream", "name": "stderr", "text": "\r 50%|#####     |"}
+    said = {"output_type": "stream", "name": "stderr", "text": "careful\n"}
+    return {"metadata": {}, "cells": [
+        cell("raw", "---\nskip_exec: true\n---"),
+        cell("markdown", "# A title\n\n> one line"),
+        cell("code", "#| default_exp vae"),
+        cell("code", "#| export\ndef f(): pass"),
+        cell("code", "#| hide\nassert True"),
+        cell("code", "epochs = 50\nlr = 1e-3", "parameters"),
+        cell("code", "# Parameters\nepochs = 2\n", "injected-parameters"),
+        cell("code", "train()", outputs=[bar, said]),
+    ]}
+
+
+RECORD = {"profile": "cpu", "parameters": {"epochs": 2}, "seconds": 3.2, "key": "", "stale": False}
+
+
+def test_page_turns_directives_into_tags():
+    cells = page(example(), "02", RECORD)["cells"]
+    text = "\n".join(source(c) for c in cells)
+    assert "#|" not in text and "skip_exec" not in text and "# Parameters" not in text
+    by_code = {source(c): tags(c) for c in cells if c["cell_type"] == "code"}
+    assert by_code == {"def f(): pass": ["exported"], "assert True": ["remove-cell"], "epochs = 50\nlr = 1e-3": ["hide-input", "parameters"], "train()": []}
+    assert [o["text"] for o in cells[-1]["outputs"]] == ["careful\n"], "progress bars go, warnings stay"
+
+
+def test_page_says_how_it_was_made():
+    first = lambda record: source(page(example(), "02", record)["cells"][1])
+    assert "`epochs = 2` (published: `50`)" in first(RECORD) and "`cpu`" in first(RECORD)
+    assert "has changed since" in first(RECORD | {"stale": True})
+    assert "not been executed" in first(None)
+
+
+def test_a_misspelt_directive_is_an_error():
+    with pytest.raises(SystemExit, match="exprot"):
+        tags_of(["exprot"], "02, cell 3")
+
+
+def test_key_changes_with_what_the_result_depends_on(monkeypatch):
+    base = key_of(example(), {"epochs": 2})
+    again = example()
+    again["cells"][-1]["outputs"] = []
+    assert key_of(again, {"epochs": 2}) == base, "outputs are not a source"
+    assert key_of(example(), {"epochs": 3}) != base
+    again["cells"][-1]["source"] = ["train(1)"]
+    assert key_of(again, {"epochs": 2}) != base
+    monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
+    assert key_of(example(), {"epochs": 2}) != base

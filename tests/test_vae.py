@@ -1,0 +1,241 @@
+"""The VAE as a triple; building, saving and loading."""
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from vae_nb.core import seed_everything
+from vae_nb.elbo import LIKELIHOODS, kl_normal
+from vae_nb.vae import ACTIVATIONS, VAE, build_from, mlp_vae
+
+SHAPE = (1, 4, 5)
+
+
+@pytest.fixture
+def model():
+    seed_everything(0)
+    return mlp_vae(SHAPE, latent=3, hidden=(8,))
+
+
+@pytest.fixture
+def x():
+    return torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1)).mul(255).round() / 255
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_terms_are_per_image_nats_that_add_up(likelihood, x):
+    model = mlp_vae(SHAPE, latent=3, hidden=(8,), likelihood=likelihood)
+    torch.manual_seed(0)
+    terms = model.terms(x)
+    assert terms["recon"].shape == terms["kl"].shape == (6,) and terms["kl_per_dim"].shape == (6, 3)
+    assert torch.allclose(terms["loss"], terms["recon"] + terms["kl"])
+    q = model.encode(x)
+    assert torch.allclose(terms["kl"], kl_normal(q.mu, q.logvar), atol=1e-5)
+    torch.manual_seed(0)
+    z = q.rsample()
+    assert torch.allclose(terms["recon"], -model.decode(z).log_prob(x))
+
+
+def test_loss_averages_once_and_keeps_the_terms_asked_for(model, x):
+    torch.manual_seed(0)
+    per_image = model.terms(x)
+    torch.manual_seed(0)
+    loss = model.loss(x, per_dim=True)
+    assert all(torch.allclose(loss[name], per_image[name].mean(0)) for name in loss)
+    assert set(model.loss(x)) == {"loss", "recon", "kl"}
+
+
+def test_the_loss_is_a_sum_over_pixels():
+    "Twice the pixels, twice the nats: an average over pixels would not show it."
+    for shape in ((1, 8, 8), (1, 8, 16)):
+        model = mlp_vae(shape, latent=2, hidden=(4,))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.zero_()
+        recon = model.loss(torch.ones(3, *shape))["recon"]
+        assert torch.allclose(recon, shape[1] * shape[2] * torch.tensor(2.0).log())
+
+
+def test_beta_weighs_the_kl(model, x):
+    def loss(beta):
+        torch.manual_seed(0)
+        return model.loss(x, beta=beta)
+
+    half, none = loss(0.5), loss(0.0)
+    assert torch.allclose(half["loss"], half["recon"] + 0.5 * half["kl"])
+    assert torch.equal(none["loss"], none["recon"])
+    assert torch.equal(half["kl"], none["kl"])
+
+
+def test_a_plain_autoencoder_has_no_kl_and_no_noise(x):
+    model = mlp_vae(SHAPE, latent=3, hidden=(8,), variational=False)
+    assert set(model.loss(x)) == {"loss", "recon"}
+    assert torch.equal(model.loss(x)["loss"], model.loss(x)["loss"])
+    with pytest.raises(ValueError, match="no density"):
+        model.encode(x).log_prob(torch.zeros(6, 3))
+    assert model.sample(2).shape == (2, *SHAPE)
+
+
+@settings(max_examples=25, deadline=None)
+@given(channels=st.sampled_from([1, 3]), height=st.integers(1, 9), width=st.integers(1, 9), latent=st.integers(1, 5),
+       hidden=st.lists(st.integers(1, 8), min_size=1, max_size=3), likelihood=st.sampled_from(LIKELIHOODS), activation=st.sampled_from(list(ACTIVATIONS)))
+def test_any_shape_comes_back_as_it_went_in(channels, height, width, latent, hidden, likelihood, activation):
+    shape = (channels, height, width)
+    model = mlp_vae(shape, latent, tuple(hidden), likelihood, activation=activation)
+    x = torch.full((2, *shape), 1.0)
+    assert model.reconstruct(x).shape == x.shape
+    assert model.decode(torch.zeros(3, 4, latent)).mean.shape == (3, 4, *shape)
+    images = model.sample(2)
+    assert images.shape == (2, *shape) and images.min() >= 0 and images.max() <= 1
+    assert model.loss(x)["loss"].isfinite()
+
+
+def test_samples_follow_their_generator_and_leave_the_mode_alone(model):
+    model.train()
+    a, b = (model.sample(4, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(a, b) and model.training and not a.requires_grad
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_untrained_model_predicts_the_mean_image(likelihood):
+    model = mlp_vae(SHAPE, latent=2, hidden=(4,), likelihood=likelihood)
+    with torch.no_grad():
+        for weight in model.decoder.parameters():
+            weight.zero_()
+    mean = torch.linspace(0.05, 0.95, 20).reshape(SHAPE)
+    model.initialise_from(mean)
+    assert torch.allclose(model.decode(torch.zeros(1, 2)).mean[0], mean, atol=2e-3)
+    model.initialise_from(torch.zeros(SHAPE))  # a trained model must not be touched again
+    assert torch.allclose(model.decode(torch.zeros(1, 2)).mean[0], mean, atol=2e-3)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value, message", [(float("nan"), "1 NaN"), (1.5, "to 1.5"), (-0.25, "-0.25")])
+def test_pixels_out_of_range_are_refused_with_the_value(model, x, value, message):
+    x[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match=message):
+        model.loss(x)
+
+
+def test_wrong_shapes_name_expected_and_given(model, x):
+    with pytest.raises(ValueError, match=r"\(batch, 1, 4, 5\), not \(6, 1, 5, 4\)"):
+        model.encode(x.transpose(2, 3))
+    with pytest.raises(ValueError, match=r"x\[None\]"):
+        model.encode(x[0])
+    with pytest.raises(ValueError, match="float images"):
+        model.encode((x * 255).to(torch.uint8))
+    with pytest.raises(ValueError, match=r"\(\.\.\., 3\), not \(6, 2\)"):
+        model.decode(torch.zeros(6, 2))
+    with pytest.raises(ValueError, match="not 0"):
+        model.sample(0)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(latent=0), "latent"), (dict(latent=2.0), "latent"), (dict(hidden=()), "hidden"), (dict(hidden=(8, -1)), "hidden"),
+    (dict(shape=(28, 28)), "channels, height, width"), (dict(activation="silo"), "Did you mean 'silu'"),
+    (dict(likelihood="bernouli"), "Did you mean 'bernoulli'"), (dict(sigma=0.1), "goes with likelihood='normal'"),
+    (dict(likelihood="normal", sigma=-1.0), "-1.0"), (dict(likelihood="normal", sigma="optimum"), "optimum"),
+])
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mlp_vae(**{"shape": SHAPE, **arguments})
+
+
+# ---- saving and loading ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [dict(), dict(likelihood="normal", sigma="per_channel"), dict(likelihood="normal", sigma="optimal"),
+                                       dict(likelihood="discretised_logistic", beta=2.0, free_bits=0.1), dict(variational=False, activation="tanh")])
+def test_a_saved_model_comes_back_bit_identical(tmp_path, x, arguments):
+    model = mlp_vae(SHAPE, latent=3, hidden=(8, 6), **arguments)
+    model.initialise_from(x.mean(0))
+    again = VAE.load(model.save(tmp_path / "run"))
+    assert torch.equal(again.reconstruct(x), model.reconstruct(x))
+    assert again.config == model.config and not again.training
+    assert (again.beta, again.free_bits, again.variational, again.latent) == (model.beta, model.free_bits, model.variational, 3)
+    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "model.safetensors"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["builder"] == "vae_nb.vae.mlp_vae"
+
+
+def test_a_second_save_replaces_the_first(tmp_path, model):
+    mlp_vae(SHAPE, latent=7).save(tmp_path)
+    model.save(tmp_path)
+    assert VAE.load(tmp_path).latent == 3
+
+
+def test_a_model_built_by_hand_says_why_it_cannot_be_saved(tmp_path, model):
+    by_hand = VAE(model.encoder, model.decoder, model.likelihood, SHAPE, 3)
+    with pytest.raises(ValueError, match="only a model made by a vae_nb function"):
+        by_hand.save(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_loading_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no saved model in .*nowhere"):
+        VAE.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="model.safetensors is missing"):
+        VAE.load(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_model_is_refused(tmp_path, model, keep):
+    path = model.save(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
+        VAE.load(tmp_path)
+
+
+def forge(folder, model, config):
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors", metadata=config)
+
+
+@pytest.mark.parametrize("config, message", [
+    (None, "not written by vae_nb"), ({"format": "pt"}, "not written by vae_nb"), ({"config": "{}"}, "has no 'builder'"), ({"config": "not json"}, "cannot load"),
+    ({"config": "[1, 2]"}, "cannot load"),
+    ({"config": json.dumps({"builder": "os.system", "arguments": {"command": "true"}})}, "not part of vae_nb: refused"),
+    ({"config": json.dumps({"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}})}, "does not build a model"),
+    ({"config": json.dumps({"builder": "vae_nb.nothing.here", "arguments": {}})}, "cannot load"),
+    ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "wrong": 1}})}, "wrong"),
+    ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "latent": 4}})}, "size mismatch"),
+])
+def test_foreign_files_are_refused_with_the_reason(tmp_path, model, config, message):
+    forge(tmp_path, model, config)
+    with pytest.raises(ValueError, match=message):
+        VAE.load(tmp_path)
+
+
+def test_only_marked_functions_of_the_package_are_called():
+    for path in ("vae_nb.vae.importlib.import_module", "vae_nb.vae.VAE", "vae_nbx.vae.mlp_vae"):
+        with pytest.raises((ValueError, ImportError)):
+            build_from({"builder": path, "arguments": {}})
+
+
+def save_for_ever(folder):
+    models = [mlp_vae((1, 28, 28), latent=latent, hidden=(64,)) for latent in (2, 3)]
+    while True:
+        for model in models:
+            model.save(folder)
+
+
+def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
+    mlp_vae((1, 28, 28), latent=2, hidden=(64,)).save(tmp_path)
+    process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(tmp_path,), daemon=True)
+    process.start()
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    while (tmp_path / "model.safetensors").stat().st_mtime_ns == before:  # it is saving
+        assert process.is_alive()
+        time.sleep(0.01)
+    for _ in range(20):
+        VAE.load(tmp_path)  # whole at every moment
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert VAE.load(tmp_path).latent in (2, 3)
