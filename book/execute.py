@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,7 +58,6 @@ def wait(process, log, tick, timeout):
         cells = re.findall(r"Executing Cell (\d+)", log.read_text(errors="replace"))
         tick(int(cells[-1]) if cells else 0)
         if timeout and time.monotonic() - started > timeout:
-            process.kill()
             raise ChapterFailed(f"still running after {timeout} s: stopped. Its log is {log}")
 
 
@@ -74,27 +72,36 @@ def failure(executed, log):
     return "\n--- the end of the log ---\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
-def execute(path, out, profile, parameters, *, python=sys.executable, threads=1, tick=lambda cell: None, timeout=None):
-    "Run one notebook under its parameters and write it, with its record, to `out`. Raises ChapterFailed."
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial, log = out.with_suffix(".partial.ipynb"), out.with_suffix(".log")
-    key, started = key_of(read_notebook(path), parameters), time.monotonic()
+def papermill(path, partial, log, parameters, python, threads, tick, timeout):
+    "Run papermill in an empty folder and return its exit status; what it says goes to `log`."
     with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch, open(log, "w") as stream:
-        work = Path(scratch, "work")
+        work, given = Path(scratch, "work"), Path(scratch, "parameters.yaml")
         work.mkdir()
-        given = Path(scratch, "parameters.yaml")
         given.write_text(json.dumps(parameters))  # JSON is YAML
         options = ["-k", "python3", "--cwd", work, "--no-progress-bar", "--log-output", "--log-level", "INFO"]
         options += ["-f", given] if parameters else []
-        command = [python, "-m", "papermill", path, partial, *options]
-        process = subprocess.Popen(command, cwd=work, env=environment(python, Path(scratch), threads), stdout=stream, stderr=stream)
-        wait(process, log, tick, timeout)
-    if process.returncode:
+        command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads)
+        process = subprocess.Popen(command, cwd=work, env=env, stdout=stream, stderr=stream)
+        try:
+            wait(process, log, tick, timeout)
+        finally:
+            if process.poll() is None:  # Ctrl-C, or too slow: its kernel goes with it
+                process.kill()
+                process.wait()
+        return process.returncode
+
+
+def execute(path, out, profile, parameters, *, python=sys.executable, threads=1, tick=lambda cell: None, timeout=None):
+    "Run one notebook under its parameters and write it, with its record, to `out`; the seconds it took. Raises ChapterFailed."
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial, log = out.with_suffix(".partial.ipynb"), out.with_suffix(".log")
+    partial.unlink(missing_ok=True)  # an earlier failure's
+    key, started = key_of(read_notebook(path), parameters), time.monotonic()
+    if papermill(path, partial, log, parameters, python, threads, tick, timeout):
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
-    notebook = read_notebook(partial)
-    seconds = round(time.monotonic() - started, 1)
+    notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
     notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds}
     partial.write_text(json.dumps(notebook))
-    shutil.move(partial, out)
+    partial.replace(out)
     log.unlink()
     return seconds

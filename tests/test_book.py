@@ -1,6 +1,7 @@
 """The book, as a user gets it: every notebook run from the built wheel without the repository, the pages without a warning, their links,
 and what a browser makes of them. Minutes: `make test`."""
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,26 +59,39 @@ def chapters():
 @pytest.mark.parametrize("name", notebooks())
 def test_notebook_runs_from_the_wheel(name, chapters, wheel_python):
     c = chapters[name]
+    failed = None
     try:
         execute(c.path, c.out, "test", c.parameters, python=wheel_python, threads=default_threads(), timeout=600)
     except ChapterFailed as error:
-        pytest.fail(f"{name}: {error}", pytrace=False)
+        failed = f"{name}: {error}"
+    if failed:
+        pytest.fail(failed, pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def html(chapters):
-    "The built book."
+def built(chapters):
+    "The built book's folder, and what went wrong while it was built ('' if nothing)."
+    complete = write_pages(list(chapters.values()), OUT / "pages/source")
+    shutil.rmtree(OUT / "html", ignore_errors=True)
     try:
-        assert write_pages(list(chapters.values()), OUT / "pages/source"), "a notebook failed (above), so there is no complete book"
-        build_site(OUT / "pages/source", OUT / "html")
+        build_site(OUT / "pages/source", OUT / "html", strict=complete)
     except SystemExit as error:
-        pytest.fail(str(error), pytrace=False)
-    return OUT / "html"
+        return OUT / "html", str(error)
+    return OUT / "html", "" if complete else "a notebook has failed, so the book is not complete"
 
 
-def test_pages_build_without_a_warning(html):
-    missing = [name for name in page_names() if not (html / f"{name}.html").exists()]
-    assert not missing
+@pytest.fixture(scope="session")
+def html(built):
+    "The built book's folder; its pages are worth a look even when the build complained."
+    if not (built[0] / "index.html").exists():
+        pytest.skip("there is no book to look at: its build has failed")
+    return built[0]
+
+
+def test_pages_build_without_a_warning(built):
+    folder, problem = built
+    assert not problem, problem
+    assert not [name for name in page_names() if not (folder / f"{name}.html").exists()]
 
 
 def test_links_lead_somewhere(html):
