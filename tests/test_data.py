@@ -253,15 +253,15 @@ def test_digits_are_split_once_and_for_all():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(name="mnits"), "no data set 'mnits', only digits, mnist, fashion_mnist. Did you mean 'mnist'.*'./mnits'"),
+    (dict(name="mnits"), "no data set 'mnits', only digits, faces, mnist, fashion_mnist. Did you mean 'mnist'.*'./mnits'"),
     (dict(name="MNIST"), "Did you mean 'mnist'"),
-    (dict(name="xyzzy"), r"only digits, mnist, fashion_mnist\. A folder"),
+    (dict(name="xyzzy"), r"only digits, faces, mnist, fashion_mnist\. A folder"),
     (dict(split="val"), "no split 'val', only train, valid, test. Did you mean 'valid'"),
     (dict(n=0), "n must be at least 1.*not 0"),
     (dict(n=-5), "n must be at least 1.*not -5"),
     (dict(n=1.5), "n must be at least 1.*not 1.5"),
     (dict(n=1198), "n=1198, but split 'train' of 'digits' holds 1,197 images: pass a whole number from 1 to 1,197"),
-    (dict(fallback="mnist"), r"fallback must be an embedded set \(digits\), not 'mnist'"),
+    (dict(fallback="mnist"), r"fallback must be an embedded set \(digits, faces\), not 'mnist'"),
 ])
 def test_wrong_arguments_are_named_even_if_a_fallback_is_there(arguments, message, capsys):
     with pytest.raises(ValueError, match=message): load(**{"name": "digits", "fallback": "digits", **arguments})
@@ -868,3 +868,18 @@ def test_batches_are_what_torchvision_gives(monkeypatch):
     theirs = MNIST(REAL, train=False, transform=ToTensor())
     ours = next(load("mnist", "test").batches(50))
     assert torch.equal(ours, torch.stack([theirs[i][0] for i in range(50)]))
+
+
+def test_faces_are_embedded_with_their_factors():
+    faces = load("faces", split="valid", n=6, size=32)
+    assert faces.shape == (3, 32, 32) and faces.attributes.shape == (6, len(faces.attribute_names))
+    assert torch.equal(load("faces", split="valid", n=3, size=32).pixels, faces.pixels[:3])
+    assert not torch.equal(load("faces", split="test", n=6, size=32).pixels, faces.pixels)
+    with pytest.raises(ValueError, match="from 1 to 2,000"):
+        load("faces", split="test", n=2_001)
+
+
+def test_faces_stand_in_without_drawing_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_NB_DATA", str(tmp_path))
+    faces = load(str(tmp_path / "no_such_folder"), n=4, fallback="faces")
+    assert len(faces) == 4 and "drawn faces" in faces.note

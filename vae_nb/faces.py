@@ -245,11 +245,6 @@ def _draw_mouth(canvas: _Canvas, face: _Face) -> None:
 ALL_HAIR = (-0.85, -0.8, 0.85, 1.0)
 
 
-def _under(hat: int, shape: Callable) -> Callable:
-    "The shape, without what is above the brim if there is a hat."
-    return (lambda x, y: torch.maximum(shape(x, y), BRIM_Y - 0.05 - y)) if hat else shape
-
-
 def _without(shape: Callable, hole: Callable) -> Callable:
     return lambda x, y: torch.maximum(shape(x, y), -hole(x, y))
 
@@ -268,26 +263,26 @@ def _gleam(canvas: _Canvas, face: _Face, hat: int, x0: float, y0: float, w: floa
 # %% ../nbs/lib/05_faces.ipynb #f13caa75
 def _short_back(canvas: _Canvas, face: _Face, hat: int) -> None:
     nape = lambda x, y: torch.maximum(face.outline(x + 0.1 * face.sin, y + 0.03, 0.05), y - 0.08)
-    canvas.paint(face.deep_hair, _under(hat, nape), (-0.65, -0.75, 0.65, 0.2))
+    canvas.paint(face.deep_hair, nape, (-0.65, -0.75, 0.65, 0.2))
 
 
 def _short_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     "A side parting, short at the temples, and a quiff."
     hairline = lambda u: -0.27 + 0.13 * u + 0.32 * (u * u - 0.45).clamp(0, 0.65)
-    canvas.paint(face.hair, _under(hat, _skull(face, 0.06, hairline)), (-0.65, -0.75, 0.65, 0.2))
+    canvas.paint(face.hair, _skull(face, 0.06, hairline), (-0.65, -0.75, 0.65, 0.2))
     if not hat:
         canvas.spot(face.hair, -0.14, -0.50, 0.26, 0.13)
     _gleam(canvas, face, hat, -0.12, -0.46, 0.2, -0.05)
 
 
 def _bob_back(canvas: _Canvas, face: _Face, hat: int) -> None:
-    canvas.paint(face.deep_hair, _under(hat, _bob(face)), ALL_HAIR)
+    canvas.paint(face.deep_hair, _bob(face), ALL_HAIR)
 
 
 def _bob_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     "A straight fringe."
     hole = lambda x, y: _box(x - 0.25 * face.r * face.sin, y - 0.40, face.r - 0.025, 0.63, 0.12)
-    canvas.paint(face.hair, _under(hat, _without(_bob(face), hole)), ALL_HAIR)
+    canvas.paint(face.hair, _without(_bob(face), hole), ALL_HAIR)
     _gleam(canvas, face, hat, -0.02, -0.38, 0.3, -0.08)
 
 
@@ -296,7 +291,7 @@ def _bob(face: _Face) -> Callable:
 
 
 def _long_back(canvas: _Canvas, face: _Face, hat: int) -> None:
-    canvas.paint(face.deep_hair, _under(hat, _long(face)), ALL_HAIR)
+    canvas.paint(face.deep_hair, _long(face), ALL_HAIR)
 
 
 def _long_front(canvas: _Canvas, face: _Face, hat: int) -> None:
@@ -304,7 +299,7 @@ def _long_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     def hole(x, y):
         u = (x - 0.35 * face.r * face.sin).abs() / face.r
         return torch.maximum(0.8 * (0.48 * u * u.sqrt() - 0.43 - y), face.r * (u - 0.96) - 0.04 * (y - 0.3))
-    canvas.paint(face.hair, _under(hat, _without(_long(face), hole)), ALL_HAIR)
+    canvas.paint(face.hair, _without(_long(face), hole), ALL_HAIR)
     for side in (-1, 1):
         _gleam(canvas, face, hat, 0.25 * side, -0.42, 0.14, -0.04)
 
@@ -328,7 +323,7 @@ def _draw_curls(canvas: _Canvas, face: _Face, hat: int, curls: tuple) -> None:
 
 def _curly_back(canvas: _Canvas, face: _Face, hat: int) -> None:
     inner = lambda x, y: torch.maximum(face.outline(x, y + 0.06, 0.12), y - 0.3)
-    canvas.paint(face.deep_hair, _under(hat, inner), (-0.7, -0.75, 0.7, 0.4))
+    canvas.paint(face.deep_hair, inner, (-0.7, -0.75, 0.7, 0.4))
     _draw_curls(canvas, face, hat, BACK_CURLS)
 
 
@@ -348,7 +343,7 @@ def _buns_back(canvas: _Canvas, face: _Face, hat: int) -> None:
 def _buns_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     "Combed back from a middle parting."
     hairline = lambda u: -0.36 + 0.26 * (u * u * u.abs()).clamp(max=1.3)
-    canvas.paint(face.hair, _under(hat, _skull(face, 0.05, hairline)), (-0.65, -0.75, 0.65, 0.2))
+    canvas.paint(face.hair, _skull(face, 0.05, hairline), (-0.65, -0.75, 0.65, 0.2))
     if not hat:
         canvas.paint(face.deep_hair, lambda x, y: _box(x - 0.35 * face.r * face.sin, y + 0.46, 0.012, 0.1, 0.01), (-0.3, -0.6, 0.3, -0.3))
     for side in (-1, 1):

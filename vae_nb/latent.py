@@ -26,7 +26,7 @@ def interpolate(
         return (1 - t) * a + t * b
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
     angle = cosine.arccos()
-    if angle.sin() < 1e-4:
+    if angle.sin() < 1e-4 or a.norm()*b.norm() == 0:
         raise ValueError("no unique arc between parallel or opposite latents (or zero): use spherical=False.")
     direction = (((1 - t) * angle).sin() * a / a.norm() + (t * angle).sin() * b / b.norm()) / angle.sin()
     return direction * ((1 - t) * a.norm() + t * b.norm())

@@ -269,8 +269,7 @@ def make_optimiser(
     optimiser = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=device_of(model).type in ("cpu", "cuda"))
     if schedule == "constant":
         return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
-    rise = 0.3 if steps == 3 else 0.25  # a quarter of 3 + 1 steps is exactly 1, for which OneCycleLR divides by zero
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
 
 # %% ../nbs/lib/20_train.ipynb #534404df
 @dataclass
@@ -356,7 +355,7 @@ def fit(
     precision: str = "auto",  # "auto", "float32" or "bfloat16"
     clip: float | None = None,  # largest norm of the gradient
     patience: int | None = None,  # stop after so many epochs without a better validation loss, and keep the best weights
-    betas: tuple = (0.9, 0.999),  # of Adam
+    betas: tuple = (0.9, 0.99),  # of Adam
     weight_decay: float = 0.0,
     training_loss=None,  # f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
     callbacks: tuple = (),  # f(model, row), before training and after every epoch

@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -137,7 +138,8 @@ def builder(
             bound = inspect.signature(build).bind(*args, **kwargs)
             bound.apply_defaults()
             model = build(*args, **kwargs)
-            model.config = {"builder": path, "arguments": dict(bound.arguments)}
+            arguments = json.loads(json.dumps(bound.arguments))  # as they will be read back: tuples become lists
+            model.config = {"builder": path, "arguments": arguments}
             return model
 
         wrapper.builds_vae = True
@@ -158,7 +160,10 @@ def mlp_layers(
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}")
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:]):
-        layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
+        linear = nn.Linear(n_in, n_out)
+        nn.init.kaiming_normal_(linear.weight)  # PyTorch's own start is √6 times smaller: slow to wake the latents
+        nn.init.zeros_(linear.bias)
+        layers += [linear, ACTIVATIONS[activation]()]
     return layers[:-1]
 
 # %% ../nbs/02_mlp_vae.ipynb #9fdf441e
@@ -239,9 +244,10 @@ def load_model(
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     try:
-        with safe_open(path, "pt") as f:
-            weights = {name: f.get_tensor(name) for name in f.keys()}
-            model = build_from(json.loads((f.metadata() or {})["config"]))
+        data = path.read_bytes()  # once: whatever is being saved meanwhile, this is one whole model
+        weights = load_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        model = build_from(json.loads(header.get("__metadata__", {})["config"]))
         model.load_state_dict(weights)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}). Save the model again or fetch a whole copy.") from error
