@@ -21,7 +21,7 @@ from .record import write
 BUDGETS = {
     20: dict(hidden=(200, 200), epochs=11, lr=6e-3),
     60: dict(hidden=(300, 300), epochs=24, lr=6e-3),
-    600: dict(hidden=(300, 300), epochs=250, lr=6e-3),
+    600: dict(hidden=(300, 300), epochs=236, lr=6e-3),
 }
 
 
