@@ -58,11 +58,17 @@ def test_notebook_carries_no_outputs(path):
     assert all(not c["outputs"] and c["execution_count"] is None for c in cells), f"run: nbstripout {path.relative_to(ROOT)}"
 
 
+def longest(text):
+    "25 lines; a single exported class or function, which cannot be split, may take 60."
+    exported = re.match(r"#\| exporti?\b", text)
+    return 60 if exported and len(ast.parse(text).body) == 1 else 25
+
+
 @named(NOTEBOOKS)
 def test_cells_are_short_and_portable(path):
     for number, cell in enumerate(c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"):
         text, where = source(cell), f"code cell {number}"
-        assert len(text.splitlines()) <= 25, f"{where} has {len(text.splitlines())} lines; 25 is the most"
+        assert len(text.splitlines()) <= longest(text), f"{where} has {len(text.splitlines())} lines; {longest(text)} is the most"
         assert not re.search(r"""["'](/(home|Users|work|tmp|root|mnt|data)/|[A-Z]:\\)""", text), f"{where} holds an absolute path"
         assert "nbdev_export(" not in text and "#| eval: false" not in text and "%matplotlib" not in text, where
         if re.search(r"^\s*[!%]pip\b", text, re.M):

@@ -71,7 +71,7 @@ class DiagonalNormal(Independent):
         "Samples without gradients, (*sample_shape, ..., latent)."
         return self.rsample(sample_shape, generator)
 
-
+# %% ../nbs/01_theory.ipynb #02bbf4f3
 def standard_normal(
     latent: int,  # dimensions
     device=None,
@@ -122,7 +122,7 @@ def check_unit_range(
         found = f"{bad} NaN" if bad else f"values from {low:.4g} to {high:.4g}"
         raise ValueError(f"{who} needs pixels in [0, 1] and got {found}. Divide 0…255 images by 255, undo any mean/std normalisation.")
 
-
+# %% ../nbs/01_theory.ipynb #69276972
 class Pixels(Independent):
     "p(x|z): pixels that are independent given z. `log_prob` sums over them, nats per image; data out of range are refused."
 
@@ -185,7 +185,7 @@ class NormalLikelihood(nn.Module):
         "The decoder output whose mean is `mean`."
         return mean.clamp(1e-3, 1 - 1e-3).logit()
 
-
+# %% ../nbs/01_theory.ipynb #be4cf52c
 class OptimalNormal(Normal):
     "A Gaussian whose σ is the best one for the batch it scores: the root mean square error (Rybkin et al. 2021, σ-VAE)."
 
@@ -231,7 +231,7 @@ class StableContinuousBernoulli(ContinuousBernoulli):
         x = 1 + torch.log1p(torch.where(white, 1 - u, u) * torch.expm1(-size)) / size
         return torch.where(white, x, 1 - x).clamp(0, 1)
 
-
+# %% ../nbs/01_theory.ipynb #c79ac38a
 class ContinuousBernoulliLikelihood(nn.Module):
     "The Bernoulli made a true density on [0, 1] (Loaiza-Ganem & Cunningham 2019)."
 
@@ -286,7 +286,7 @@ class DiscretisedLogistic(Distribution):
         u = torch.rand((*sample_shape, *self.loc.shape), device=self.loc.device).clamp(1e-6, 1 - 1e-6)
         return ((self.loc + self.log_scale.exp() * u.logit()) * 255).round().clamp(0, 255) / 255
 
-
+# %% ../nbs/01_theory.ipynb #bbca2d90
 class DiscretisedLogisticLikelihood(nn.Module):
     "256 grey levels with a learned scale per channel: its nats are comparable with the literature's bits per dimension."
 

@@ -98,7 +98,7 @@ class _Canvas:
         "Paint an ellipse."
         self.paint(colour, lambda x, y: _ellipse(x - x0, y - y0, rx, ry), _around(x0, y0, rx, ry, soft), opacity, soft)
 
-
+# %% ../nbs/lib/05_faces.ipynb #1da9b562
 def _around(x0, y0, rx, ry, margin: float = 0.0) -> tuple[float, float, float, float]:
     "The smallest window that holds this rectangle in every image."
     low, high = (lambda v: float(torch.as_tensor(v).min()) - margin), (lambda v: float(torch.as_tensor(v).max()) + margin)
@@ -190,7 +190,7 @@ def _draw_body(canvas: _Canvas, face: _Face) -> None:
     canvas.paint(face.skin, neck, (-0.2, 0.4, 0.2, 0.8))
     canvas.paint(face.shadow, lambda x, y: torch.maximum(_ellipse(x, y - 0.52, 0.3, 0.18), neck(x, y)), (-0.2, 0.4, 0.2, 0.8), 0.75)
 
-
+# %% ../nbs/lib/05_faces.ipynb #f21c018f
 def _draw_head(canvas: _Canvas, face: _Face) -> None:
     "Ears, the head over them, and blushing cheeks."
     for side in (-1, 1):
@@ -285,7 +285,7 @@ def _bob_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     canvas.paint(face.hair, _without(_bob(face), hole), ALL_HAIR)
     _gleam(canvas, face, hat, -0.02, -0.38, 0.3, -0.08)
 
-
+# %% ../nbs/lib/05_faces.ipynb #5a07e06c
 def _bob(face: _Face) -> Callable:
     return lambda x, y: _box(x + 0.08 * face.sin, y + 0.05, face.r + 0.12, 0.59, 0.42)
 
@@ -309,6 +309,8 @@ def _long(face: _Face) -> Callable:
 
 # %% ../nbs/lib/05_faces.ipynb #e23c7561
 BACK_CURLS = ((0.0, -0.62, 0.17), (0.27, -0.60, 0.19), (0.50, -0.42, 0.20), (0.61, -0.17, 0.19), (0.63, 0.10, 0.18), (0.56, 0.33, 0.15))
+
+
 FRONT_CURLS = ((0.0, -0.47, 0.16), (0.21, -0.44, 0.16), (0.39, -0.31, 0.14), (0.47, -0.12, 0.10))
 
 
@@ -330,7 +332,7 @@ def _curly_back(canvas: _Canvas, face: _Face, hat: int) -> None:
 def _curly_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     _draw_curls(canvas, face, hat, FRONT_CURLS)
 
-
+# %% ../nbs/lib/05_faces.ipynb #e56eb697
 def _buns_back(canvas: _Canvas, face: _Face, hat: int) -> None:
     for side in (-1, 1):
         x0 = side * (face.r + 0.06) - 0.1 * face.sin
@@ -425,7 +427,7 @@ def _codes(
         raise ValueError(f"{name} cannot be {numbers[bad][0].item():g}: it is {wanted}.")
     return numbers
 
-
+# %% ../nbs/lib/05_faces.ipynb #e9560827
 def _code(name: str, value: str) -> int:
     "The number of a discrete factor's named value."
     names = FACTORS[name].names
@@ -455,7 +457,7 @@ def _complete(factors: dict) -> dict[str, Tensor]:
     n = next(iter(lengths.values()), 1)
     return {name: v.expand(n) for name, v in given.items()}
 
-
+# %% ../nbs/lib/05_faces.ipynb #db067c14
 def _binary(name: str, value) -> Tensor:
     numbers = torch.as_tensor(value).detach().cpu().to(torch.float32)
     if not ((numbers == 0) | (numbers == 1)).all():
@@ -480,7 +482,7 @@ def draw_faces(
                 images[rows] = _draw(layers, {name: v[rows] for name, v in full.items()}, size)
     return images
 
-
+# %% ../nbs/lib/05_faces.ipynb #4d8d97e5
 @contextmanager
 def _one_thread():
     threads = torch.get_num_threads()
@@ -522,7 +524,7 @@ def _spread(factor: Factor, u: Tensor) -> Tensor:
     "Uniform numbers in (0, 1) over a factor's values."
     return (u * len(factor.names)).long() if factor.names else (factor.low + (factor.high - factor.low) * u).float()
 
-
+# %% ../nbs/lib/05_faces.ipynb #1d03c38b
 def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
     "Two different factors that have an order, `smile` read as the mouth, and a correlation."
     if isinstance(correlate, str) or len(correlate) != 3:

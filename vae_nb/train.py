@@ -43,7 +43,7 @@ class TensorData:
         for start in range(0, len(values), batch_size):
             yield values[order[start : start + batch_size].to(values.device)]
 
-
+# %% ../nbs/lib/20_train.ipynb #543db4b7
 def as_data(
     data,  # Images, or a float tensor (N, ...)
 ):
@@ -81,7 +81,7 @@ def bfloat16_share(
     seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.bfloat16] / seconds[torch.float32]
 
-
+# %% ../nbs/lib/20_train.ipynb #ebcd213b
 def time_product(
     a: Tensor,  # a square matrix
 ) -> float:  # seconds
@@ -148,7 +148,7 @@ class NotebookBar(tqdm):
         "Stop drawing; what is shown stays."
         self.disable = True
 
-
+# %% ../nbs/lib/20_train.ipynb #f3b80085
 def finish(
     bar: tqdm,
     line: str,  # what remains of the bar
@@ -170,7 +170,7 @@ class NotFinite(FloatingPointError):
         super().__init__(message)
         self.step, self.history = step, history
 
-
+# %% ../nbs/lib/20_train.ipynb #0496de7f
 def first_bad_layer(
     model: nn.Module,
     compute,  # a call that runs the model forward
@@ -407,7 +407,7 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
     if best_weights is not None:
         run.model.load_state_dict(best_weights)
 
-
+# %% ../nbs/lib/20_train.ipynb #55ed40ba
 def report(model, row, callbacks) -> None:
     "Call every callback; training mode and random state are as before afterwards."
     modes = [(module, module.training) for module in model.modules()]
