@@ -6,6 +6,7 @@ the site, a warning being an error. Everything it writes is below _build/.
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from . import vendor
-from .execute import ChapterFailed, default_threads, execute, key_of, record_of
+from .execute import ANSI, ChapterFailed, default_threads, execute, key_of, record_of
 from .pages import page
 from .project import BUILD, PROFILES, ROOT, notebooks, profile_parameters, read_notebook, settings, toc_files
 
@@ -143,15 +144,16 @@ def build_site(source, html, strict=True):
     shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
     start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
     command = [sys.executable, "-c", start, "build", source, "--path-output", out, "--keep-going"] + (["-W"] if strict else [])
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"NO_COLOR": "1"})
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log = source.parent / "sphinx.log"
-    log.write_text(run.stdout)
+    said = ANSI.sub("", run.stdout)
+    log.write_text(said)
     built = out / "_build/html"
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
     if run.returncode or not (html / "index.html").exists():
-        told = [line for line in run.stdout.splitlines() if "WARNING" in line or "ERROR" in line.upper()] or run.stdout.splitlines()[-15:]
+        told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
 
 

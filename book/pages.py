@@ -53,6 +53,13 @@ def progress_bar(output):
     return "\r" in text or not text.strip()
 
 
+def beside_the_figure(output):
+    "A text that was displayed (how a training ended) as printed text: a cell's caption belongs to its picture alone."
+    if output["output_type"] != "display_data" or set(output["data"]) != {"text/plain"}:
+        return output
+    return {"output_type": "stream", "name": "stdout", "text": "".join(output["data"]["text/plain"]) + "\n"}
+
+
 def code_cell(cell, where):
     "The page's version of a code cell, or None if nothing of it is left."
     directives, code = split_directives(source(cell))
@@ -64,7 +71,7 @@ def code_cell(cell, where):
         shown.add("hide-input")
         myst |= {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
-    outputs = [o for o in cell.get("outputs", []) if not progress_bar(o)]
+    outputs = [beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)]
     return cell | {"source": code, "metadata": metadata, "outputs": outputs}
 
 

@@ -124,6 +124,7 @@ PROSE = """() => { const a = (document.querySelector('article') ?? document.body
     a.querySelectorAll('.cell_input, code, script, style').forEach(e => e.remove()); return a.textContent }"""
 CODE = "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).join('\\n')"
 SIZES = "['.math', '.math mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)"
+STDERR = "[...document.querySelectorAll('.output.stderr')].map(e => e.textContent)"
 BROKEN = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 
 
@@ -151,6 +152,7 @@ def faults(chrome, home, name):
         "a file is missing": failed + tab.evaluate(BROKEN),
         "an error in the console": [e for e in errors if not any(known in e for known in KNOWN)],
         "directives or machine paths show": [text for text in RAW if text in prose] + ["#|"] * ("#|" in code),
+        "a cell has warned": tab.evaluate(STDERR),
         "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong" if wrong or typeset < formulas else "",
         "wider than a phone of 390 pixels": width if width > 390 else 0,
     }
@@ -166,11 +168,11 @@ def test_page_in_a_browser(name, home, chrome):
 
 BAD = """<!doctype html><script src="http://elsewhere.invalid/x.js"></script><script>MathJax = {startup: {promise: Promise.resolve()}}</script>
 <article style="width: 600px"><img src="missing.png">:::{note}<span class="math">x</span>
-<div class="cell_input">#| hide</div></article><script>console.error("oh")</script>"""
+<div class="cell_input">#| hide</div><div class="output stderr">careful</div></article><script>console.error("oh")</script>"""
 
 
 @needs_browser
 def test_browser_checks_find_what_is_broken(chrome, tmp_path):
     (tmp_path / "bad.html").write_text(BAD)
     with served(tmp_path) as address:
-        assert len(faults(chrome, address, "bad")) == 6
+        assert len(faults(chrome, address, "bad")) == 7

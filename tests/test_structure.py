@@ -203,6 +203,13 @@ def test_page_turns_directives_into_tags():
     assert [o["text"] for o in cells[-1]["outputs"]] == ["careful\n"], "progress bars go, warnings stay"
 
 
+def test_a_caption_belongs_to_the_picture():
+    text = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "10 epochs in 3 s"}}
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "<Figure>", "image/png": ""}}
+    notebook = {"metadata": {}, "cells": [cell("markdown", "# T"), cell("code", "fit()", outputs=[text, picture])]}
+    assert [o["output_type"] for o in page(notebook, "02", RECORD)["cells"][-1]["outputs"]] == ["stream", "display_data"]
+
+
 def test_page_says_how_it_was_made():
     first = lambda record: source(page(example(), "02", record)["cells"][1])
     assert "`epochs = 2` (published: `50`)" in first(RECORD) and "`cpu`" in first(RECORD)

@@ -155,15 +155,15 @@ def mlp_layers(
     sizes,  # widths from input to output
     activation: str = "silu",  # between layers; none after the last
 ) -> list[nn.Module]:
-    "Linear layers with activations between them."
+    "Linear layers with activations between them; the last one starts faint, the others keep the size of what passes."
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}")
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:]):
-        linear = nn.Linear(n_in, n_out)
-        nn.init.kaiming_normal_(linear.weight)  # PyTorch's own start is √6 times smaller: slow to wake the latents
+        layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
+    for linear in layers[:-2:2]:  # He et al. 2015: PyTorch's own start is √6 times fainter, and slow to wake the latents
+        nn.init.kaiming_normal_(linear.weight)
         nn.init.zeros_(linear.bias)
-        layers += [linear, ACTIVATIONS[activation]()]
     return layers[:-1]
 
 # %% ../nbs/02_mlp_vae.ipynb #9fdf441e
