@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME]`: run one benchmark, or all, and write results/NAME.json and the tables of results/README.md."""
+"""`python -m benchmarks [NAME]`: run one benchmark, or all; write results/NAME.json and the tables of the README."""
 import importlib
 import sys
 
@@ -14,7 +14,7 @@ def main():
         print(f"== {name}", flush=True)
         importlib.import_module(f"benchmarks.{name}").main()
     write_tables()
-    print(f"results and tables: {RESULTS}")
+    print(f"results: {RESULTS}; tables: README.md")
 
 
 if __name__ == "__main__":

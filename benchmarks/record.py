@@ -9,6 +9,7 @@ import torch
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+START, END = "<!-- measured: rendered from benchmarks/results by `make bench` -->", "<!-- end of measured -->"
 
 
 def names():
@@ -37,12 +38,19 @@ def markdown(rows):
     return "\n".join(lines + ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows])
 
 
+def section(path):
+    "One recorded result as Markdown: title, table, note, and the machine and command that gave it."
+    result = json.loads(path.read_text())
+    m = result["machine"]
+    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
+    parts = [f"### {result['title']}", markdown(result["rows"]), result["note"], f"`make bench NAME={path.stem}` on {where}."]
+    return "\n\n".join(part for part in parts if part)
+
+
 def write_tables():
-    "results/README.md: every recorded result, rendered; nothing in it is typed by hand."
-    parts = ["# Measured", "Written by `make bench`; every table is rendered from the JSON file of its name."]
-    for path in sorted(RESULTS.glob("*.json")):
-        result = json.loads(path.read_text())
-        m = result["machine"]
-        where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
-        parts += [f"## {result['title']}", markdown(result["rows"]), result["note"], f"`make bench NAME={path.stem}` on {where}."]
-    (RESULTS / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+    "Render every recorded result into the README, between its two marks; nothing there is typed by hand."
+    readme = HERE.parent / "README.md"
+    before, rest = readme.read_text().split(START)
+    _, after = rest.split(END)
+    tables = "\n\n".join(section(path) for path in sorted(RESULTS.glob("*.json")))
+    readme.write_text(f"{before}{START}\n{tables}\n{END}{after}")
