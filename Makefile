@@ -60,24 +60,6 @@ browser:
 bench: env ## the measurements in benchmarks/, all or NAME=…
 	$(PY) -m benchmarks $(NAME)
 
-export: env ## whether vae_nb/ is what the notebooks export
-	$(PY) -m pytest --all tests/test_notebooks.py -k export
-
-test-notebooks: env ## the library's notebooks
-	$(PY) -m pytest --all tests/test_notebooks.py
-
-test-book: env browser ## the notebooks from the built wheel, the book, its pages in a browser
-	$(PY) -m pytest --all tests/test_book.py
-
-browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { echo "Installing Chromium for the browser tests"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
-	  echo "No Chromium here, and it could not be installed: the browser tests will be skipped."
-
-bench: env ## the measurements in benchmarks/, all or NAME=…
-	@if [ -n "$(NAME)" ]; then $(PY) -m benchmarks.$(NAME); else \
-	  for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(PY) -m benchmarks.$$(basename $$f .py) || exit 1; done; fi
-
 export: env ## write vae_nb/ from the notebooks
 	.venv/bin/nbdev_export
 	.venv/bin/nbstripout $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
