@@ -253,9 +253,9 @@ def test_digits_are_split_once_and_for_all():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(name="mnits"), "no data set 'mnits', only digits, faces, mnist, fashion_mnist. Did you mean 'mnist'.*'./mnits'"),
+    (dict(name="mnits"), "no data set 'mnits', only digits, faces, mnist, fashion_mnist, cifar10, celeba, caltech101. Did you mean 'mnist'.*'./mnits'"),
     (dict(name="MNIST"), "Did you mean 'mnist'"),
-    (dict(name="xyzzy"), r"only digits, faces, mnist, fashion_mnist\. A folder"),
+    (dict(name="xyzzy"), r"only digits, faces, mnist, fashion_mnist, cifar10, celeba, caltech101\. A folder"),
     (dict(split="val"), "no split 'val', only train, valid, test. Did you mean 'valid'"),
     (dict(n=0), "n must be at least 1.*not 0"),
     (dict(n=-5), "n must be at least 1.*not -5"),
