@@ -60,7 +60,8 @@ browser:
 bench: env ## the measurements in benchmarks/, all or NAME=…
 	$(PY) -m benchmarks $(NAME)
 
-export: env ## write vae_nb/ from the notebooks
+export: env ## clean the notebooks and write vae_nb/ from them
+	.venv/bin/nbdev_clean
 	.venv/bin/nbdev_export
 	.venv/bin/nbstripout $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 

@@ -58,6 +58,14 @@ def test_notebook_carries_no_outputs(path):
     assert all(not c["outputs"] and c["execution_count"] is None for c in cells), f"run: nbstripout {path.relative_to(ROOT)}"
 
 
+@named(NOTEBOOKS)
+def test_notebook_is_as_nbdev_clean_leaves_it(path):
+    notebook = read_notebook(path)
+    assert set(notebook["metadata"]) == {"kernelspec"} and notebook["metadata"]["kernelspec"]["display_name"] == "python3", "run: make export"
+    extra = {key for cell in notebook["cells"] for key in cell["metadata"]} - {"tags", "mystnb"}
+    assert not extra, f"cell metadata {extra}; run: make export"
+
+
 def longest(text):
     "25 lines; a single exported class or function, which cannot be split, may take 60."
     exported = re.match(r"#\| exporti?\b", text)

@@ -277,12 +277,12 @@ TEN_DIGITS = tuple("0123456789")
 DIGITS = {"train": 1197, "valid": 300, "test": 300}
 
 def digits(split, n=None, *_)->Images:
-    "scikit-learn's digits, enlarged to 28×28, split by one fixed shuffle."
+    "scikit-learn's digits, enlarged to 20×20 in a frame of 28×28, split by one fixed shuffle."
     from sklearn.datasets import load_digits
     scans = load_digits()
     order = np.random.RandomState(0).permutation(1797)  # NumPy keeps this old stream as it is, for ever
     chosen = dict(zip(SPLITS, np.split(order, np.cumsum([*DIGITS.values()]))))[split]
-    pixels = resize(torch.from_numpy(scans.images[chosen, None]*(255/16)), (28, 28))
+    pixels = F.pad(resize(torch.from_numpy(scans.images[chosen, None]*(255/16)), (20, 20)), (4,)*4) # a margin, as in MNIST
     labels = torch.from_numpy(scans.target[chosen]).long()
     return Images(pixels, labels, TEN_DIGITS, name="digits", split=split).take(n)
 
