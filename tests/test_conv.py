@@ -1,10 +1,12 @@
 """Convolutional VAEs: any size, every option, saved and loaded."""
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_nb.conv import conv_vae, halvings
+from vae_nb.conv import bits_per_dim, conv_vae, halvings
 from vae_nb.elbo import LIKELIHOODS
 from vae_nb.vae import VAE
 
@@ -77,3 +79,12 @@ def test_bad_arguments_are_named(arguments, message):
 def test_wrong_channels_name_expected_and_given():
     with pytest.raises(ValueError, match=r"\(batch, 3, 16, 16\), not \(2, 1, 16, 16\)"):
         conv_vae((3, 16, 16), latent=2, channels=(4,)).encode(torch.rand(2, 1, 16, 16))
+
+
+def test_bits_per_dim():
+    shape, dims = (3, 4, 5), 60
+    assert bits_per_dim(dims * math.log(256), shape) == pytest.approx(8)  # all levels equally likely
+    assert bits_per_dim(0.0, shape, levels=256) == pytest.approx(8)  # a flat density on [0, 1]
+    assert bits_per_dim(torch.zeros(2), shape, levels=2).tolist() == pytest.approx([1, 1])
+    with pytest.raises(ValueError, match="1"):
+        bits_per_dim(0.0, shape, levels=1)

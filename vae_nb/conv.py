@@ -146,7 +146,7 @@ def conv_vae(
     model.beta, model.free_bits = beta, free_bits
     return model.to(memory_format=torch.channels_last)
 
-# %% ../nbs/03_conv_vae.ipynb #db3fe1f2
+# %% ../nbs/03_conv_vae.ipynb #0b3d2530
 def bits_per_dim(
     nats: float | Tensor,  # −ELBO or −log p(x), nats per image
     shape: tuple,  # of one image, (C, H, W)
