@@ -157,7 +157,7 @@ def test_nothing_is_tracked_that_should_not_be():
     if files is None:
         pytest.skip("not a git checkout")
     locks = "package-lock.json yarn.lock uv.lock poetry.lock Pipfile.lock pnpm-lock.yaml".split()
-    hosts = re.compile("|".join(re.escape(h) for h in ("files.python" + "hosted.org", "registry." + "npmjs.org", "pypi.org" + "/simple")))
+    hosts = re.compile("|".join(re.escape(h) for h in ("files.python" + "hosted.org", "registry.npm" + "js.org", "pypi" + ".org/simple")))
     for path in files:
         assert path.name not in locks and path.suffix not in (".pt", ".pth", ".jpg", ".jpeg", ".npz"), path
         if path.suffix in (".py", ".toml", ".txt", ".yaml", ".yml", ".ini", ".md", ".ipynb", ""):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .core import atomic_path, evaluating, in_notebook, nearest
+from .core import atomic_path, check_choice, evaluating, in_notebook
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -335,9 +335,7 @@ def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, 
     for name, value in {"lr": lr, "clip": clip}.items():
         if not (isinstance(value, (int, float)) and 0 < value < math.inf or name == "clip" and value is None):
             raise ValueError(f"{name} must be a positive number, not {value!r}.")
-    for name, value, options in (("schedule", schedule, ("one_cycle", "constant")), ("precision", precision, ("auto", "float32", "bfloat16"))):
-        if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}.{nearest(value, options)}")
+    check_choice(schedule=(schedule, ("one_cycle", "constant")), precision=(precision, ("auto", "float32", "bfloat16")))
     if patience is not None and valid is None:
         raise ValueError("patience stops on the validation loss: give valid= as well.")
 
