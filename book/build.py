@@ -18,6 +18,8 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from benchmarks.record import fill
+
 from . import vendor
 from .execute import ANSI, ChapterFailed, default_threads, execute, key_of, record_of
 from .pages import page
@@ -120,7 +122,7 @@ def write_pages(chapters, source):
         target.write_text(json.dumps(page(notebook, chapter.name, record)))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            shutil.copy(ROOT / f"{file}.md", source)
+            (source / f"{Path(file).name}.md").write_text(fill((ROOT / f"{file}.md").read_text()))
     shutil.copytree(ROOT / "book/static", source / "static")
     shutil.copytree(vendor.mathjax(BUILD / "vendor"), source / "static/mathjax")
     shutil.copy(ROOT / "book/references.bib", source)
