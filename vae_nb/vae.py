@@ -14,13 +14,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import atomic_path, evaluating, nearest
+from .core import atomic_path, evaluating, load_tensors, nearest, save_tensors
 from .elbo import DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
@@ -213,13 +210,10 @@ def save_model(
     if model.config is None:
         raise ValueError("only a model made by a vae_nb function such as mlp_vae can be saved: its config names that function. "
                          "For a network of your own use safetensors.torch.save_model.")
-    folder, config = Path(folder), json.dumps(model.config, indent=2)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as partial:
-        save_file(weights, partial, metadata={"config": config})
-    with atomic_path(folder / CONFIG) as partial:
-        partial.write_text(config + "\n")
-    return folder
+    save_tensors(Path(folder, WEIGHTS), model.state_dict(), config=model.config)
+    with atomic_path(Path(folder, CONFIG)) as partial:
+        partial.write_text(json.dumps(model.config, indent=2) + "\n")
+    return Path(folder)
 
 # %% ../nbs/02_mlp_vae.ipynb #a73081a2
 def build_from(
@@ -243,16 +237,12 @@ def load_model(
     path = Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
+    weights, facts = load_tensors(path, "config")
     try:
-        data = path.read_bytes()  # once: whatever is being saved meanwhile, this is one whole model
-        weights = load_tensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        model = build_from(json.loads(header.get("__metadata__", {})["config"]))
+        model = build_from(facts["config"])
         model.load_state_dict(weights)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}). Save the model again or fetch a whole copy.") from error
     except KeyError as error:
-        raise ValueError(f"{path} was not written by vae_nb: its header has no {error}.") from error
+        raise ValueError(f"{path} was not written by vae_nb: its config has no {error}.") from error
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     return model.to(device or "cpu").eval()
