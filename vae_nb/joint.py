@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['ESTIMATORS', 'gumbel_noise', 'to_one_hot', 'check_tau', 'gumbel_softmax', 'OneHot', 'Product', 'Expected', 'JointVAE',
            'expected_decode', 'joint_vae', 'check_latents', 'one_hot', 'join', 'category_of', 'Capacity',
-           'clip_capacity', 'balance_term', 'consistency_term', 'jitter', 'joint_loss', 'part_pressure',
-           'check_weights']
+           'clip_capacity', 'balance_term', 'consistency_term', 'jitter', 'joint_loss', 'part_pressure', 'check_terms']
 
 # %% ../nbs/04_gumbel_vae.ipynb #8f4e9b06
 import math
@@ -246,7 +245,8 @@ def joint_vae(
         encoder, decoder = mlp_networks(shape, heads, latent, hidden, activation)
     else:
         encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm)
-    return JointVAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, continuous, categorical, tau, estimator, beta, free_bits)
+    model = JointVAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, continuous, categorical, tau, estimator, beta, free_bits)
+    return model.to(memory_format=torch.channels_last) if net == "conv" else model
 
 # %% ../nbs/04_gumbel_vae.ipynb #21dfc4ed
 def check_latents(continuous, categorical, tau, estimator) -> None:
@@ -299,8 +299,12 @@ def category_of(
 ) -> Tensor:  # (...), int64
     "The most probable category."
     blocks = [part for kind, part in model.parts if kind == "categorical"]
+    if not blocks:
+        raise ValueError("this model has no categorical, so there are no categories: build it with categorical=(10,).")
     if not 0 <= which < len(blocks):
         raise ValueError(f"which must be from 0 to {len(blocks) - 1}, not {which}: the model has {len(blocks)} categoricals.")
+    if z.shape[-1:] != (model.latent,):
+        raise ValueError(f"category_of takes latents of shape (..., {model.latent}), not {tuple(z.shape)}.")
     return z[..., blocks[which]].argmax(-1)
 
 # %% ../nbs/04_gumbel_vae.ipynb #d0624244
@@ -312,6 +316,12 @@ class Capacity:
     end: float = 5.0  # nats, from step `steps` on
     steps: int = 25_000
     gamma: float = 30.0  # weight
+
+    def __post_init__(self):
+        if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
+            raise ValueError(f"a capacity runs from 0 or more to 0 or more nats, not from {self.start!r} to {self.end!r}.")
+        if not (self.steps > 0 and 0 <= self.gamma < math.inf):
+            raise ValueError(f"steps must be positive and gamma a number from 0 up, not steps={self.steps!r}, gamma={self.gamma!r}.")
 
     def __call__(self, kl: Tensor, step: int) -> Tensor:
         "The penalty on a batch-mean KL in nats, at an optimiser step."
@@ -357,6 +367,8 @@ def jitter(
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape; what comes in from outside is black
     "Every image turned, resized, slanted and shifted a little, by amounts of its own."
+    if x.ndim != 4:
+        raise ValueError(f"jitter takes a batch of images (batch, C, H, W), not {tuple(x.shape)}.")
     u = 2 * torch.rand(6, len(x), generator=generator, device=x.device) - 1
     angle, slant = u[0] * math.radians(degrees), u[1] * shear
     across, down = 1 + u[2] * scale, 1 + u[3] * scale
@@ -376,8 +388,8 @@ def joint_loss(
     alter=jitter,  # what must not change the category: images (batch, C, H, W) → the same
 ):  # f(model, x, step) → terms, for `fit(training_loss=…)`
     "The −ELBO with capacities in place of beta, and the two terms that go beyond it, each zero unless asked for."
+    check_terms(model, continuous, categorical, balance=balance, consistency=consistency)
     capacity = {"continuous": continuous, "categorical": categorical and clip_capacity(categorical, model.categorical)}
-    check_weights(model, categorical=categorical, balance=balance, consistency=consistency)
 
     def loss(model, x: Tensor, step: int) -> dict[str, Tensor]:
         q = model.encode(x)
@@ -409,8 +421,11 @@ def part_pressure(
     return model.beta * free_bits_kl(per_dim, model.free_bits)
 
 
-def check_weights(model, categorical, **weights) -> None:
-    "Refuse negative weights, and terms for a categorical where there is none."
+def check_terms(model, continuous, categorical, **weights) -> None:
+    "Refuse what is not a capacity, negative weights, and terms for a categorical where there is none."
+    for name, value in {"continuous": continuous, "categorical": categorical}.items():
+        if not isinstance(value, Capacity | None):
+            raise TypeError(f"{name} must be a Capacity, such as Capacity(end=2.0, steps=1000), or None, not {value!r}.")
     for name, value in weights.items():
         if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
             raise ValueError(f"{name} must be a number from 0 up, not {value!r}.")
