@@ -265,7 +265,7 @@ def test_fit_trains_with_every_term_in_the_history():
     patterns = torch.stack([torch.eye(8), torch.eye(8).flip(0), torch.ones(8, 8), torch.zeros(8, 8)])[:, None]
     x = (patterns.repeat(64, 1, 1, 1) + 0.05 * torch.rand(256, 1, 8, 8)).clamp(0, 1)
     model = joint_vae((1, 8, 8), 1, (4,), hidden=(32,))
-    loss = joint_loss(model, Capacity(0, 0.2, 50), Capacity(0, math.log(4), 50), balance=10.0, consistency=1.0)
+    loss = joint_loss(model, Capacity(0, 0.2, 20), balance=10.0, consistency=0.1)
     history = fit(model, x, x[:50], epochs=40, batch_size=64, lr=1e-2, training_loss=loss, progress=False, precision="float32")
     assert {"train_kl_continuous", "train_kl_categorical", "train_balance", "train_consistency", "valid_kl_categorical"} <= set(history.last)
     assert len(set(category_of(model, encode_all(model, x[:4])).tolist())) == 4  # four patterns, four categories
