@@ -66,7 +66,7 @@
   }
 
   // The still that the page shows until the widget has taken its place, and keeps if it never does.
-  const stillsOf = (id) => document.querySelectorAll(`[data-still-of="${id}"]`);
+  const removeStill = (id) => document.querySelectorAll(`[data-still-of="${id}"]`).forEach((still) => (still.closest(".output") ?? still).remove());
 
   async function mount(place, id, model) {
     const el = document.createElement("div");
@@ -79,7 +79,7 @@
       const signal = new AbortController().signal; // a page never unmounts a widget
       await widget.initialize?.({ model, signal });
       await widget.render?.({ model, el, signal });
-      stillsOf(id).forEach((still) => still.remove());
+      removeStill(id);
     } catch (error) {
       el.textContent = `This explorer could not start (${error.message}).`;
       el.setAttribute("role", "status");
@@ -102,7 +102,7 @@
 
   async function loadManager(views) {
     for (const file of ["manager/require.js", "amd-paths.js", "manager/embed-amd.js"]) await load(file);
-    views.forEach(([, id]) => stillsOf(id).forEach((still) => still.remove()));
+    views.forEach(([, id]) => removeStill(id));
   }
 
   function start() {
