@@ -2,6 +2,7 @@
 
 papermill keeps the state of every widget of a run in the notebook's metadata; static/explorers/host.js brings it to life again.
 """
+import base64
 import html
 import re
 
@@ -49,13 +50,20 @@ def needs_manager(state, ids):
     return any(map(is_link, state.values())) or any(state[id]["model_module"] != "anywidget" for id in ids if id in state)
 
 
+def small(address):
+    "Whether a PNG in a data: address is a small picture, which wants to be enlarged without blur; its header holds the width."
+    kind, _, data = address.partition("base64,")
+    return kind == "data:image/png;" and int.from_bytes(base64.b64decode(data[:32])[16:20], "big") <= 128
+
+
 def still(id, entry):
     "An output that shows a widget's poster, for readers without JavaScript and until the widget has started; None if it has none."
     traits = entry["state"]
     if not traits.get("poster"):
         return None
     alt = html.escape(traits.get("alt") or "A still of the explorer that takes this place in a browser with JavaScript", quote=True)
-    image = f'<img class="explorer-still" data-still-of="{id}" src="{traits["poster"]}" alt="{alt}">'
+    kind = "explorer-still small" if small(traits["poster"]) else "explorer-still"
+    image = f'<img class="{kind}" data-still-of="{id}" src="{traits["poster"]}" alt="{alt}">'
     said = "<noscript><p>This is a still: with JavaScript switched on an explorer takes its place.</p></noscript>"
     return {"output_type": "display_data", "metadata": {}, "data": {"text/html": image + said}}
 

@@ -125,6 +125,16 @@ def test_a_widget_comes_after_its_still():
     assert widgets.VIEW in outputs[1]["data"]
 
 
+@pytest.mark.parametrize(("size", "expected"), [((28, 28), True), ((128, 128), True), ((129, 40), False)])
+def test_a_small_still_is_enlarged(size, expected):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("L", size).save(buffer, "PNG")
+    assert widgets.small("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()) is expected
+    assert widgets.small("data:image/svg+xml;utf8,<svg/>") is False
+
+
 def test_a_widget_whose_state_is_missing_is_an_error():
     notebook = saved(ElboExplorer())
     notebook["metadata"] = {}

@@ -53,7 +53,7 @@ def log_likelihood(
     height, place, width = torch.tensor(bumps, dtype=torch.float64).T
     return (height.log() - ((z[..., None] - place) / width) ** 2 / 2).logsumexp(-1)
 
-
+# %% ../nbs/lib/52_explore_ideas.ipynb #b30739f2
 def elbo_parts(
     mu: float,  # mean of q(z|x)
     sigma: float,  # its standard deviation
@@ -66,7 +66,7 @@ def elbo_parts(
     weight = (-(noise**2) / 2).exp()
     recon = ((weight * log_likelihood(mu + sigma * noise, bumps)).sum() / weight.sum()).item()
     kl = (mu**2 + sigma**2 - 1) / 2 - math.log(sigma)
-    masses = [h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 * (1 + w**2))) for h, p, w in bumps]  # Gaussian integrals
+    masses = [h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2)) for h, p, w in bumps]  # Gaussian integrals
     elbo, log_px = recon - kl, math.log(sum(masses))
     return {"recon": recon, "kl": kl, "elbo": elbo, "gap": log_px - elbo, "log_px": log_px}
 
@@ -82,7 +82,8 @@ def elbo_figure(
     z, t = torch.linspace(-4, 4, 400, dtype=torch.float64), elbo_parts(mu, sigma, bumps)
     normal = lambda m, s: (-(((z - m) / s) ** 2) / 2).exp() / (s * math.sqrt(2 * math.pi))
     fig, (top, low) = plt.subplots(2, 1, figsize=(6.4, 4.6), gridspec_kw={"height_ratios": [3, 2], "hspace": 0.4})
-    top.fill_between(z, (log_likelihood(z, bumps) - t["log_px"]).exp() * normal(0, 1), color="#a85400", alpha=0.3, lw=0, label="true posterior p(z|x)")
+    posterior = (log_likelihood(z, bumps) - t["log_px"]).exp() * normal(0, 1)
+    top.fill_between(z, posterior, color="#a85400", alpha=0.3, lw=0, label="true posterior p(z|x)")
     top.fill_between(z, normal(mu, sigma), color="#0173b2", alpha=0.25, lw=0)
     top.plot(z, normal(mu, sigma), color="#0173b2", lw=2, label="q(z|x)")
     top.plot(z, normal(0, 1), color="0.35", ls="--", lw=1, label="prior p(z)")
@@ -91,8 +92,10 @@ def elbo_figure(
     spans = {"reconstruction": (t["recon"], 0), "− KL(q ‖ prior)": (t["elbo"], t["recon"]), "= ELBO": (t["elbo"], 0),
              "+ gap": (t["elbo"], t["log_px"]), "= log p(x)": (t["log_px"], 0)}
     values = t["recon"], -t["kl"], t["elbo"], t["gap"], t["log_px"]
-    low.barh(list(spans), [b - a for a, b in spans.values()], left=[a for a, _ in spans.values()], color=["#127a58", "#0173b2", "0.45", "#a85400", "0.45"], height=0.6)
-    for row, (value, (left, _)) in enumerate(zip(values, spans.values(), strict=True)):
+    colours = ["#127a58", "#0173b2", "0.45", "#a85400", "0.45"]
+    lefts, widths = zip(*((a, b - a) for a, b in spans.values()), strict=True)
+    low.barh(list(spans), widths, left=lefts, color=colours, height=0.6)
+    for row, (value, left) in enumerate(zip(values, lefts, strict=True)):
         low.text(left - 0.05, row, f"{value + 0:.2f}".replace("-", "−"), ha="right", va="center", fontsize=9)
     low.set(xlabel="nats", xlim=(t["elbo"] - 0.8, 0.1))
     low.invert_yaxis()
@@ -118,8 +121,9 @@ class ElboExplorer(anywidget.AnyWidget):
         super().__init__(**traits)
         t = self.parts()
         self.poster = still(elbo_figure(self.mu, self.sigma, self.scenes[self.scene]))
-        self.alt = (f"Densities over z of the prior, the true posterior and q with mean {self.mu:g} and standard deviation {self.sigma:g}, and bars in nats: "
-                    f"reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, {t['elbo']:.2f}; the gap of {t['gap']:.2f} leads to log p(x), {t['log_px']:.2f}")
+        self.alt = (f"Densities over z of the prior, the true posterior and q with mean {self.mu:g} and standard deviation {self.sigma:g}, "
+                    f"and bars in nats: reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, {t['elbo']:.2f}; "
+                    f"the gap of {t['gap']:.2f} leads to log p(x), {t['log_px']:.2f}")
 
     @traitlets.validate("sigma")
     def _positive(self, proposal):
@@ -146,7 +150,7 @@ def gumbel_noise(
     uniform = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
     return [[round(value, 4) for value in row] for row in (-(-uniform.log()).log()).tolist()]
 
-
+# %% ../nbs/lib/52_explore_ideas.ipynb #ee1c998f
 def relaxed_draws(
     logits: list,  # one for each category
     tau: float,  # temperature
@@ -157,7 +161,7 @@ def relaxed_draws(
         raise ValueError(f"tau must be above 0, not {tau}: at 0 the draws are one-hot and have no gradient.")
     return ((torch.tensor(logits, dtype=torch.float64) + torch.tensor(noise, dtype=torch.float64)) / tau).softmax(-1)
 
-
+# %% ../nbs/lib/52_explore_ideas.ipynb #c6b6b3c0
 def temperature_parts(
     logits: list,  # one for each category
     tau: float,  # temperature
@@ -167,7 +171,8 @@ def temperature_parts(
     y = relaxed_draws(logits, tau, noise)
     gradient = y[:, 0] * (1 - y[:, 0]) / tau
     logits = torch.tensor(logits, dtype=torch.float64)
-    winners = torch.bincount((logits + torch.tensor(noise, dtype=torch.float64)).argmax(-1), minlength=len(logits)).double() / len(y)
+    first = (logits + torch.tensor(noise, dtype=torch.float64)).argmax(-1)  # the temperature has no say in who wins
+    winners = torch.bincount(first, minlength=len(logits)).double() / len(y)
     return {"probs": logits.softmax(-1).tolist(), "winners": winners.tolist(), "mean": y.mean(0).tolist(),
             "largest": y.amax(-1).mean().item(), "slope": gradient.mean().item(), "spread": gradient.std(correction=0).item()}
 
@@ -211,8 +216,8 @@ class TemperatureExplorer(anywidget.AnyWidget):
     def __init__(self, n=400, seed=0, **traits):
         super().__init__(noise=gumbel_noise(n, seed), **traits)
         self.poster = still(temperature_figure(self.logits, self.tau, self.noise, self.names))
-        self.alt = (f"Three triangles with {n} Gumbel-softmax draws each, from the same noise, at temperatures {self.tau / 5:.2g}, {self.tau:.2g} and {self.tau * 5:.2g}: "
-                    "cold draws sit in the corners, warm ones gather in the middle")
+        self.alt = (f"Three triangles with {n} Gumbel-softmax draws each, from the same noise, at temperatures "
+                    f"{self.tau / 5:.2g}, {self.tau:.2g} and {self.tau * 5:.2g}: cold draws sit in the corners, warm ones gather in the middle")
 
     @traitlets.validate("tau")
     def _positive(self, proposal):
