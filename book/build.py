@@ -37,9 +37,12 @@ class Chapter:
 
     @property
     def record(self):
-        "How the kept run was made; `stale` says whether the sources have changed since."
+        "How the kept run was made; `stale` says whether the sources have changed since, or files of its explorers are gone."
         found = record_of(self.out)
-        return found and found | {"stale": found["key"] != key_of(read_notebook(self.path), self.parameters)}
+        if found is None:
+            return None
+        complete = all((explorer_files(self.out) / name).exists() for name in found.get("explorers", []))
+        return found | {"stale": not complete or found["key"] != key_of(read_notebook(self.path), self.parameters)}
 
 
 def plan(profile, executed):

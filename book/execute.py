@@ -111,7 +111,8 @@ def execute(path, out, profile, parameters, *, python=sys.executable, threads=1,
     if papermill(path, partial, log, parameters, python, threads, tick, timeout):
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
-    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds}
+    names = sorted(p.name for p in for_page.iterdir())
+    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "explorers": names}
     partial.write_text(json.dumps(notebook))
     shutil.rmtree(final, ignore_errors=True)
     for_page.replace(final)

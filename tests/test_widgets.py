@@ -170,8 +170,12 @@ def test_what_explorers_write_is_kept_with_the_run_and_published(tmp_path):
         execute.execute(path, out, "test", {"n": n})
         assert [p.name for p in execute.explorer_files(out).iterdir()] == [f"weights-{n}.js"], "an earlier run's files go"
     assert not [p for p in out.parent.iterdir() if "partial" in p.name]
+    chapter = build.Chapter("a", path, out, {"n": 2})
+    assert not chapter.record["stale"]
     build.publish_explorer_files([SimpleNamespace(out=out), SimpleNamespace(out=tmp_path / "never-run.ipynb")], tmp_path / "site/assets/explorers")
     assert [p.name for p in (tmp_path / "site/assets/explorers").iterdir()] == ["weights-2.js"]
+    (execute.explorer_files(out) / "weights-2.js").unlink()
+    assert chapter.record["stale"], "a run whose explorers have lost their files is made again"
 
 
 def test_an_archive_with_another_digest_is_refused(monkeypatch, tmp_path):
