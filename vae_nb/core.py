@@ -96,7 +96,7 @@ def save_tensors(
         save_file(values, partial, metadata={name: json.dumps(fact, indent=2) for name, fact in facts.items()})
     return Path(path)
 
-
+# %% ../nbs/lib/00_core.ipynb #793155c6
 def load_tensors(
     path: str | Path,  # what `save_tensors` wrote
     *facts: str,  # those that must be there

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHECKPOINT', 'TensorData', 'as_data', 'fastest_precision', 'bfloat16_share', 'time_product', 'History', 'NotebookBar',
            'finish', 'NotFinite', 'first_bad_layer', 'spoilt', 'explain', 'validate', 'device_of', 'Snapshots',
-           'make_optimiser', 'Position', 'Clock', 'Run', 'like', 'optimiser_tensors', 'restore_optimiser', 'packed',
-           'unpack', 'Checkpoint', 'noise_state', 'set_noise_state', 'ctrl_c_waits', 'check_settings', 'fit',
+           'make_optimiser', 'Position', 'Clock', 'Run', 'run_epoch', 'like', 'optimiser_tensors', 'restore_optimiser',
+           'packed', 'unpack', 'Checkpoint', 'noise_state', 'set_noise_state', 'ctrl_c_waits', 'check_settings', 'fit',
            'make_checkpoint', 'run_epochs', 'note_best', 'report', 'summary']
 
 # %% ../nbs/lib/20_train.ipynb #10f2718a
@@ -77,7 +77,7 @@ def fastest_precision(
         print(f"precision='auto': bfloat16 products take {share:.2f} of float32's time on this {device_type}, so {chosen} is used.")
     return chosen
 
-
+# %% ../nbs/lib/20_train.ipynb #4aa35679
 @lru_cache
 def bfloat16_share(
     device_type: str,  # "cpu" or "cuda"
@@ -295,7 +295,7 @@ class Position:
             if not isinstance(getattr(self, part.name), part.type):
                 raise TypeError(f"{part.name}={getattr(self, part.name)!r} should be of type {part.type.__name__}")
 
-
+# %% ../nbs/lib/20_train.ipynb #f77d1792
 @dataclass
 class Clock:
     "The time of a run: wall clock over all processes that worked on it, and the processor time of its training steps."
@@ -364,22 +364,23 @@ class Run:
         self.bar.close()
         raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
 
-    def epoch(self, data, batch_size: int, device) -> dict:
-        "One pass over the data, or what is left of it; the mean of every term, nats per image."
-        self.good, self.order_then = copy.deepcopy(self.model.state_dict()), self.order.get_state()
-        terms = {}
-        for number, x in enumerate(data.batches(batch_size, shuffle=True, generator=self.order, device=device)):
-            if number < self.at.batches:  # done before the run was interrupted; drawn again, so that the noise stays in step
-                continue
-            terms = self.take_step(x)
-            for name, value in terms.items():
-                self.at.sums[name] = self.at.sums.get(name, 0.0) + value.detach() * len(x)
-            self.bar.update()
-            if self.checkpoint:
-                self.checkpoint.perhaps_save(self)
-        if spoilt(self.model):  # by the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
-            self.give_up(x, terms)
-        return {name: float(total) / len(data) for name, total in self.at.sums.items()}
+# %% ../nbs/lib/20_train.ipynb #1cdca593
+def run_epoch(run: Run, data, batch_size: int) -> dict:
+    "One pass over the data, or what is left of it; the mean of every term, nats per image."
+    run.good, run.order_then = copy.deepcopy(run.model.state_dict()), run.order.get_state()
+    terms = {}
+    for number, x in enumerate(data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))):
+        if number < run.at.batches:  # done before the run was interrupted; drawn again, so that the noise stays in step
+            continue
+        terms = run.take_step(x)
+        for name, value in terms.items():
+            run.at.sums[name] = run.at.sums.get(name, 0.0) + value.detach() * len(x)
+        run.bar.update()
+        if run.checkpoint:
+            run.checkpoint.perhaps_save(run)
+    if spoilt(run.model):  # by the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
+        run.give_up(x, terms)
+    return {name: float(total) / len(data) for name, total in run.at.sums.items()}
 
 # %% ../nbs/lib/20_train.ipynb #8c2891dd
 def like(
@@ -389,14 +390,14 @@ def like(
     "A copy of `value` laid out as `other`: a fused optimiser walks through weights and moments side by side."
     return torch.empty_like(other).copy_(value)
 
-
+# %% ../nbs/lib/20_train.ipynb #a988d225
 def optimiser_tensors(
     optimiser: torch.optim.Optimizer,
 ) -> dict:  # "0.exp_avg" → Tensor
     "The optimiser's state by number of the weight and name."
     return {f"{i}.{name}": value for i, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
 
-
+# %% ../nbs/lib/20_train.ipynb #6e0564e9
 def restore_optimiser(
     optimiser: torch.optim.Optimizer,
     tensors: dict,  # from `optimiser_tensors`
@@ -411,7 +412,7 @@ def restore_optimiser(
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
 
-# %% ../nbs/lib/20_train.ipynb #a988d225
+# %% ../nbs/lib/20_train.ipynb #cfb83176
 def packed(
     run: Run,
 ) -> tuple[dict, dict]:  # tensors; facts
@@ -425,7 +426,7 @@ def packed(
              "rows": run.history.rows, "info": run.history.info}
     return tensors, facts
 
-
+# %% ../nbs/lib/20_train.ipynb #14cd4e5d
 def unpack(
     run: Run,  # fresh
     tensors: dict,
@@ -445,10 +446,10 @@ def unpack(
     run.order.set_state(groups["noise"]["order"])
     set_noise_state(groups["noise"], device_of(run.model))
 
-# %% ../nbs/lib/20_train.ipynb #6e0564e9
+# %% ../nbs/lib/20_train.ipynb #7e59c770
 CHECKPOINT = "checkpoint.safetensors"
 
-
+# %% ../nbs/lib/20_train.ipynb #143bd428
 @dataclass
 class Checkpoint:
     "Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss."
@@ -500,20 +501,20 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(f"cannot continue from {self.path}: {error}. Remove the folder to start anew.") from error
 
-# %% ../nbs/lib/20_train.ipynb #cfb83176
+# %% ../nbs/lib/20_train.ipynb #2773bec7
 def noise_state(device: torch.device) -> dict:
     "The state of PyTorch's generators: of the CPU, and of the accelerator in use."
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
-
+# %% ../nbs/lib/20_train.ipynb #c6981cb7
 def set_noise_state(states: dict, device: torch.device) -> None:
     "The inverse of `noise_state`."
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
 
-
+# %% ../nbs/lib/20_train.ipynb #d8485d5a
 @contextmanager
 def ctrl_c_waits(
     checkpoint: Checkpoint | None,
@@ -612,7 +613,7 @@ def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Che
         raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
     return checkpoint
 
-
+# %% ../nbs/lib/20_train.ipynb #0a3380d3
 def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callbacks) -> None:
     "Epoch after epoch: train, validate, report, perhaps stop early."
     if run.at.step == 0:
@@ -620,7 +621,7 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
     while run.at.epoch <= epochs and not run.at.finished:
         run.model.train()
         run.clock.charge(training=False)
-        row = {"epoch": run.at.epoch} | {f"train_{name}": value for name, value in run.epoch(train, batch_size, device_of(run.model)).items()}
+        row = {"epoch": run.at.epoch} | {f"train_{name}": value for name, value in run_epoch(run, train, batch_size).items()}
         run.clock.charge()
         run.history.info["train_cpu_seconds"] = run.clock.cpu
         if valid is not None:
@@ -637,7 +638,7 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
         run.at.finished, run.order_then = True, run.order.get_state()
         run.checkpoint.save(run)
 
-
+# %% ../nbs/lib/20_train.ipynb #ac4ec405
 def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to stop early
     "Keep the weights with the lowest validation loss, where somebody will ask for them."
     if "valid_loss" not in row or (patience is None and run.checkpoint is None):
