@@ -249,8 +249,8 @@ def mutual_information_gap(
 ) -> tuple[float, Tensor]:  # the mean over factors, and one gap for each, (factors,), from 0 to 1
     """Mutual information gap of Chen et al. (2018): 1 if one latent knows a factor completely and no other knows anything of it.
 
-    It does not tell whether images are good, nor whether all factors found one *and the same* latent; two latents that share a factor score 0 even if no other factor touches them. Scores depend
-    on the bins and, below some thousand images, on N."""
+    It does not tell whether images are good, nor whether several factors share one latent; two latents that share a factor score 0 even if no other
+    factor touches them. Scores depend on the bins and, below some thousand images, on N."""
     codes, factors = torch.as_tensor(codes).cpu().double(), torch.as_tensor(factors).cpu().double()
     factors = factors[:, None] if factors.ndim == 1 else factors
     check_codes(codes, factors, bins)
@@ -339,7 +339,8 @@ def inception_features(
     except Exception as error:  # a missing package, a missing file, no connection: what follows is the same
         raise RuntimeError(
             f"Inception's features cannot be had ({type(error).__name__}: {error}). Either `pip install torch-fidelity` on a machine that may download, or pass "
-            "weights= the file pt_inception-2015-12-05-6726825d.pth, or do without: features=digit_features(...) for digits, or sliced_wasserstein, which needs none.") from error
+            "weights= the file pt_inception-2015-12-05-6726825d.pth, or do without: features=digit_features(...) for digits, or sliced_wasserstein, "
+            "which needs none.") from error
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
@@ -444,8 +445,8 @@ def sliced_wasserstein(
 ) -> dict[int | str, float]:  # side of each level → distance, and their "mean"; unit: standard deviations of the reference's patches
     """Sliced Wasserstein distance between the patches of two sets, per level of a Laplacian pyramid (Karras et al. 2018). Needs no weights; 0 for equal sets.
 
-    It sees texture, edges and contrast up to seven pixels of each level, not what an image shows: shuffle the parts of a face and it hardly moves. Like every distance
-    between finite sets it has a floor: quote that of two real sets."""
+    It sees texture, edges and contrast up to seven pixels of each level, not what an image shows: shuffle the parts of a face and it hardly moves.
+    Like every distance between finite sets it has a floor: quote that of two real sets."""
     if a.shape != b.shape or a.ndim != 4:
         raise ValueError(f"the two sets must have one shape (N, C, H, W), not {tuple(a.shape)} and {tuple(b.shape)}: as many images, as large.")
     if min(a.shape[-2:]) < 7:
@@ -690,7 +691,7 @@ class Finding:
     def __str__(self):
         return f"{self.name}: {self.evidence} → {self.advice}"
 
-
+# %% ../nbs/lib/33_report.ipynb #396ff997
 class Findings(list):
     "What `diagnose` found; an empty list is a healthy model. `skipped` says which questions could not be asked, and why."
 
@@ -740,8 +741,8 @@ def find_sigma(m: Measured) -> Finding | None:
         return None
     lost = m.x[0, 0].numel() * (rmse**2 / (2 * m.sigma**2) - 0.5 + ratio.log()).sum().item()
     size = "large: too little is worth coding" if ratio.mean() > 1 else "small: noise is coded as if it mattered"
-    return Finding("σ does not fit", f"σ = {m.sigma.mean():.3g}, but the errors' root mean square is {rmse.mean():.3g}: {lost:.0f} nats per image are lost by that alone",
-                   f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has settled.")
+    evidence = f"σ = {m.sigma.mean():.3g}, but the errors' root mean square is {rmse.mean():.3g}: {lost:.0f} nats per image are lost by that alone"
+    return Finding("σ does not fit", evidence, f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has settled.")
 
 # %% ../nbs/lib/33_report.ipynb #62c1c918
 def find_weight(
@@ -753,19 +754,20 @@ def find_weight(
     beta, latent = rise / fall, m.gaussian[0].shape[1]
     if 2 / 3 < beta < 1.5:
         return None
-    evidence = f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves {fall:.3g} of KL: the KL was weighed by β = {beta:.2g} (model.beta is {declared:g})"
+    evidence = (f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves {fall:.3g} of KL: "
+                f"the KL was weighed by β = {beta:.2g} (model.beta is {declared:g})")
     if abs(beta * latent - 1) < 0.35 and latent > 2:
         return Finding("averaged KL", f"{evidence}, and 1/{latent} latents is {1 / latent:.2g}", "Sum the KL over latents; average over images only.")
     if beta < 1:
-        return Finding("under-weighted KL", evidence, "Sum both terms, over pixels and over latents, and set β = 1; then samples are in the places that were trained.")
-    return Finding("over-weighted KL", evidence, "Set β = 1, and sum the reconstruction over pixels: an average divides it by their number. To keep latents simple on purpose, say which β.")
+        return Finding("under-weighted KL", evidence, "Sum both terms, over pixels and over latents, and set β = 1; then samples come from where codes are.")
+    return Finding("over-weighted KL", evidence, "Set β = 1, and sum the reconstruction over pixels: an average divides it by their number.")
 
 # %% ../nbs/lib/33_report.ipynb #0e4490b3
 def hidden_gain(
     m: Measured,
     directions: int,
 ) -> float:  # nats per image
-    """What so many more latents of a linear decoder would gain, from the residuals: ½(λ - 1 - log λ) each, if they vary λ times more in a direction than the model says.
+    """What more latents of a linear decoder would gain: ½(λ - 1 - log λ) each, if residuals vary λ times more in some direction than the model says.
 
     Exact for Gaussian pixels (Tipping & Bishop 1999). Directions come from one half of the images, λ from the other."""
     real, simulated = m.residual.flatten(1), m.simulated.flatten(1)
@@ -785,8 +787,8 @@ def find_dead(m: Measured) -> Finding | None:
     if dead == latent:
         why = ("The −ELBO does not want it, so either the training loss was another one (sum the reconstruction over pixels, set β = 1), or the optimiser is stuck "
                "(He's initial weights, KL warm-up)." if gain > 1 else "The −ELBO itself wants it: pixel noise drowns the images. Learn σ.")
-        return Finding("dead units", f"none of {latent} latents moves with the image, KL = {m.kl:.2g} nats; the residuals hold about {gain:.1f} nats per image for them",
-                       f"Posterior collapse. {why}")
+        evidence = f"none of {latent} latents moves with the image, KL = {m.kl:.2g} nats; the residuals hold about {gain:.1f} nats per image for them"
+        return Finding("dead units", evidence, f"Posterior collapse. {why}")
     if gain < max(1.5, 0.25 * m.kl):
         return None
     return Finding("dead units", f"{dead} of {latent} latents never move, yet the residuals hold about {gain:.1f} nats per image for them (KL now: {m.kl:.1f})",
@@ -814,7 +816,8 @@ def diagnose(
 ) -> Findings:  # empty: healthy
     """Look for usual illnesses of a trained VAE: input range, bad copies, averaged, under- or over-weighted KL, a σ that does not fit, dead units, prior mismatch.
 
-    An empty answer means that none of these was found, not that the model is good. Wait until training has settled: before, nothing balances. It is about the model's own likelihood: a model that was trained with β ≠ 1 on purpose is told so."""
+    An empty answer means that none of these was found, not that the model is good. Wait until training has settled: before, nothing balances.
+    All is judged by the model's own likelihood; a model that was trained with β ≠ 1 on purpose is told so."""
     batches = some_images(images, n, 250, device_of(model), seed)
     if (finding := find_range(torch.cat(batches))) is not None:
         return Findings([finding], skipped={"all else": "the images do not fit"})
