@@ -23,7 +23,9 @@ from book import build, execute, vendor, widgets
 from book.browser import browser, chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
-from vae_nb.explore import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts, gumbel_noise, log_likelihood, relaxed_draws, temperature_parts
+from vae_nb.explore import (SCENES, ElboExplorer, LatentExplorer, TemperatureExplorer, elbo_parts, gumbel_noise, log_likelihood, relaxed_draws,
+                            temperature_parts)
+from vae_nb.vae import mlp_vae
 
 needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test explorers in a browser")
 TWO = SCENES["two codes explain x"]
@@ -498,6 +500,53 @@ def test_other_ipywidgets_and_links_run_on_the_vendored_manager(chrome, tmp_path
         page.tab.wait_for_timeout(100)
         shown = float(page.tab.locator(".vae-idea output").first.inner_text().replace("−", "-"))
         assert shown != 0 and number(page.tab, "+ gap") == pytest.approx(elbo_parts(shown, 1, TWO)["gap"], abs=0.006)
+
+
+# --- a network in the page ---
+
+
+@pytest.fixture(scope="session")
+def network_site(tmp_path_factory):
+    "A page with a LatentExplorer, its weights where the book would publish them; the page's folder and the model."
+    folder = tmp_path_factory.mktemp("network") / "some/sub-path"
+    torch.manual_seed(0)
+    model = mlp_vae(shape=(1, 28, 28), latent=2, hidden=(64,)).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_NB_EXPLORER_FILES", str(folder / "assets/explorers"))
+        (folder / "assets/explorers").mkdir(parents=True)
+        write_page(folder, LatentExplorer(model, z=[0.5, -1.0]))
+    return folder, model
+
+
+PIXELS = "(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0))(document.querySelector('.explorer canvas'))"
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["http", "sub-path", "file"])
+def test_a_network_decodes_on_a_page_without_a_kernel(kind, chrome, network_site):
+    folder, model = network_site
+    asked = []
+
+    def check(url):
+        with opened(chrome, url) as page:
+            page.tab.on("request", lambda r: asked.append(r.url))
+            page.tab.wait_for_selector(".explorer img")
+            page.tab.wait_for_timeout(100)
+            assert not asked and not page.tab.locator(".explorer canvas").is_visible(), "a poster and no weights before a touch"
+            page.tab.locator(".explorer input[type=range]").first.focus()
+            page.tab.keyboard.press("ArrowRight")
+            page.tab.wait_for_selector(".explorer [data-decodes]")
+            assert page.tab.locator(".explorer canvas").is_visible() and not page.tab.locator(".explorer img").is_visible()
+            with torch.no_grad():
+                truth = model.decode(torch.tensor([[0.51, -1.0]])).mean.flatten() * 255
+            shown = torch.tensor(page.tab.evaluate(PIXELS))
+            assert (shown - truth).abs().max() <= 1, "one grey level"
+            assert len(asked) == 1 and "/assets/explorers/" in asked[0]
+
+    if kind == "file":
+        return check((folder / "index.html").as_uri())
+    with served(folder if kind == "http" else folder.parents[1]) as home:
+        check(home + ("index.html" if kind == "http" else "some/sub-path/index.html"))
 
 
 # --- with a kernel, in JupyterLab ---
