@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from book import build, execute, vendor, widgets
+from book import build, execute, images, vendor, widgets
 from book.browser import browser, chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
@@ -131,10 +131,34 @@ def test_a_widget_comes_after_its_still():
 def test_a_small_still_is_enlarged(size, expected):
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.new("L", size).save(buffer, "PNG")
-    assert widgets.small("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()) is expected
+    assert widgets.small("data:image/png;base64," + base64.b64encode(png_of(Image.new("L", size))).decode()) is expected
     assert widgets.small("data:image/svg+xml;utf8,<svg/>") is False
+
+
+def png_of(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colours", "kept"),
+    [("RGBA", 1, "L"), ("RGBA", 2, "P"), ("RGBA", 3, "RGB"), ("RGBA", 4, "RGBA"), ("L", 1, "L"), ("RGB", 3, "RGB")],
+    ids=["grey", "few colours", "many colours", "transparent", "grey already", "opaque already"],
+)
+def test_figures_get_smaller_and_stay_the_same(mode, colours, kept):
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 50, 1)).repeat(3, 2)
+    pixels = {1: grey, 2: rng.integers(0, 256, (40, 3))[rng.integers(0, 40, (40, 50))], 3: rng.integers(0, 256, (40, 50, 3)), 4: grey}[colours]
+    alpha = np.full((40, 50, 1), 255) if colours < 4 else rng.integers(0, 256, (40, 50, 1))
+    picture = Image.fromarray(np.concatenate([pixels, alpha], 2).astype("uint8"), "RGBA").convert(mode)
+    before = png_of(picture)
+    after = images.lean(before)
+    assert len(after) <= len(before) and Image.open(io.BytesIO(after)).mode == kept
+    assert Image.open(io.BytesIO(after)).convert("RGBA").tobytes() == picture.convert("RGBA").tobytes()
 
 
 def test_a_widget_whose_state_is_missing_is_an_error():
