@@ -233,8 +233,9 @@ def browser_network(
     half: bool = True,  # weights in half precision
 ) -> BrowserNetwork:
     "Export a network for the in-browser engine; what the engine does not know is refused by name."
+    device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
-        ops, y = steps(module, torch.zeros(1, *inputs, device=device_of(module)))
+        ops, y = steps(module, torch.zeros(1, *inputs, device=device))
     bad = [name for name, value in module.state_dict().items() if not value.isfinite().all()]
     if bad:
         raise ValueError(f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be shown. Train it again with a smaller learning rate.")
@@ -347,7 +348,7 @@ class NetworkExplorer(anywidget.AnyWidget):
         "Write the explorer, as it stands, into one file that opens from a disk and can be mailed."
         return write_html(self, path)
 
-# %% ../nbs/lib/50_explore.ipynb #8c384c03
+# %% ../nbs/lib/50_explore.ipynb #27
 def for_script(
     text: str,
 ) -> str:
@@ -360,8 +361,8 @@ def write_html(
     path: str | Path,  # of the file; its folder is made if it is missing
 ) -> Path:
     "One file with the interface, its state, the engine and the weights."
-    own = [name for name in explorer.keys if name in type(explorer).class_own_trait_names(sync=True) or name in NetworkExplorer.class_own_trait_names(sync=True)]
-    traits = explorer.get_state([name for name in own if not name.startswith("_")])
+    own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
+    traits = {name: getattr(explorer, name) for name in sorted(own)}
     page = Template(asset("standalone.html")).substitute(
         title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=for_script(json.dumps(traits)),
         weights="".join(network.script for network in explorer.networks.values()), module=for_script(explorer._esm) + "\n" + asset("standalone.js"))
@@ -369,7 +370,7 @@ def write_html(
         partial.write_text(page, encoding="utf-8")
     return Path(path)
 
-# %% ../nbs/lib/50_explore.ipynb #27
+# %% ../nbs/lib/50_explore.ipynb #29
 def blocks_of(
     model,
 ) -> tuple[list[int], list[tuple[int, int]]]:  # indices of Gaussian latents; (start, size) of each categorical
@@ -406,7 +407,7 @@ def starting_latent(
         raise ValueError(f"z must be one latent of shape ({model.latent},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}.")
     return [round(v, 4) for v in z.tolist()]
 
-# %% ../nbs/lib/50_explore.ipynb #28
+# %% ../nbs/lib/50_explore.ipynb #30
 def map_points(
     z: Tensor,  # encoded images, (N, 2)
     labels: Tensor | None,  # (N,)
@@ -438,7 +439,7 @@ def direction_entries(
         entries.append({"name": str(name), "vector": [round(v, 5) for v in vector.tolist()], "limit": limit})
     return entries
 
-# %% ../nbs/lib/50_explore.ipynb #29
+# %% ../nbs/lib/50_explore.ipynb #31
 def category_entries(
     model,
     names=None,  # for each categorical the names of its categories
@@ -466,7 +467,7 @@ def map_of(
     reach = min(8.0, max(3.0, math.ceil(z.abs().quantile(0.995).item() * 2) / 2))
     return {"map_reach": reach, "points": map_points(z, getattr(images, "labels", None), getattr(images, "classes", None))}
 
-# %% ../nbs/lib/50_explore.ipynb #30
+# %% ../nbs/lib/50_explore.ipynb #32
 class LatentExplorer(NetworkExplorer):
     "Move a latent and see what it decodes to. `z` (the latent) and `strengths` (of attribute directions) can be read, set and observed."
 
