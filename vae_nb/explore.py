@@ -229,8 +229,9 @@ def browser_network(
     half: bool = True,  # weights in half precision
 ) -> BrowserNetwork:
     "Export a network for the in-browser engine; what the engine does not know is refused by name."
+    device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
-        ops, y = steps(module, torch.zeros(1, *inputs, device=device_of(module)))
+        ops, y = steps(module, torch.zeros(1, *inputs, device=device))
     bad = [name for name, value in module.state_dict().items() if not value.isfinite().all()]
     if bad:
         raise ValueError(f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be shown. Train it again with a smaller learning rate.")
@@ -356,8 +357,8 @@ def write_html(
     path: str | Path,  # of the file; its folder is made if it is missing
 ) -> Path:
     "One file with the interface, its state, the engine and the weights."
-    own = [name for name in explorer.keys if name in type(explorer).class_own_trait_names(sync=True) or name in NetworkExplorer.class_own_trait_names(sync=True)]
-    traits = explorer.get_state([name for name in own if not name.startswith("_")])
+    own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
+    traits = {name: getattr(explorer, name) for name in sorted(own)}
     page = Template(asset("standalone.html")).substitute(
         title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=for_script(json.dumps(traits)),
         weights="".join(network.script for network in explorer.networks.values()), module=for_script(explorer._esm) + "\n" + asset("standalone.js"))
