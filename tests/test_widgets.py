@@ -576,13 +576,14 @@ def test_a_network_decodes_on_a_page_without_a_kernel(kind, chrome, network_site
 # --- with a kernel, in JupyterLab ---
 
 LAB = """import json, pathlib
-from vae_nb.explore import ElboExplorer, TemperatureExplorer
-explorer, other = ElboExplorer(), TemperatureExplorer()
+from vae_nb.explore import ElboExplorer, LatentExplorer, TemperatureExplorer
+from vae_nb.vae import mlp_vae
+explorer, other, network = ElboExplorer(), TemperatureExplorer(), LatentExplorer(mlp_vae((1, 28, 28)))
 def note(change):
     pathlib.Path("seen.json").write_text(json.dumps(explorer.parts() | {"mu": explorer.mu}))
     if change.new > 0.04: explorer.sigma = 0.5  # the way back
 explorer.observe(note, "mu")
-display(explorer, other)"""
+display(explorer, other, network)"""
 
 
 @contextmanager
@@ -633,5 +634,9 @@ def test_explorers_talk_to_a_kernel_in_jupyterlab(chrome, tmp_path):
         tab.wait_for_function("document.querySelectorAll('.vae-idea output')[1].textContent === '0.50'", timeout=10_000)  # the kernel has answered
         seen = json.loads((tmp_path / "seen.json").read_text())
         assert seen["mu"] == 0.05 and number(tab, "+ gap") == pytest.approx(elbo_parts(0.05, 0.5, TWO)["gap"], abs=0.006)
-        assert tab.locator(".vae-idea").count() == 2
+        assert tab.locator(".vae-idea").count() == 3
+        slider = tab.locator(".vae-explorer input[type=range]").first
+        slider.focus()
+        tab.keyboard.press("ArrowRight")
+        tab.wait_for_selector(".vae-explorer[data-decodes]", timeout=20_000)  # the kernel has sent the weights
         context.close()
