@@ -7,7 +7,8 @@ __all__ = ['POINTWISE', 'NOTHING', 'MEANS', 'OPS', 'SMALL', 'FOLDER', 'NotInBrow
            'matrix_op', 'norm_op', 'pointwise_op', 'shape_op', 'steps', 'folded', 'BrowserNetwork', 'packed',
            'browser_network', 'check_model', 'browser_decoder', 'browser_encoder', 'asset', 'engine', 'publish', 'png',
            'Numbers', 'NetworkExplorer', 'for_script', 'write_html', 'blocks_of', 'latent_order', 'starting_latent',
-           'map_points', 'direction_entries', 'category_entries', 'map_of', 'LatentExplorer']
+           'map_points', 'direction_entries', 'category_entries', 'map_of', 'LatentExplorer', 'as_latent', 'has_arc',
+           'Interpolator', 'ReconstructionExplorer', 'beta_entry', 'BetaExplorer', 'Means', 'to_onnx']
 
 # %% ../nbs/lib/50_explore.ipynb #2
 import base64
@@ -31,9 +32,10 @@ import traitlets
 from torch import Tensor, nn
 
 from .conv import Residual
-from .core import atomic_path, evaluating
+from .core import atomic_path, check_choice, evaluating
 from .elbo import BernoulliLikelihood, ContinuousBernoulliLikelihood, DiscretisedLogisticLikelihood, NormalLikelihood
-from .evaluate import encode_all, mean_kl_per_dim
+from .evaluate import active_units, encode_all, mean_kl_per_dim
+from .latent import interpolate
 from .train import as_data, device_of
 
 # %% ../nbs/lib/50_explore.ipynb #5
@@ -362,7 +364,7 @@ def write_html(
 ) -> Path:
     "One file with the interface, its state, the engine and the weights."
     own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
-    traits = {name: getattr(explorer, name) for name in sorted(own)}
+    traits = {name: getattr(explorer, name) for name in sorted(own) if not name.startswith("_")}
     page = Template(asset("standalone.html")).substitute(
         title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=for_script(json.dumps(traits)),
         weights="".join(network.script for network in explorer.networks.values()), module=for_script(explorer._esm) + "\n" + asset("standalone.js"))
@@ -520,3 +522,212 @@ class LatentExplorer(NetworkExplorer):
         "What the page shows, by PyTorch: (C, H, W)."
         with evaluating(model):
             return model.decode(self.latent[None].to(device_of(model))).mean[0].cpu()
+
+# %% ../nbs/lib/50_explore.ipynb #5c1c1f01
+def as_latent(
+    model,
+    value,  # an image (C, H, W), or a latent (latent,)
+) -> list[float]:
+    "An end of a path: a latent as it is, a picture by the mean of its posterior."
+    value = torch.as_tensor(value, dtype=torch.float32)
+    if tuple(value.shape) == tuple(model.shape):
+        with evaluating(model):
+            value = model.encode(value[None].to(device_of(model))).mean[0]
+    if value.shape != (model.latent,):
+        raise ValueError(f"an end is an image of shape {tuple(model.shape)} or a latent of shape ({model.latent},), not {tuple(value.shape)}.")
+    return starting_latent(model, value)
+
+
+def has_arc(
+    a: list[float],
+    b: list[float],
+) -> bool:
+    "Whether there is one arc between two latents: not if they are parallel, opposite or zero."
+    try:
+        interpolate(torch.tensor(a), torch.tensor(b), 2, spherical=True)
+    except ValueError:
+        return False
+    return True
+
+
+class Interpolator(NetworkExplorer):
+    "The way from one picture to another, by one slider. `t` (0 to 1) and `spherical` can be read, set and observed."
+
+    _esm = engine() + asset("ideas.js", "pictures.js", "interpolator.js")
+    a = Numbers(traitlets.Float(), help="the latent at the start").tag(sync=True)
+    b = Numbers(traitlets.Float(), help="the latent at the end").tag(sync=True)
+    t = traitlets.Float(0.0, min=0.0, max=1.0, help="how far along the way").tag(sync=True)
+    spherical = traitlets.Bool(False, help="along an arc instead of the straight line").tag(sync=True)
+    has_arc = traitlets.Bool(help="whether there is one arc").tag(sync=True)
+    network = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)
+    end_posters = traitlets.List(help="the pictures at both ends, data: addresses").tag(sync=True)
+
+    def __init__(
+        self,
+        model,  # a VAE of this library
+        a,  # an image (C, H, W) or a latent (latent,)
+        b,  # the same
+        t: float = 0.5,
+        title: str = "Interpolator",
+    ):
+        network, a, b = browser_decoder(model), as_latent(model, a), as_latent(model, b)
+        super().__init__([network], title=title, shape=list(model.shape), network=network.spec, a=a, b=b, t=t, has_arc=has_arc(a, b))
+        with evaluating(model):
+            ends = model.decode(torch.tensor([a, b], device=device_of(model))).mean
+        self.end_posters, self.poster = [png(end) for end in ends], png(self.decoded(model))
+        self.alt = f"The picture at {t:.0%} of the way"
+
+    @traitlets.validate("spherical")
+    def _one_arc(self, proposal):
+        if proposal["value"] and not self.has_arc:
+            raise traitlets.TraitError("there is no single arc between parallel or opposite latents (or zero): keep spherical=False.")
+        return proposal["value"]
+
+    @property
+    def z(self) -> Tensor:
+        "The latent at `t`, to a hundredth of the way, (latent,)."
+        return interpolate(torch.tensor(self.a), torch.tensor(self.b), 101, self.spherical)[round(100 * self.t)]
+
+    def decoded(self, model) -> Tensor:
+        "What the page shows, by PyTorch: (C, H, W)."
+        with evaluating(model):
+            return model.decode(self.z[None].to(device_of(model))).mean[0].cpu()
+
+# %% ../nbs/lib/50_explore.ipynb #00ffc17a
+class ReconstructionExplorer(NetworkExplorer):
+    "Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set."
+
+    _esm = engine() + asset("ideas.js", "pictures.js", "reconstruction.js")
+    z = Numbers(traitlets.Float(), help="the latent that is decoded").tag(sync=True)
+    mu = Numbers(traitlets.Float(), help="the posterior's mean, by the page's encoder").tag(sync=True)
+    sigma = Numbers(traitlets.Float(), help="its standard deviation").tag(sync=True)
+    chosen = traitlets.Int(0, help="which of the pictures; -1: the drawing").tag(sync=True)
+    choices = traitlets.List(help="the pictures, data: addresses").tag(sync=True)
+    can_draw = traitlets.Bool(help="whether there is a field to draw on").tag(sync=True)
+    encoder = traitlets.Dict(help="the encoder, without its weights").tag(sync=True)
+    decoder = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)
+    posterior = traitlets.Dict(help="what the encoder's numbers are: gaussian, categorical, variational").tag(sync=True)
+    latents = traitlets.List(help="the sliders: index and label").tag(sync=True)
+    reach = traitlets.Float(4.0, help="the sliders run from minus this to this").tag(sync=True)
+
+    def __init__(
+        self,
+        model,  # a VAE of this library
+        images,  # Images, or a float tensor (N, C, H, W): the sliders are ordered by their KL, the first can be picked
+        choices: int = 10,  # how many can be picked
+        show: int = 8,  # sliders, at most
+        title: str = "Reconstruction explorer",
+    ):
+        encoder, decoder = browser_encoder(model), browser_decoder(model)
+        order, use = latent_order(model, images)
+        x = next(iter(as_data(images[:choices]).batches(choices)))
+        with evaluating(model):
+            q = model.encode(x[:1].to(device_of(model)))
+            mean = q.mean[0].cpu()
+            poster = png(model.decode(q.mean).mean[0])
+        gaussian, blocks = blocks_of(model)
+        sigma = torch.zeros(model.latent)
+        sigma[gaussian] = getattr(q, "parts", [q])[0].stddev[0].cpu() if gaussian else sigma[gaussian]
+        sliders = [{"index": i, "label": f"z[{i}]" + ("" if use is None else f" · {use[i]:.1f} nats")} for i in order[:show]]
+        super().__init__(
+            [encoder, decoder], title=title, shape=list(model.shape), encoder=encoder.spec, decoder=decoder.spec, poster=poster, alt="The reconstruction of the first picture",
+            choices=[png(image) for image in x], can_draw=model.shape[0] == 1, latents=sliders, z=mean, mu=mean, sigma=sigma,
+            posterior={"gaussian": len(gaussian), "categorical": [size for _, size in blocks], "variational": getattr(model, "variational", True)})
+
+    @traitlets.validate("chosen")
+    def _one_of_the_pictures(self, proposal):
+        if not -1 <= proposal["value"] < len(self.choices):
+            raise traitlets.TraitError(f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}.")
+        return proposal["value"]
+
+# %% ../nbs/lib/50_explore.ipynb #7e59db34
+def beta_entry(
+    label: str,
+    model,
+    images,  # to be judged on: Images, or a float tensor (N, C, H, W)
+    x: Tensor,  # to be shown, (count, C, H, W)
+) -> tuple[dict, BrowserNetwork]:
+    "One position of the slider: codes of the pictures that are shown, and the terms of the ELBO in nats per image."
+    network = browser_decoder(model)
+    with evaluating(model):
+        q = model.encode(x.to(device_of(model)))
+        sums = {"recon": 0.0, "kl": 0.0}
+        for batch in as_data(images).batches(500, device=device_of(model)):
+            terms = model.terms(batch)
+            for name in sums:
+                sums[name] += terms[name].sum().item() if name in terms else math.nan
+    rounded = lambda t: [[round(v, 4) for v in row] for row in t.cpu().tolist()]
+    written = {name: "–" if math.isnan(value) else f"{value / len(images):.1f}" for name, value in sums.items()}
+    active = f"{int(active_units(model, images).sum())} of {model.latent}"
+    return {"label": label, "network": network.spec, "mu": rounded(q.mean), "sigma": rounded(q.stddev), "active": active} | written, network
+
+
+class BetaExplorer(NetworkExplorer):
+    "One slider over models trained with different weights of the KL. `chosen` (which of them) can be read, set and observed."
+
+    _esm = engine() + asset("ideas.js", "pictures.js", "beta.js")
+    chosen = traitlets.Int(0, help="which of the models").tag(sync=True)
+    entries = traitlets.List(help="for each model: label, decoder, codes of the pictures, nats").tag(sync=True)
+    noise = traitlets.List(help="draws from the prior, one list for each sample").tag(sync=True)
+    posters = traitlets.Dict(help="the rows before the first touch, data: addresses").tag(sync=True)
+    count = traitlets.Int(8, help="pictures in a row").tag(sync=True)
+
+    def __init__(
+        self,
+        models: dict,  # beta → model, from small to large; all for images of one shape
+        images,  # Images, or a float tensor (N, C, H, W): the terms are averaged over them, the first ones are shown
+        count: int = 8,  # pictures in a row
+        chosen: int = 0,  # where to start
+        title: str = "Beta explorer",
+        seed: int = 0,  # of the samples
+    ):
+        if not models or len({tuple(model.shape) for model in models.values()}) != 1:
+            raise ValueError(f"models must be {{beta: model}} for images of one shape, not {list(models)} with shapes {[tuple(m.shape) for m in models.values()]}.")
+        x = next(iter(as_data(images[:count]).batches(count)))
+        entries, networks = zip(*(beta_entry(f"{beta:g}", model, images, x) for beta, model in models.items()))
+        first = list(models.values())[chosen]
+        widest = max(model.latent for model in models.values())
+        noise = torch.randn(len(x), widest, generator=torch.Generator().manual_seed(seed))
+        with evaluating(first):
+            decoded = [first.decode(z.to(device_of(first))).mean.cpu() for z in (torch.tensor(entries[chosen]["mu"]), noise[:, : first.latent])]
+        rows = {name: png(torch.cat(list(row), -1)) for name, row in zip(("originals", "reconstructions", "samples"), (x.cpu(), *decoded))}
+        super().__init__(
+            networks, title=title, shape=list(first.shape), entries=list(entries), chosen=chosen, noise=[[round(v, 3) for v in z] for z in noise.tolist()],
+            posters=rows, count=len(x), poster=rows["reconstructions"], alt=f"Reconstructions at beta {entries[chosen]['label']}")
+
+    @traitlets.validate("chosen")
+    def _one_of_the_models(self, proposal):
+        if not 0 <= proposal["value"] < len(self.entries):
+            raise traitlets.TraitError(f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models.")
+        return proposal["value"]
+
+# %% ../nbs/lib/50_explore.ipynb #bdcfd9bc
+class Means(nn.Module):
+    "A model's decoder as a plain network: latents in, the mean of p(x|z) out."
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, z):
+        return self.model.likelihood(self.model.decoder(z).float()).mean
+
+
+def to_onnx(
+    model,  # a VAE of this library
+    path: str | Path,
+    part: str = "decoder",  # latents → mean images; or "encoder": images → the encoder's numbers
+) -> Path:
+    "Write a network of the model in the ONNX format, for any number of latents or images at once."
+    check_model(model)
+    check_choice(part=(part, ("decoder", "encoder")))
+    network, shape = (Means(model), (model.latent,)) if part == "decoder" else (model.encoder, model.shape)
+    try:
+        import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
+    except ImportError as error:
+        raise ImportError("to_onnx needs two more packages: pip install onnx onnxscript") from error
+    example, names = torch.zeros(2, *shape, device=device_of(model)), ("z", "x") if part == "decoder" else ("x", "heads")
+    with evaluating(network), atomic_path(path) as partial:
+        torch.onnx.export(network, (example,), str(partial), input_names=names[:1], output_names=names[1:], dynamic_shapes=({0: torch.export.Dim("batch")},),
+                          external_data=False, dynamo=True, verbose=False)
+    return Path(path)
