@@ -18,6 +18,8 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from benchmarks.record import fill
+
 from . import vendor, widgets
 from .execute import ANSI, ChapterFailed, default_threads, execute, explorer_files, key_of, record_of
 from .pages import page
@@ -125,7 +127,7 @@ def write_pages(chapters, source):
         target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            shutil.copy(ROOT / f"{file}.md", source)
+            (source / f"{Path(file).name}.md").write_text(fill((ROOT / f"{file}.md").read_text()))
     shutil.copytree(ROOT / "book/static", source / "static")
     vendor.mathjax(BUILD / "vendor", source / "static/mathjax")
     if manager:  # some page shows more than explorers

@@ -1,9 +1,12 @@
 """From an executed notebook to a page of the book.
 
-nbdev's directives (`#| export` and the like) become Jupyter Book's tags and vanish from the text, the front matter goes, and the
-parameters that papermill injected become one readable sentence. Nothing here touches the notebooks under nbs/.
+nbdev's directives (`#| export` and the like) become Jupyter Book's tags and vanish from the text, the front matter goes, the
+parameters that papermill injected become one readable sentence, and each mark `<!-- measured: NAME -->` becomes the table that the
+benchmark of that name recorded. Nothing here touches the notebooks under nbs/.
 """
 import re
+
+from benchmarks.record import fill
 
 from . import widgets
 from .project import published_parameters, source, tags
@@ -102,6 +105,8 @@ def page(notebook, name, record):
             continue
         if cell["cell_type"] == "code":
             cell = code_cell(cell, f"{name}, cell {number}", state)
+        elif cell["cell_type"] == "markdown":
+            cell = cell | {"source": fill(source(cell))}
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):

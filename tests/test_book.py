@@ -16,7 +16,7 @@ from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.execute import ChapterFailed, default_threads, execute
 from book.links import broken_links
-from book.project import BUILD, ROOT, notebooks, page_names
+from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters
 
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
@@ -69,6 +69,25 @@ def test_notebook_runs_from_the_wheel(name, chapters, wheel_python):
         failed = f"{name}: {error}"
     if failed:
         pytest.fail(failed, pytrace=False)
+
+
+def published_sizes():
+    "Chapter → parameters: as published, but for how much is computed (images, epochs, steps, samples), which is as under `test`."
+    amount = re.compile("n_|epochs|steps|k_")
+    brief = {name: {k: v for k, v in values.items() if amount.match(k)} for name, values in profile_parameters("test").items()}
+    published = profile_parameters("gpu")
+    chosen = {name: published.get(name, {}) | values for name, values in brief.items()}
+    return {name: values for name, values in chosen.items() if values != profile_parameters("test")[name]}
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_chapter_runs_at_the_sizes_of_the_published_run(name, wheel_python, tmp_path):
+    "A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid."
+    parameters = published_sizes()[name]
+    try:
+        execute(notebooks()[name], tmp_path / "run.ipynb", "gpu", parameters, python=wheel_python, threads=1, timeout=900)
+    except ChapterFailed as error:
+        pytest.fail(f"{name}, {parameters}: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
