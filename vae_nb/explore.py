@@ -523,7 +523,7 @@ class LatentExplorer(NetworkExplorer):
         with evaluating(model):
             return model.decode(self.latent[None].to(device_of(model))).mean[0].cpu()
 
-# %% ../nbs/lib/50_explore.ipynb #5c1c1f01
+# %% ../nbs/lib/50_explore.ipynb #35
 def as_latent(
     model,
     value,  # an image (C, H, W), or a latent (latent,)
@@ -544,7 +544,7 @@ def has_arc(
 ) -> bool:
     "Whether there is one arc between two latents: not if they are parallel, opposite or zero."
     try:
-        interpolate(torch.tensor(a), torch.tensor(b), 2, spherical=True)
+        interpolate(*torch.tensor([a, b], dtype=torch.float64), n=2, spherical=True)  # in double: opposite latents are 1e-4 off in single precision
     except ValueError:
         return False
     return True
@@ -586,14 +586,15 @@ class Interpolator(NetworkExplorer):
     @property
     def z(self) -> Tensor:
         "The latent at `t`, to a hundredth of the way, (latent,)."
-        return interpolate(torch.tensor(self.a), torch.tensor(self.b), 101, self.spherical)[round(100 * self.t)]
+        ends = torch.tensor([self.a, self.b], dtype=torch.float64)
+        return interpolate(*ends, 101, self.spherical)[round(100 * self.t)].float()
 
     def decoded(self, model) -> Tensor:
         "What the page shows, by PyTorch: (C, H, W)."
         with evaluating(model):
             return model.decode(self.z[None].to(device_of(model))).mean[0].cpu()
 
-# %% ../nbs/lib/50_explore.ipynb #00ffc17a
+# %% ../nbs/lib/50_explore.ipynb #38
 class ReconstructionExplorer(NetworkExplorer):
     "Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set."
 
@@ -640,7 +641,7 @@ class ReconstructionExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #7e59db34
+# %% ../nbs/lib/50_explore.ipynb #41
 def beta_entry(
     label: str,
     model,
@@ -701,7 +702,7 @@ class BetaExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #bdcfd9bc
+# %% ../nbs/lib/50_explore.ipynb #44
 class Means(nn.Module):
     "A model's decoder as a plain network: latents in, the mean of p(x|z) out."
 
