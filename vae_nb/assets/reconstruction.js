@@ -79,11 +79,11 @@ function posteriorSlider(model, put, { index, label }) {
   const refresh = () => {
     const mu = model.get("mu")[index], sigma = model.get("sigma")[index];
     row.refresh();
-    row.input.style.setProperty("--low", place(mu - sigma));
-    row.input.style.setProperty("--high", place(mu + sigma));
+    track.style.setProperty("--low", place(mu - sigma));
+    track.style.setProperty("--high", place(mu + sigma));
   };
-  row.input.classList.add("spread");
-  return { row: row.row, refresh };
+  const [name, input, value] = row.row, track = make("span", { className: "spread" }, input); // a slider itself shows no background
+  return { row: [name, track, value], refresh };
 }
 
 function render({ model, el, signal }) {
