@@ -1,9 +1,19 @@
 """Scores, against models whose truth is known."""
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+from vae_nb.core import seed_everything
+from vae_nb.data import load
 from vae_nb.elbo import DiagonalNormal, LinearGaussian, standard_normal
-from vae_nb.evaluate import active_units, encode_all, mean_kl_per_dim, nll
+from vae_nb.evaluate import (
+    WithPrior, active_units, cluster_accuracy, copy_scores, diagnose, digit_features, encode_all, evaluate, fit_density, frechet_distance, inception_features,
+    information, mean_kl_per_dim, moment_mismatch, mutual_information_gap, nll, nll_by_k, sliced_wasserstein, small_classifier,
+)
+from vae_nb.train import fit
+from vae_nb.vae import Triple, mlp_vae
 
 
 class TwoOfThree(torch.nn.Module):
@@ -79,3 +89,441 @@ def test_nll_repeats_and_leaves_the_random_state_alone(linear):
 def test_chunks_do_not_matter_beyond_noise(linear):
     x = torch.randn(200, 3)
     assert abs(nll(linear, x, k=1000, chunk=7)[0] - nll(linear, x, k=1000, chunk=1000)[0]) < 0.01
+
+
+# --- codes against labels and factors ---
+
+
+def test_accuracy_is_that_of_the_best_naming():
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    clusters = torch.tensor([2, 2, 0, 0, 0, 1, 1, 1])  # 2 → 0, 0 → 1, 1 → 2: one wrong
+    accuracy, mapping, confusion = cluster_accuracy(clusters, labels)
+    assert accuracy == 7 / 8 and mapping.tolist() == [1, 2, 0]
+    assert confusion.tolist() == [[1, 2, 0], [0, 0, 3], [2, 0, 0]]
+
+
+def test_greedy_naming_would_be_worse():
+    clusters, labels = torch.tensor([0] * 10 + [1] * 8), torch.tensor([0] * 6 + [1] * 4 + [0] * 8)
+    accuracy, mapping, _ = cluster_accuracy(clusters, labels)  # cluster 0 prefers class 0, and must leave it to cluster 1
+    assert accuracy == 12 / 18 and mapping.tolist() == [1, 0]
+
+
+def test_clusters_without_a_class_are_errors_and_fewer_clusters_are_fine():
+    labels = torch.arange(4).repeat(5)
+    split = labels + 4 * (torch.arange(20) < 8)  # every class in two clusters
+    accuracy, mapping, _ = cluster_accuracy(split, labels)
+    assert accuracy == 12 / 20 and (mapping == -1).sum() == 4
+    assert cluster_accuracy(labels // 2, labels)[0] == 0.5
+
+
+@pytest.mark.parametrize("assignments, labels, why", [
+    ([0, 1], None, "labels are missing"),
+    ([0, 1, 1], [0, 1], "3 assignments, but 2 labels"),
+    ([[0.9, 0.1], [0.2, 0.8]], [0, 1], "argmax"),
+    ([0.0, 1.0], [0, 1], "whole numbers"),
+    ([0, -1], [0, 1], "from -1"),
+    ([], [], "one number for each image"),
+])
+def test_accuracy_refuses(assignments, labels, why):
+    with pytest.raises(ValueError, match=why):
+        cluster_accuracy(assignments, labels)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.stack([torch.randint(k, (3000,), generator=generator) for k in (2, 5)], 1)
+    return factors, torch.randn(3000, 3, generator=generator)
+
+
+def test_gap_of_a_perfect_code_is_1_whatever_its_scale(planted):
+    factors, noise = planted
+    mean, gaps = mutual_information_gap(torch.cat([noise, -3.0 * factors], 1), factors)
+    assert mean > 0.99 and (gaps > 0.99).all() and mean == pytest.approx(gaps.mean().item())
+
+
+def test_gap_is_0_where_two_latents_share_and_near_0_for_noise(planted):
+    factors, noise = planted
+    assert mutual_information_gap(torch.cat([factors, factors], 1), factors)[0] == 0
+    assert mutual_information_gap(noise, factors)[0] < 0.01
+
+
+def test_gap_of_a_noisy_code_is_the_known_information(planted):
+    factors, noise = planted
+    flips = torch.rand(3000, generator=torch.Generator().manual_seed(1)) < 0.1
+    code = torch.where(flips, 1 - factors[:, 0], factors[:, 0])
+    expected = 1 + (0.1 * torch.tensor(0.1).log2() + 0.9 * torch.tensor(0.9).log2()).item()  # capacity of the channel, bits
+    assert mutual_information_gap(torch.cat([code[:, None], noise], 1), factors[:, 0])[0] == pytest.approx(expected, abs=0.05)
+
+
+def test_gap_takes_continuous_factors(planted):
+    _, noise = planted
+    mean, gaps = mutual_information_gap(noise, noise[:, :1] ** 3)  # any monotone function: bins hold equally many
+    assert mean > 0.98 and gaps.shape == (1,)
+
+
+@pytest.mark.parametrize("codes, factors, why", [
+    (torch.randn(9, 1), torch.arange(9), "at least 2 latents"),
+    (torch.randn(9, 2), torch.arange(8), "do not fit"),
+    (torch.randn(9, 2), torch.stack([torch.arange(9), torch.ones(9)], 1), "factor 1 is the same for all 9"),
+    (torch.full((9, 2), torch.nan), torch.arange(9), "codes hold 18 NaN"),
+])
+def test_gap_refuses(codes, factors, why):
+    with pytest.raises(ValueError, match=why):
+        mutual_information_gap(codes, factors)
+
+
+# --- the bound for several k ---
+
+
+def test_bounds_for_several_k_agree_with_the_single_one(linear):
+    x = torch.randn(300, 3)
+    curve = nll_by_k(linear, x, ks=(100, 1, 10), chunk=7, batch_size=100)
+    assert list(curve) == [1, 10, 100] and curve[1][0] > curve[10][0] > curve[100][0]
+    assert curve[100][0] == pytest.approx(nll(linear, x, k=100, batch_size=100)[0], abs=0.02)
+    assert curve[100][0] == pytest.approx(-linear.log_marginal(x).mean().item(), abs=0.02)
+
+
+@pytest.mark.parametrize("ks", [(), (0, 1), (3, 10), (1.0, 2.0)])
+def test_several_k_must_share_out_the_samples(linear, ks):
+    with pytest.raises(ValueError, match="divide the largest"):
+        nll_by_k(linear, torch.randn(4, 3), ks=ks)
+
+
+# --- information ---
+
+
+def test_information_brackets_the_closed_form(linear):
+    torch.manual_seed(1)
+    x = linear.decode(linear.prior.sample((3000,))).sample()
+    q = linear.encode(x)
+    cov, variance = q.mu.T.cov() + q.logvar[0].exp().diag(), q.logvar[0].exp()
+    known = 0.5 * (cov.logdet() - variance.log().sum()).item()
+    mean = q.mu.mean(0)
+    aggregate = 0.5 * (mean @ mean + cov.trace() - 2 - cov.logdet()).item()
+    found = information(linear, x, n=1500)
+    assert found["mi_low"] - 0.06 < known < found["mi_high"] + 0.06 and found["mi_high"] - found["mi_low"] < 0.2
+    assert found["aggregate_low"] - 0.06 < aggregate < found["aggregate_high"] + 0.06
+    assert found["kl"] == pytest.approx(found["mi_low"] + found["aggregate_high"]) == pytest.approx(found["mi_high"] + found["aggregate_low"])
+
+
+def test_information_of_a_collapsed_code_is_0_and_of_a_sharp_one_at_least_log_n(x):
+    class Code(TwoOfThree):
+        def __init__(self, scale, logvar):
+            super().__init__()
+            self.scale, self.logvar = scale, logvar
+
+        def encode(self, x):
+            mu = torch.cat([self.scale * x, torch.zeros(len(x), 1)], 1)
+            return DiagonalNormal(mu, torch.full_like(mu, self.logvar))
+
+    collapsed, sharp = information(Code(0.0, 0.0), x), information(Code(1.0, -30.0), x)
+    assert abs(collapsed["mi_low"]) < 1e-5 and abs(collapsed["mi_high"]) < 1e-5
+    assert sharp["mi_low"] == pytest.approx(math.log(500), abs=1e-4) and sharp["mi_high"] > math.log(500)
+
+
+def test_moment_mismatch_is_the_kl_between_gaussians():
+    mu = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0)) * 0.8
+    assert moment_mismatch(mu, torch.full_like(mu, 0.36)) < 0.01  # 0.64 + 0.36 = 1
+    assert moment_mismatch(mu + 2, torch.full_like(mu, 0.36)) == pytest.approx(0.5 * 3 * 4, rel=0.03)
+    wide = 0.5 * 3 * (1.64 - 1 - math.log(1.64))
+    assert moment_mismatch(mu, torch.full_like(mu, 1.0)) == pytest.approx(wide, rel=0.06)
+
+
+# --- pictures ---
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def test_copies_with_known_errors(digits):
+    x = digits.floats()[:20]
+    perfect = copy_scores(x, x)
+    assert (perfect["MSE"] == 0).all() and perfect["PSNR"].isinf().all() and torch.allclose(perfect["SSIM"], torch.ones(20))
+    pale = copy_scores(0.5 * x, 0.5 * x + 0.1)
+    assert torch.allclose(pale["MSE"], torch.full((20,), 0.01)) and torch.allclose(pale["PSNR"], torch.full((20,), 20.0), atol=1e-3)
+    assert (pale["SSIM"] < 1).all() and pale["SSIM"].shape == (20,)
+    assert copy_scores(x[:1], x[:1])["SSIM"].shape == (1,)
+
+
+@pytest.mark.parametrize("x, y, why", [
+    (torch.rand(2, 1, 28, 28), torch.rand(2, 1, 14, 14), "must both be"),
+    (torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8), "11 × 11"),
+    (torch.rand(2, 1, 16, 16), 255 * torch.rand(2, 1, 16, 16), "copies needs pixels in"),
+])
+def test_copies_refuse(x, y, why):
+    with pytest.raises(ValueError, match=why):
+        copy_scores(x, y)
+
+
+def test_frechet_of_known_gaussians_and_of_equal_sets():
+    a, b = torch.randn(2, 50_000, 2, generator=torch.Generator().manual_seed(0))
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    moved = (a * torch.tensor([2.0, 1.0])) @ turn + 1
+    other = (b * torch.tensor([1.0, 3.0])) @ turn - 1  # same axes: the closed form is per axis
+    assert frechet_distance(moved, other) == pytest.approx(8 + (2 - 1) ** 2 + (1 - 3) ** 2, rel=0.02)
+    assert frechet_distance(a[:100], a[:100]) < 1e-9
+    assert frechet_distance(a, b) < 1e-3
+
+
+def test_frechet_is_that_of_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Four(torch.nn.Module):
+        num_features = 4
+        dummy = torch.nn.Identity()
+
+        def forward(self, x):
+            return x.float().unflatten(2, (2, -1)).unflatten(-1, (2, -1)).mean((1, 3, 5)).flatten(1) / 64
+
+    x, y = torch.randint(0, 255, (2, 80, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    theirs = FrechetInceptionDistance(Four(), input_img_size=(3, 8, 8))
+    theirs.update(x, real=True)
+    theirs.update(y // 2, real=False)
+    assert frechet_distance(Four()(x), Four()(y // 2)) == pytest.approx(theirs.compute().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("a, b, why", [
+    (torch.randn(5, 3), torch.randn(5, 4), "first set of features"),
+    (torch.randn(5, 3), torch.randn(1, 3), "second set of features"),
+    (torch.randn(5, 3), torch.full((5, 3), torch.nan), "second set of features holds NaN"),
+])
+def test_frechet_refuses(a, b, why):
+    with pytest.raises(ValueError, match=why):
+        frechet_distance(a, b)
+
+
+def test_inception_without_its_weights_says_what_to_do():
+    with pytest.raises(RuntimeError, match="pip install torch-fidelity.*or do without: features=digit_features"):
+        inception_features(weights="nowhere/pt_inception.pth")
+
+
+def test_sliced_wasserstein_knows_equal_sets_and_sees_contrast_blur_and_noise(digits):
+    a, b = digits.floats()[:200], digits.floats()[200:400]
+    assert sliced_wasserstein(a, a.flip(0))["mean"] < 1e-6
+    floor = sliced_wasserstein(a, b)
+    assert set(floor) == {28, 14, "mean"}
+    noise = 0.1 * torch.randn(b.shape, generator=torch.Generator().manual_seed(0))
+    for changed in (0.8 * b, F.avg_pool2d(b, 3, 1, 1), (b + noise).clamp(0, 1)):
+        assert sliced_wasserstein(a, changed)["mean"] > 3 * floor["mean"]
+
+
+def test_sliced_wasserstein_of_a_shift_is_known():
+    a = 0.25 + 0.1 * torch.randn(400, 1, 7, 7, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
+    distance = sliced_wasserstein(a, a + 0.5 * a.std(0).mean(), places=1, directions=4000)["mean"]
+    assert distance == pytest.approx(0.5 * math.sqrt(2 / math.pi), rel=0.05)  # E|sum of a unit vector's 49 parts| = sqrt(2/pi)
+
+
+@pytest.mark.parametrize("a, b, why", [
+    (torch.rand(3, 1, 28, 28), torch.rand(4, 1, 28, 28), "one shape"),
+    (torch.rand(3, 1, 5, 5), torch.rand(3, 1, 5, 5), "7 × 7"),
+    (torch.rand(3, 1, 9, 9), torch.rand(3, 1, 9, 9) - 1, "second set needs pixels"),
+])
+def test_sliced_wasserstein_refuses(a, b, why):
+    with pytest.raises(ValueError, match=why):
+        sliced_wasserstein(a, b)
+
+
+def test_classifier_reads_digits_and_its_features_see_more_than_noise(digits):
+    classifier = small_classifier(digits, epochs=8)
+    valid = load("digits", split="valid")
+    with torch.no_grad():
+        assert (classifier(valid.floats()).argmax(1) == valid.labels).double().mean() > 0.8
+    features = digit_features(classifier)
+    a, b = features(digits.floats()[:500]), features(digits.floats()[500:1000])
+    assert a.shape == (500, 64) and frechet_distance(a, b) < 0.3 * frechet_distance(a, features(1 - digits.floats()[500:1000]))
+    with pytest.raises(ValueError, match="no labels"):
+        small_classifier(load("faces", n=4))
+
+
+def test_density_finds_two_lumps_and_scores_them():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.cat([torch.randn(1000, 2, generator=generator) - 4, 0.5 * torch.randn(1000, 2, generator=generator) + 4])
+    one, two = fit_density(z), fit_density(z, components=2)
+    assert torch.allclose(one.mean, z.mean(0), atol=1e-3) and torch.allclose(one.component_distribution.covariance_matrix[0], z.T.cov(), rtol=0.01)
+    assert two.log_prob(z).mean().item() == pytest.approx(-math.log(2 * math.pi * math.e), abs=0.06)
+    assert two.sample((10,)).shape == (10, 2)
+
+
+@pytest.mark.parametrize("z, why", [(torch.randn(7, 4), "at least 2 · latent"), (torch.full((50, 2), torch.nan), "50 of 50 codes")])
+def test_density_refuses(z, why):
+    with pytest.raises(ValueError, match=why):
+        fit_density(z)
+
+
+# --- one table, and the doctor ---
+
+MODELS = {}
+
+
+def weighted(beta=1.0, kl=lambda terms: terms["kl"], recon=1.0):
+    "A training loss with other weights than the model's own."
+    return lambda model, x, step: {"loss": ((terms := model.terms(x))["recon"] * recon + beta * kl(terms)).mean()}
+
+
+def small(digits, name, loss=None, epochs=15, change=lambda model: None, data=None, **options):
+    "A small model, trained once for all tests of this file."
+    if name not in MODELS:
+        seed_everything(0)
+        MODELS[name] = mlp_vae(digits.shape, **{"latent": 8, "hidden": (128,)} | options)
+        change(MODELS[name])
+        fit(MODELS[name], data if data is not None else digits, epochs=epochs, batch_size=64, lr=4e-3, training_loss=loss, precision="float32", progress=False)
+    return MODELS[name]
+
+
+HEALTHY = {
+    "bernoulli": {},
+    "two latents": dict(latent=2),
+    "spare latents": dict(latent=48, hidden=(64,)),
+    "discretised logistic": dict(likelihood="discretised_logistic"),
+    "learned sigma": dict(likelihood="normal", sigma="learned", epochs=30),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_no_false_alarm(digits, name):
+    model = small(digits, name, **HEALTHY[name])
+    for images in (digits, load("digits", split="valid")):
+        found = diagnose(model, images)
+        assert not found, found
+        assert 0.75 < found.numbers["effective β"] < 1.3
+
+
+AVERAGED = weighted(kl=lambda terms: terms["kl_per_dim"].mean(-1))
+WEIGHTS = {
+    "averaged": (AVERAGED, 1 / 8, "averaged KL"),
+    "light": (weighted(0.3), 0.3, "under-weighted KL"),
+    "none": (weighted(0.0), 0.0, "under-weighted KL"),
+    "heavy": (weighted(4.0), 4.0, "over-weighted KL"),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_weight_of_the_kl_is_read_from_the_model(digits, name):
+    loss, beta, illness = WEIGHTS[name]
+    found = diagnose(small(digits, name, loss), digits)
+    assert illness in found.names and found.numbers["effective β"] == pytest.approx(beta, rel=0.2, abs=0.02)
+    if name == "averaged":
+        assert found.names == [illness] and "1/8 latents" in found[0].evidence and "Sum the KL" in found[0].advice
+
+
+def test_collapse_is_found_and_its_kind_is_told(digits):
+    averaged = diagnose(small(digits, "recon averaged", weighted(recon=1 / 784)), digits)
+    assert averaged.names == ["dead units"] and "none of 8" in averaged[0].evidence and "does not want it" in averaged[0].advice
+    assert "weight of the KL" in averaged.skipped and "not checked: weight" in repr(averaged)
+    drowned = diagnose(small(digits, "drowned", likelihood="normal", sigma=5.0), digits)
+    assert set(drowned.names) == {"dead units", "σ does not fit"} and "itself wants it" in drowned[drowned.names.index("dead units")].advice
+
+
+class Cut(torch.nn.Module):
+    "Zeroes the means and log-variances of all but the first two latents."
+
+    def forward(self, out):
+        mu, logvar = out.chunk(2, -1)
+        keep = (torch.arange(8) < 2).float()
+        return torch.cat([mu * keep, logvar * keep], -1)
+
+
+def test_units_whose_path_is_cut_are_dead_and_spare_ones_are_not(digits):
+    found = diagnose(small(digits, "cut", change=lambda model: model.encoder.append(Cut())), digits)
+    assert found.names == ["dead units"] and found[0].evidence.startswith("6 of 8 latents never move")
+
+
+@pytest.mark.parametrize("sigma, word", [(1.0, "large"), (0.01, "small")])
+def test_a_sigma_that_does_not_fit(digits, sigma, word):
+    found = diagnose(small(digits, f"sigma {sigma}", likelihood="normal", sigma=sigma), digits)
+    finding = found[found.names.index("σ does not fit")]
+    assert f"too {word}" in finding.advice and f"σ = {sigma:g}" in finding.evidence
+    assert "over-weighted KL" not in found.names
+
+
+@pytest.mark.parametrize("change, evidence", [
+    (lambda x: 255 * x, "from 0 to 255"),
+    (lambda x: 2 * x - 1, "from -1 to 1"),
+    (lambda x: x / 255, "from 0 to 0.00392"),
+    (lambda x: (255 * x).byte(), "uint8"),
+    (lambda x: x.masked_fill(x == 1, torch.nan), "NaN"),
+])
+def test_an_input_range_that_does_not_fit(digits, change, evidence):
+    found = diagnose(small(digits, "bernoulli"), change(digits.floats()[:50]))
+    assert found.names == ["input range"] and evidence in found[0].evidence
+
+
+def test_a_model_of_other_images(digits):
+    assert "bad copies" in diagnose(small(digits, "bernoulli"), 1 - digits.floats()).names  # trained on white ink, given black
+    faint = small(digits, "faint", data=digits.floats() / 255)  # trained on what was divided twice
+    assert "bad copies" in diagnose(faint, digits).names
+
+
+class Moved(Triple):
+    "A model whose codes are moved and stretched, and moved back before decoding."
+
+    def __init__(self, model, shift, scale):
+        super().__init__()
+        self.model, self.shift, self.scale = model, shift, scale
+
+    prior = property(lambda self: self.model.prior)
+
+    def encode(self, x):
+        q = self.model.encode(x)
+        return DiagonalNormal(q.mu * self.scale + self.shift, q.logvar + 2 * math.log(self.scale))
+
+    def decode(self, z):
+        return self.model.decode((z - self.shift) / self.scale)
+
+
+@pytest.mark.parametrize("shift, scale", [(1.5, 1.0), (0.0, 0.3), (0.0, 4.0)])
+def test_codes_that_miss_the_prior(digits, shift, scale):
+    found = diagnose(Moved(small(digits, "bernoulli"), shift, scale), digits)
+    assert "prior mismatch" in found.names and "fit_density" in found[-1].advice
+    assert not diagnose(Moved(small(digits, "bernoulli"), 0.0, 1.0), digits)
+
+
+def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(digits):
+    model = small(digits, "plain", variational=False, epochs=2)
+    assert diagnose(model, digits).names == ["no KL"]
+    table = evaluate(model, digits[:60])
+    assert "MSE of copies" in table.index and not any("ELBO" in name for name in table.index)
+
+
+def test_the_table_holds_every_score_and_agrees_with_its_parts(digits):
+    model, images = small(digits, "bernoulli"), digits[:200]
+    table = evaluate(model, images, k=10, features={"pixels": lambda x: F.avg_pool2d(x, 7).flatten(1)}, factors=images.labels,
+                     assign=lambda model, x: model.encode(x).mean.argmax(-1))
+    for name in ("−ELBO", "recon", "KL", "NLL bound, k = 10", "active units", "I(x; z), at least", "I(x; z), at most", "KL(aggregate ‖ prior), at least",
+                 "KL(aggregate ‖ prior), at most", "MSE of copies", "PSNR of copies", "SSIM of copies", "Fréchet, pixels, of samples", "sliced Wasserstein of samples",
+                 "accuracy without supervision", "MIG"):
+        assert math.isfinite(table.value[name]), name
+    assert table.value["−ELBO"] == pytest.approx(table.value["recon"] + table.value["KL"])
+    assert table.value["−ELBO"] > table.value["NLL bound, k = 10"] and table.error["−ELBO"] > 0
+    assert table.value["NLL bound, k = 10"] == pytest.approx(nll(model, images, k=10)[0])
+    assert table.value["KL"] == pytest.approx(mean_kl_per_dim(model, images).sum().item(), rel=1e-4)
+    assert "bits per dimension" not in table.index  # grey values under a Bernoulli: no probability of anything
+    binary = evaluate(model, images.binarised("fixed"), k=2, reference=images)
+    assert binary.value["bits per dimension"] == pytest.approx(binary.value["NLL bound, k = 2"] / 784 / math.log(2))
+
+
+def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(digits):
+    model, x = small(digits, "bernoulli"), digits.floats()[:40]
+    with pytest.raises(ValueError, match="labels are missing"):
+        evaluate(model, x, k=1, assign=lambda model, x: model.encode(x).mean.argmax(-1))
+    with pytest.raises(ValueError, match="30 reference images for 40"):
+        evaluate(model, x, k=1, reference=x[:30])
+    with pytest.raises(ValueError, match="at least 2"):
+        diagnose(model, x[:1])
+
+
+def test_another_prior_changes_samples_and_likelihood_and_nothing_else(digits):
+    model = small(digits, "bernoulli")
+    with torch.no_grad():
+        torch.manual_seed(0)
+        codes = model.encode(digits.floats()).sample()
+    refitted = WithPrior(model, fit_density(codes, components=5))
+    x = digits.floats()[:100]
+    assert torch.equal(refitted.encode(x).mean, model.encode(x).mean)
+    assert nll(refitted, x, k=20)[0] < nll(model, x, k=20)[0]
+    one, two = (refitted.sample(4, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert one.shape == (4, 1, 28, 28) and torch.equal(one, refitted.sample(4, torch.Generator().manual_seed(0))) and not torch.equal(one, two)
+    assert math.isfinite(evaluate(refitted, x, k=2).value["KL"])
