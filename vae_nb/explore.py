@@ -533,7 +533,7 @@ def has_arc(
 ) -> bool:
     "Whether there is one arc between two latents: not if they are parallel, opposite or zero."
     try:
-        interpolate(torch.tensor(a), torch.tensor(b), 2, spherical=True)
+        interpolate(*torch.tensor([a, b], dtype=torch.float64), n=2, spherical=True)  # in double: opposite latents are 1e-4 off in single precision
     except ValueError:
         return False
     return True
@@ -575,7 +575,8 @@ class Interpolator(NetworkExplorer):
     @property
     def z(self) -> Tensor:
         "The latent at `t`, to a hundredth of the way, (latent,)."
-        return interpolate(torch.tensor(self.a), torch.tensor(self.b), 101, self.spherical)[round(100 * self.t)]
+        ends = torch.tensor([self.a, self.b], dtype=torch.float64)
+        return interpolate(*ends, 101, self.spherical)[round(100 * self.t)].float()
 
     def decoded(self, model) -> Tensor:
         "What the page shows, by PyTorch: (C, H, W)."
