@@ -1,15 +1,15 @@
-"""Where figures are kept: one JSON file a benchmark, with the machine it ran on, and one table page made from all of them."""
+"""Where figures are kept: one JSON file a table, with the machine it was measured on; README, chapters and the page "Measured" show them."""
 import json
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
-import torch
-
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-START, END = "<!-- measured: rendered from benchmarks/results by `make bench` -->", "<!-- end of measured -->"
+END = "<!-- end of measured -->"
+MARK = re.compile(rf"<!-- measured: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})?", re.DOTALL)
 
 
 def names():
@@ -19,38 +19,47 @@ def names():
 
 def machine():
     "What the figures depend on besides the code."
+    import torch  # here, because the book reads results and needs no torch for that
+
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
     return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": [round(x, 1) for x in os.getloadavg()],
             "python": platform.python_version(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
-def write(name, title, rows, note=""):
-    "Keep `rows` (a list of flat dicts, the columns of the table) as the result of a benchmark."
+def write(name, title, rows, note="", benchmark=None):
+    "Keep `rows` (a list of flat dicts, the columns of the table) as results/NAME.json. `benchmark`: the module that measures it, where it has several tables."
     RESULTS.mkdir(exist_ok=True)
-    result = {"title": title, "note": note, "machine": machine(), "rows": rows}
+    result = {"title": title, "note": note, "benchmark": benchmark or name, "machine": machine(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def markdown(rows):
     "A table of flat dicts."
-    columns = list(rows[0])
+    columns = list(dict.fromkeys(c for row in rows for c in row))
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
     return "\n".join(lines + ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows])
 
 
-def section(path):
-    "One recorded result as Markdown: title, table, note, and the machine and command that gave it."
+def section(name):
+    "One recorded table as Markdown: title, rows, note, and the machine and command that gave it."
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise SystemExit(f"No figures are recorded for {name!r}: `make bench NAME={name}` measures them.")
     result = json.loads(path.read_text())
     m = result["machine"]
     where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
-    parts = [f"### {result['title']}", markdown(result["rows"]), result["note"], f"`make bench NAME={path.stem}` on {where}."]
+    command = f"make bench NAME={result.get('benchmark', name)}"
+    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], f"`{command}` on {where}."]
     return "\n\n".join(part for part in parts if part)
 
 
+def fill(text, keep_marks=False):
+    "Put the recorded table at each mark `<!-- measured: NAME -->`; with `keep_marks`, between that mark and an end mark, to be filled again later."
+    frame = f"<!-- measured: {{name}} -->\n{{table}}\n{END}" if keep_marks else "{table}"
+    return MARK.sub(lambda found: frame.format(name=found[1], table=section(found[1])), text)
+
+
 def write_tables():
-    "Render every recorded result into the README, between its two marks; nothing there is typed by hand."
+    "Fill the README's marks: nothing there is typed by hand."
     readme = HERE.parent / "README.md"
-    before, rest = readme.read_text().split(START)
-    _, after = rest.split(END)
-    tables = "\n\n".join(section(path) for path in sorted(RESULTS.glob("*.json")))
-    readme.write_text(f"{before}{START}\n{tables}\n{END}{after}")
+    readme.write_text(fill(readme.read_text(), keep_marks=True))

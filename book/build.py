@@ -18,8 +18,10 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from . import vendor
-from .execute import ANSI, ChapterFailed, default_threads, execute, key_of, record_of
+from benchmarks.record import fill
+
+from . import vendor, widgets
+from .execute import ANSI, ChapterFailed, default_threads, execute, explorer_files, key_of, record_of
 from .pages import page
 from .project import BUILD, PROFILES, ROOT, notebooks, profile_parameters, read_notebook, settings, toc_files
 
@@ -37,9 +39,12 @@ class Chapter:
 
     @property
     def record(self):
-        "How the kept run was made; `stale` says whether the sources have changed since."
+        "How the kept run was made; `stale` says whether the sources have changed since, or files of its explorers are gone."
         found = record_of(self.out)
-        return found and found | {"stale": found["key"] != key_of(read_notebook(self.path), self.parameters)}
+        if found is None:
+            return None
+        complete = all((explorer_files(self.out) / name).exists() for name in found.get("explorers", []))
+        return found | {"stale": not complete or found["key"] != key_of(read_notebook(self.path), self.parameters)}
 
 
 def plan(profile, executed):
@@ -110,24 +115,37 @@ def run_one(chapter, profile, python, threads, left, show):
 def write_pages(chapters, source):
     "Write the source folder of the site: pages, contents, configuration, static files. True if every chapter is up to date."
     shutil.rmtree(source, ignore_errors=True)
-    complete = True
+    complete, manager = True, False
     for chapter in chapters:
         record = chapter.record
         complete &= record is not None
         notebook = read_notebook(chapter.out if record else chapter.path)
         target = source / f"{chapter.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(page(notebook, chapter.name, record)))
+        made = page(notebook, chapter.name, record)
+        manager |= widgets.needs_manager(widgets.saved_state(made), widgets.shown(made["cells"]))
+        target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            shutil.copy(ROOT / f"{file}.md", source)
+            (source / f"{Path(file).name}.md").write_text(fill((ROOT / f"{file}.md").read_text()))
     shutil.copytree(ROOT / "book/static", source / "static")
-    shutil.copytree(vendor.mathjax(BUILD / "vendor"), source / "static/mathjax")
+    vendor.mathjax(BUILD / "vendor", source / "static/mathjax")
+    if manager:  # some page shows more than explorers
+        vendor.widget_manager(BUILD / "vendor", source / "static/explorers/manager")
+    publish_explorer_files(chapters, source / "published/assets/explorers")
     shutil.copy(ROOT / "book/references.bib", source)
     toc = (ROOT / "_toc.yml").read_text().replace("nbs/", "").replace("book/", "")
     (source / "_toc.yml").write_text(toc)
     (source / "_config.yml").write_text(yaml.safe_dump(configuration()))
     return complete
+
+
+def publish_explorer_files(chapters, folder):
+    "Copy what the chapters' explorers load when they are touched. Names are hashes of contents, so chapters may share a file."
+    folder.mkdir(parents=True)
+    for chapter in chapters:
+        if chapter.out.exists() and explorer_files(chapter.out).exists():
+            shutil.copytree(explorer_files(chapter.out), folder, dirs_exist_ok=True)
 
 
 def configuration():
@@ -144,7 +162,8 @@ def build_site(source, html, strict=True):
     shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
     start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
     command = [sys.executable, "-c", start, "build", source, "--path-output", out, "--keep-going"] + (["-W"] if strict else [])
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = os.environ | {"DOCUTILSCONFIG": str(ROOT / "book/docutils.conf")}
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     log = source.parent / "sphinx.log"
     said = ANSI.sub("", run.stdout)
     log.write_text(said)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from .images import lean_figures
 from .project import ROOT, read_notebook, source, tags
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -24,10 +26,11 @@ class ChapterFailed(Exception):
 
 
 def key_of(notebook, parameters):
-    "What an executed notebook depends on: its code, its parameters, the library, PyTorch, and where the data are."
+    "What an executed notebook depends on: its code, its parameters, the library and its assets, PyTorch, and where the data are."
     cells = [(c["cell_type"], source(c), tags(c), c["metadata"].get("mystnb")) for c in notebook["cells"]]
     library = [(p.name, p.read_text()) for p in sorted((ROOT / "vae_nb").glob("*.py")) if p.name != "_modidx.py"]
-    parts = [cells, sorted(parameters.items()), library, version("torch"), os.environ.get("VAE_NB_DATA", "")]
+    assets = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted((ROOT / "vae_nb/assets").glob("*")) if p.is_file()]
+    parts = [cells, sorted(parameters.items()), library, assets, version("torch"), os.environ.get("VAE_NB_DATA", "")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -36,12 +39,18 @@ def record_of(path):
     return read_notebook(path)["metadata"]["book"] if path.exists() else None
 
 
-def environment(python, scratch, threads):
+def explorer_files(out):
+    "The folder beside an executed notebook with the files that its explorers load on the page: the weights of their networks."
+    return out.with_suffix(".explorers")
+
+
+def environment(python, scratch, threads, explorers):
     "Environment variables under which a notebook runs: its interpreter's own kernel, nobody's startup files, so many threads."
     prefix = Path(python).absolute().parent.parent
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MPLBACKEND", "VIRTUAL_ENV")}
     env |= {"JUPYTER_PATH": str(prefix / "share/jupyter"), "JUPYTER_PREFER_ENV_PATH": "1", "IPYTHONDIR": str(scratch / "ipython")}
     env |= {"PATH": f"{prefix / 'bin'}{os.pathsep}{env['PATH']}", "PYTHONNOUSERSITE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    env |= {"VAE_NB_EXPLORER_FILES": str(explorers.absolute())}  # where explorers write what their page will load
     return env | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}  # spinning threads ruin a busy machine
 
 
@@ -80,7 +89,7 @@ def papermill(path, partial, log, parameters, python, threads, tick, timeout):
         given.write_text(json.dumps(parameters))  # JSON is YAML
         options = ["-k", "python3", "--cwd", work, "--no-progress-bar", "--log-output", "--log-level", "INFO"]
         options += ["-f", given] if parameters else []
-        command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads)
+        command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
         process = subprocess.Popen(command, cwd=work, env=env, stdout=stream, stderr=stream)
         try:
             wait(process, log, tick, timeout)
@@ -96,12 +105,19 @@ def execute(path, out, profile, parameters, *, python=sys.executable, threads=1,
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, log = out.with_suffix(".partial.ipynb"), out.with_suffix(".log")
     partial.unlink(missing_ok=True)  # an earlier failure's
+    for_page, final = explorer_files(partial), explorer_files(out)
+    shutil.rmtree(for_page, ignore_errors=True)
+    for_page.mkdir()
     key, started = key_of(read_notebook(path), parameters), time.monotonic()
     if papermill(path, partial, log, parameters, python, threads, tick, timeout):
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
-    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds}
+    lean_figures(notebook)
+    names = sorted(p.name for p in for_page.iterdir())
+    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "explorers": names}
     partial.write_text(json.dumps(notebook))
+    shutil.rmtree(final, ignore_errors=True)
+    for_page.replace(final)
     partial.replace(out)
     log.unlink()
     return seconds

@@ -1,10 +1,14 @@
 """From an executed notebook to a page of the book.
 
-nbdev's directives (`#| export` and the like) become Jupyter Book's tags and vanish from the text, the front matter goes, and the
-parameters that papermill injected become one readable sentence. Nothing here touches the notebooks under nbs/.
+nbdev's directives (`#| export` and the like) become Jupyter Book's tags and vanish from the text, the front matter goes, the
+parameters that papermill injected become one readable sentence, and each mark `<!-- measured: NAME -->` becomes the table that the
+benchmark of that name recorded. Nothing here touches the notebooks under nbs/.
 """
 import re
 
+from benchmarks.record import fill
+
+from . import widgets
 from .project import published_parameters, source, tags
 
 DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$")
@@ -60,8 +64,8 @@ def beside_the_figure(output):
     return {"output_type": "stream", "name": "stdout", "text": "".join(output["data"]["text/plain"]) + "\n"}
 
 
-def code_cell(cell, where):
-    "The page's version of a code cell, or None if nothing of it is left."
+def code_cell(cell, where, state=None):
+    "The page's version of a code cell, or None if nothing of it is left. `state` holds the notebook's widgets."
     directives, code = split_directives(source(cell))
     if not code.strip():
         return None
@@ -72,6 +76,7 @@ def code_cell(cell, where):
         myst |= {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
     outputs = [beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)]
+    outputs = [new for o in outputs for new in widgets.with_still(o, state or {}, where)]
     return cell | {"source": code, "metadata": metadata, "outputs": outputs}
 
 
@@ -94,12 +99,14 @@ def markdown(text):
 
 def page(notebook, name, record):
     "The page of an executed notebook. `record` says how it ran; None means that it did not."
-    cells, published = [], published_parameters(notebook)
+    cells, published, state = [], published_parameters(notebook), widgets.saved_state(notebook)
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "raw" or "injected-parameters" in tags(cell):
             continue
         if cell["cell_type"] == "code":
-            cell = code_cell(cell, f"{name}, cell {number}")
+            cell = code_cell(cell, f"{name}, cell {number}", state)
+        elif cell["cell_type"] == "markdown":
+            cell = cell | {"source": fill(source(cell))}
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):
@@ -107,4 +114,6 @@ def page(notebook, name, record):
         cells.insert(1, markdown(f"{frame}\n{how_it_ran(record, published)}\n:::"))
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py"}
+    if models := widgets.kept(state, widgets.shown(cells)):
+        metadata["widgets"] = {widgets.STATE: {"state": models, "version_major": 2, "version_minor": 0}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

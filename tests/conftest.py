@@ -1,10 +1,12 @@
 "Shared by all tests: the repository on the path, the slow tests behind `--all`, and the closing line."
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch starts: spinning threads make a busy machine many times slower
 sys.path.insert(0, str(ROOT))  # for the book package, which is not part of the wheel
 LAST = ("test_notebooks", "test_book")  # minutes: after everything that fails in seconds
 

@@ -1,19 +1,22 @@
 """The book, as a user gets it: every notebook run from the built wheel without the repository, the pages without a warning, their links,
 and what a browser makes of them. Minutes: `make test`."""
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from book.browser import KNOWN, browser, chromium, served, settled
+from book import vendor
+from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.execute import ChapterFailed, default_threads, execute
 from book.links import broken_links
-from book.project import BUILD, ROOT, notebooks, page_names
+from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters
 
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
@@ -66,6 +69,25 @@ def test_notebook_runs_from_the_wheel(name, chapters, wheel_python):
         failed = f"{name}: {error}"
     if failed:
         pytest.fail(failed, pytrace=False)
+
+
+def published_sizes():
+    "Chapter → parameters: as published, but for how much is computed (images, epochs, steps, samples), which is as under `test`."
+    amount = re.compile("n_|epochs|steps|k_")
+    brief = {name: {k: v for k, v in values.items() if amount.match(k)} for name, values in profile_parameters("test").items()}
+    published = profile_parameters("gpu")
+    chosen = {name: published.get(name, {}) | values for name, values in brief.items()}
+    return {name: values for name, values in chosen.items() if values != profile_parameters("test")[name]}
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_chapter_runs_at_the_sizes_of_the_published_run(name, wheel_python, tmp_path):
+    "A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid."
+    parameters = published_sizes()[name]
+    try:
+        execute(notebooks()[name], tmp_path / "run.ipynb", "gpu", parameters, python=wheel_python, threads=1, timeout=900)
+    except ChapterFailed as error:
+        pytest.fail(f"{name}, {parameters}: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +167,7 @@ def faults(chrome, home, name):
     tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     tab.goto(f"{home}{name}.html")
     settled(tab)
+    all_pictures(tab)
     prose, code, width = tab.evaluate(PROSE), tab.evaluate(CODE), tab.evaluate("document.documentElement.scrollWidth")
     formulas, typeset, wrong = tab.evaluate(SIZES)
     found = {
@@ -164,6 +187,85 @@ def faults(chrome, home, name):
 @pytest.mark.parametrize("name", page_names())
 def test_page_in_a_browser(name, home, chrome):
     assert faults(chrome, home, name) == {}
+
+
+LIGHT = 1_500_000  # bytes before a touch; the theme and MathJax, which all pages share, are not counted
+THEME = re.compile(r"/_static/(?!explorers/)")
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, html, chrome):
+    tab, sizes = chrome.new_page(), {}
+    tab.on("response", lambda r: sizes.update({r.url.split("?")[0]: len(r.body())}))
+    with served(html) as home:
+        tab.goto(f"{home}{name}.html", wait_until="networkidle")
+        own = {url.removeprefix(home): size for url, size in sizes.items() if not THEME.search(url)}
+    widgets = tab.locator("script[type*=widget-view]").count()
+    tab.close()
+    assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[:5]
+    assert ("_static/explorers/host.js" in own) == bool(widgets), "pages without widgets load nothing for them"
+
+
+def with_explorers(html):
+    "The names of the built pages that show widgets."
+    return [name for name in page_names() if "vnd.jupyter.widget-view+json" in (html / f"{name}.html").read_text()]
+
+
+@contextmanager
+def at(html, kind):
+    "The book's address on a server, below a folder of a server, or as a file."
+    if kind == "file":
+        yield html.as_uri() + "/"
+        return
+    with served(html if kind == "http" else html.parent) as home:
+        yield home if kind == "http" else f"{home}{html.name}/"
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["http", "sub-path", "file"])
+def test_explorers_answer_on_the_built_pages(kind, html, chrome):
+    names = with_explorers(html)
+    assert "01_theory" in names
+    with at(html, kind) as home:
+        for name in names:
+            tab, wrong = chrome.new_page(), []
+            tab.on("request", lambda r: wrong.append(r.url) if outside(r.url, home) else None)
+            tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not any(known in m.text for known in KNOWN) else None)
+            tab.on("response", lambda r: wrong.append(r.url) if r.status >= 400 else None)
+            tab.goto(f"{home}{name}.html")
+            tab.wait_for_function("[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)")
+            assert tab.locator(".explorer").count() and tab.locator(".explorer-still").count() == 0, name
+            for explorer in tab.locator(".explorer").all():
+                slider = explorer.locator("input[type=range]").first
+                before = slider.input_value()
+                slider.focus()
+                tab.keyboard.press("ArrowRight")
+                tab.wait_for_timeout(500)
+                assert slider.input_value() != before, name
+                assert not re.search("could not|cannot|failed", explorer.inner_text()), f"{name}: {explorer.inner_text()}"
+            tab.close()
+            assert not wrong, f"{name}: {wrong}"
+
+
+AXE = "async () => (await axe.run({include: ['.explorer']})).violations.map(v => `${v.impact}: ${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`)"
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_explorers_are_accessible_on_the_built_pages(scheme, html, chrome):
+    try:
+        code = (vendor.package("axe-core", BUILD / "vendor") / "axe.min.js").read_text()
+    except SystemExit as error:
+        pytest.skip(str(error).splitlines()[0])
+    with served(html) as home:
+        for name in with_explorers(html):
+            tab = chrome.new_page(color_scheme=scheme)
+            tab.goto(f"{home}{name}.html")
+            settled(tab)
+            tab.add_script_tag(content=code)
+            assert tab.evaluate(AXE) == [], name
+            tab.close()
 
 
 BAD = """<!doctype html><script src="http://elsewhere.invalid/x.js"></script><script>MathJax = {startup: {promise: Promise.resolve()}}</script>

@@ -1,7 +1,10 @@
 "CIFAR-10, CelebA and Caltech-101: every layout, every kind of damage, on tiny folders made here; the real sets where they are."
 import errno
 import http.server
+import multiprocessing
 import os
+import resource
+import signal
 import tarfile
 import threading
 import time
@@ -335,6 +338,86 @@ def test_a_full_disk_is_a_clean_error(after, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "write_decoded", lambda f, *rest: write(Full(f), *rest))
     with pytest.raises(DatasetError, match="(?s)No space left on device.*VAE_NB_CACHE"): load("celeba", root=tmp_path)
     assert left() == []
+
+
+def test_a_write_that_the_system_refuses_is_a_clean_error(tmp_path):
+    fake_celeba(tmp_path / "celeba")  # 8 training faces of 12,288 bytes each
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        with pytest.raises(DatasetError, match="(?s)could not be written.*File too large.*VAE_NB_CACHE"): load("celeba", root=tmp_path)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left() == [] and which(load("celeba", root=tmp_path)) == list(range(8))
+
+
+fork = multiprocessing.get_context("fork") if "fork" in multiprocessing.get_all_start_methods() else None
+forks = pytest.mark.skipif(fork is None, reason="this system cannot fork")
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_a_killed_process_leaves_is_never_trusted_and_goes_away(tmp_path, monkeypatch):
+    fake_celeba(tmp_path / "celeba")
+    decoding, real = fork.Event(), data.decode
+
+    def slow(*arguments):
+        decoding.set()
+        time.sleep(60)
+
+    monkeypatch.setattr(data, "decode", slow)
+    process = fork.Process(target=load, args=("celeba",), kwargs={"root": tmp_path})
+    process.start()
+    assert decoding.wait(60)
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    unfinished, = left()  # nothing under the final name
+    assert unfinished.endswith(".partial")
+    monkeypatch.setattr(data, "decode", real)
+    images = load("celeba", root=tmp_path)
+    assert which(images) == list(range(8)) and torch.equal(images.attributes, BITS[:8].float())
+    assert unfinished in left(), "so young a file may belong to a living process"
+    os.utime(data.cache_dir() / unfinished, (time.time() - 7200,) * 2)
+    load("celeba", "valid", root=tmp_path)
+    assert len(left()) == 2 and not any(f.endswith(".partial") for f in left())
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_processes_decode_at_once(tmp_path, monkeypatch):
+    fake_celeba(tmp_path / "celeba")
+    barrier, real = fork.Barrier(2, timeout=60), data.write_decoded
+
+    def together(*arguments):  # both have found nothing; both write
+        barrier.wait()
+        real(*arguments)
+
+    def work(i):
+        np.save(tmp_path / f"{i}.npy", load("celeba", root=tmp_path).pixels.numpy())
+
+    monkeypatch.setattr(data, "write_decoded", together)
+    processes = [fork.Process(target=work, args=(i,)) for i in range(2)]
+    for process in processes: process.start()
+    for process in processes: process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0] and len(left()) == 1
+    monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded a third time"))
+    images = load("celeba", root=tmp_path)
+    assert which(images) == list(range(8)) and all((np.load(tmp_path / f"{i}.npy") == images.pixels.numpy()).all() for i in range(2))
+
+
+def test_a_second_load_of_thousands_is_quick(tmp_path):
+    "Tables and stamps of 2,000 pictures, nothing decoded. (23,000 real ones: see below.)"
+    files = [f"{i:06}.jpg" for i in range(1, 2001)]
+    base = tmp_path / "celeba"
+    source = fake_celeba(base) / FILES[0]
+    for f in files[12:]: os.link(source, base / "img_align_celeba" / f)
+    row = attribute_text(FILES[:1]).splitlines()[2].split(" ", 1)[1]
+    (base / "list_attr_celeba.txt").write_text("\n".join(["2000", " ".join(CELEBA_ATTRIBUTES), *(f"{f} {row}" for f in files)]) + "\n")
+    (base / "list_eval_partition.txt").write_text("".join(f"{f} 0\n" for f in files))
+    first = load("celeba", root=tmp_path)
+    begin = time.process_time()
+    second = load("celeba", root=tmp_path)
+    assert time.process_time() - begin < 1 and len(second) == 2000 and torch.equal(first.pixels, second.pixels)
 
 
 def test_many_at_a_time_come_in_order_with_their_errors(tmp_path, monkeypatch):

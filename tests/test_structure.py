@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.record import END, MARK, RESULTS, fill, section
 from book.execute import key_of
 from book.pages import page, split_directives, tags_of
 from book.project import PROFILES, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises cli".split()
+ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
 MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
@@ -240,3 +241,27 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
     assert key_of(again, {"epochs": 2}) != base
     monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
     assert key_of(example(), {"epochs": 2}) != base
+
+
+def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded():
+    marks = lambda path: set(MARK.findall(path.read_text()))
+    recorded = {path.stem for path in RESULTS.glob("*.json")}
+    assert marks(ROOT / "book/measured.md") == recorded
+    in_chapters = {name for path in NOTEBOOKS for cell in read_notebook(path)["cells"] for name in MARK.findall(source(cell))}
+    assert in_chapters | marks(ROOT / "README.md") <= recorded
+
+
+def test_readme_shows_the_tables_as_recorded():
+    text = (ROOT / "README.md").read_text()
+    assert fill(text, keep_marks=True) == text, "run: make bench, or benchmarks.record.write_tables()"
+
+
+def test_marks_are_filled_once_and_kept_apart():
+    name = sorted(RESULTS.glob("*.json"))[0].stem
+    mark = f"<!-- measured: {name} -->"
+    text = f"{mark}\n\nbetween\n\n{mark}\nold\n{END}"
+    assert fill(text).count(section(name)) == 2 and "between" in fill(text) and "old" not in fill(text)
+    kept = fill(text, keep_marks=True)
+    assert kept.count(mark) == 2 and fill(kept, keep_marks=True) == kept
+    with pytest.raises(SystemExit, match="make bench NAME=never_run"):
+        fill("<!-- measured: never_run -->")

@@ -199,7 +199,7 @@ def forge(folder, model, config):
 
 
 @pytest.mark.parametrize("config, message", [
-    (None, "not written by vae_nb"), ({"format": "pt"}, "not written by vae_nb"), ({"config": "{}"}, "has no 'builder'"), ({"config": "not json"}, "cannot load"),
+    (None, "not written by vae_nb"), ({"format": "pt"}, "not written by vae_nb"), ({"config": "{}"}, "config has no 'builder'"), ({"config": "not json"}, "not written by vae_nb: its header is not readable"),
     ({"config": "[1, 2]"}, "cannot load"),
     ({"config": json.dumps({"builder": "os.system", "arguments": {"command": "true"}})}, "not part of vae_nb: refused"),
     ({"config": json.dumps({"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}})}, "does not build a model"),

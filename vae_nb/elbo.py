@@ -98,6 +98,8 @@ def kl_per_dim(
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
         ratio = q.logvar - prior.logvar  # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
         return 0.5 * ((q.mu - prior.mu) ** 2 * (-prior.logvar).exp() + ratio.expm1() - ratio)
+    if hasattr(q, "kl_per_dim"):  # a posterior that is not Gaussian knows its own
+        return q.kl_per_dim(prior)
     return kl_divergence(q.base_dist, prior.base_dist)
 
 

@@ -1,0 +1,287 @@
+"Runs that survive: whatever stops a run, resume=True ends with the weights and the history of the undisturbed one, bit by bit."
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from vae_nb.conv import conv_vae
+from vae_nb.core import load_tensors, save_tensors
+from vae_nb.data import load
+from vae_nb.train import CHECKPOINT, NotFinite, fit
+from vae_nb.vae import load_model, mlp_vae
+
+DIGITS = load("digits")
+TRAIN, VALID = DIGITS[:200], DIGITS[200:260]
+OPTIONS = dict(epochs=3, batch_size=32, precision="float32", progress=False, seed=5)
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    "These tests save after every step; what fsync adds is time."
+    monkeypatch.setattr("vae_nb.core.os.fsync", lambda descriptor: None)
+
+
+def mlp():
+    torch.manual_seed(1)
+    return mlp_vae(DIGITS.shape, latent=3, hidden=(16,))
+
+
+def conv():
+    "With dropout and batch normalisation: noise and buffers are part of the state."
+    torch.manual_seed(1)
+    return conv_vae(DIGITS.shape, latent=3, channels=(4, 8), dropout=0.2)
+
+
+def equal(a, b):
+    "Whether two models hold the same bits."
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def losses(history):
+    "The history without the times."
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+
+
+class Sleep(Exception):
+    pass
+
+
+def stopping_loss(step):
+    "A training loss that stops the run just before that step."
+
+    def loss(model, x, now):
+        if now == step:
+            raise Sleep
+        return model.loss(x)
+
+    return loss
+
+
+@pytest.mark.parametrize("make", [mlp, conv])
+@pytest.mark.parametrize("step", [1, 6, 7, 8, 20])  # 7 steps an epoch
+def test_a_run_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path, make, step):
+    undisturbed = make()
+    expected = fit(undisturbed, TRAIN, VALID, **OPTIONS)
+    with pytest.raises(Sleep):
+        fit(make(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(step), **OPTIONS)
+    resumed = make()
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(resumed, undisturbed) and losses(history) == losses(expected)
+    assert history.info["steps"] == 21
+
+
+def test_checkpoints_change_nothing(tmp_path):
+    plain, saving = conv(), conv()
+    assert losses(fit(plain, TRAIN, VALID, **OPTIONS)) == losses(fit(saving, TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, **OPTIONS))
+    assert equal(plain, saving)
+
+
+def test_noise_of_binarised_data_goes_on_where_it_stopped(tmp_path):
+    data, undisturbed, resumed = TRAIN.binarised("dynamic"), mlp(), mlp()
+    fit(undisturbed, data, **OPTIONS)
+    with pytest.raises(Sleep):
+        fit(mlp(), data, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(10), **OPTIONS)
+    fit(resumed, data, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(resumed, undisturbed)
+
+
+def test_patience_remembers_the_best_weights_and_how_long_it_waited(tmp_path):
+    options = OPTIONS | {"epochs": 60, "patience": 1, "lr": 0.05, "schedule": "constant"}  # so hot that it soon gets no better
+    undisturbed = mlp()
+    expected = fit(undisturbed, TRAIN, VALID, **options)
+    assert 2 < len(expected.rows) < 60
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(7 * (len(expected.rows) - 1) + 3), **options)
+    resumed = mlp()
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **options)
+    assert equal(resumed, undisturbed) and losses(history) == losses(expected)
+    assert history.info["kept_epoch"] == expected.info["kept_epoch"]
+
+
+def test_models_beside_the_checkpoint_can_be_opened(tmp_path):
+    model = mlp()
+    history = fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    assert equal(load_model(tmp_path), model)
+    best = load_model(tmp_path / "best")
+    assert (min(r["valid_loss"] for r in history.rows) == history.last["valid_loss"]) == equal(best, model)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    model, again, calls = mlp(), mlp(), []
+    expected = fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    history = fit(again, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=lambda *a: calls.append(a), **OPTIONS)
+    assert not calls and equal(again, model) and history.rows == expected.rows
+
+
+def test_a_run_that_is_there_is_never_overwritten(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(FileExistsError, match="resume=True continues it"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_resume_without_a_run_starts_one_and_without_a_folder_is_an_error(tmp_path):
+    model, undisturbed = mlp(), mlp()
+    fit(undisturbed, TRAIN, **OPTIONS)
+    fit(model, TRAIN, checkpoint=tmp_path / "new", resume=True, **OPTIONS)
+    assert equal(model, undisturbed)
+    with pytest.raises(ValueError, match="give checkpoint= as well"):
+        fit(mlp(), TRAIN, resume=True, **OPTIONS)
+    with pytest.raises(ValueError, match="checkpoint_seconds must be .* not -1"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path / "other", checkpoint_seconds=-1, **OPTIONS)
+
+
+@pytest.mark.parametrize("change, said", [({"lr": 0.01}, "lr=0.002 there, 0.01 here"), ({"epochs": 9}, "epochs=3 there, 9 here"), ({"seed": 6}, "seed=5 there")])
+def test_another_runs_checkpoint_is_refused(tmp_path, change, said):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    with pytest.raises(ValueError, match=said):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS | change)
+
+
+def test_another_models_or_datas_checkpoint_is_refused(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    with pytest.raises(ValueError, match="model="):
+        fit(conv(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    with pytest.raises(ValueError, match="train="):
+        fit(mlp(), TRAIN[:150], checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+def test_every_mutated_checkpoint_is_refused_with_one_line_or_continued(tmp_path):
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(10), **OPTIONS)
+    path, whole, rng = tmp_path / CHECKPOINT, (tmp_path / CHECKPOINT).read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(40):
+        data = bytearray(whole)
+        if rng.random() < 0.3:
+            data = data[: rng.randrange(len(data))]
+        else:
+            for _ in range(rng.choice((1, 20))):
+                data[rng.randrange(min(len(data), rng.choice((4000, len(data)))))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+        except (ValueError, NotFinite) as error:
+            refused += 1
+            assert "checkpoint.safetensors" in str(error) or isinstance(error, NotFinite)
+    assert refused > 15
+
+
+@pytest.mark.parametrize("wrong", [{"at": {"epoch": "one"}}, {"at": 3}, {"rates": []}, {"rows": None, "cycle": 5}])
+def test_facts_of_the_wrong_kind_are_refused(tmp_path, wrong):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    names = ("settings", "at", "clock", "cycle", "rates", "rows", "info")
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, *names)
+    save_tensors(tmp_path / CHECKPOINT, tensors, **facts | wrong)
+    with pytest.raises(ValueError, match="cannot continue from .*Remove the folder"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(5), **OPTIONS)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(values, path, metadata):
+        Path(path).write_bytes(b"half a fi")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vae_nb.core.save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, checkpoint_seconds=0, **OPTIONS)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step(tmp_path):
+    undisturbed, resumed = mlp(), mlp()
+    fit(undisturbed, TRAIN, **OPTIONS)
+
+    def interrupted(model, x, step):
+        if step == 11:
+            signal.raise_signal(signal.SIGINT)
+        return model.loss(x)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 12.*resume=True continues it"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=interrupted, **OPTIONS)
+    assert signal.getsignal(signal.SIGINT) is before
+    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(resumed, undisturbed)
+
+
+def test_fit_with_a_checkpoint_works_beside_the_main_thread(tmp_path):
+    errors = []
+
+    def run():
+        try:
+            fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert not errors and (tmp_path / CHECKPOINT).exists()
+
+
+def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch):
+    "Where saving is slow, it becomes rare: with saves of a second each and steps of a second, there is one every 60 steps."
+    clock, saves = [time.perf_counter()], []
+    monkeypatch.setattr("vae_nb.train.time.perf_counter", lambda: clock[0])
+
+    def slow_save(path, tensors, **facts):
+        clock[0] += 1.0
+        saves.append(clock[0])
+
+    def slow_loss(model, x, step):
+        clock[0] += 1.0
+        return model.loss(x)
+
+    monkeypatch.setattr("vae_nb.train.save_tensors", slow_save)
+    monkeypatch.setattr("vae_nb.vae.save_tensors", lambda *args, **facts: None)
+    fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0.01, training_loss=slow_loss, **OPTIONS | {"epochs": 22})
+    assert len(saves) == 4, saves  # after steps 1, 61 and 122, and at the end
+
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from test_resume import *
+model = conv()
+print("ready", flush=True)
+fit(model, TRAIN, VALID, checkpoint={folder!r}, resume=True, checkpoint_seconds=0, **OPTIONS | {{"epochs": 6}})
+"""
+
+
+def test_a_run_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
+    "SIGKILL at five random moments of a real process."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    undisturbed = conv()
+    fit(undisturbed, TRAIN, VALID, **OPTIONS | {"epochs": 6})
+    torch.set_num_threads(threads)
+    code = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    rng, kills = random.Random(), 0
+    while kills < 5:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        process.communicate()
+        kills += 1
+    model = conv()
+    torch.set_num_threads(1)
+    fit(model, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS | {"epochs": 6})
+    torch.set_num_threads(threads)
+    assert equal(model, undisturbed)

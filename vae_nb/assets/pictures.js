@@ -1,0 +1,88 @@
+// What the explorers of a network share: a picture with its poster, decoding the newest state only, saying what went wrong.
+// Concatenated after engine.js and ideas.js.
+
+// The poster until the first picture has been computed, and for good if none ever is.
+function makePicture({ poster, alt, shape, className = "" }) {
+  const [channels, height, width] = shape, size = width * height;
+  const still = make("img", { src: poster, alt, className: `dark-light ${className}`, draggable: false }); // the class keeps the book's theme from dimming it
+  const canvas = make("canvas", { width, height, className, hidden: true, ariaLabel: alt });
+  canvas.setAttribute("role", "img");
+  const context = canvas.getContext("2d"), pixels = context.createImageData(width, height);
+  const paint = (values) => {
+    for (let i = 0; i < size; i++) {
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * values[(channels === 3 ? c * size : 0) + i]; // rounds and clamps by itself
+      pixels.data[4 * i + 3] = 255;
+    }
+    context.putImageData(pixels, 0, 0);
+    canvas.hidden = false;
+    still.hidden = true;
+  };
+  return { elements: [still, canvas], paint, canvas, still };
+}
+
+// Calls `work` once a frame at most, however often it is asked, and never starts it before it has ended: nothing queues up.
+function newestOnly(work) {
+  let wanted = false, busy = false;
+  const turn = async () => {
+    wanted = false;
+    await work();
+    wanted ? requestAnimationFrame(turn) : (busy = false);
+  };
+  return () => {
+    wanted = true;
+    if (!busy) requestAnimationFrame(turn);
+    busy = true;
+  };
+}
+
+const sentenceOf = (error) =>
+  error instanceof NetworkError ? `${error.message} Reload the page to try again.` : `The explorer has failed: ${error.message}.`;
+
+// A group with a place for messages, which screen readers hear.
+function makeRoot(model, el) {
+  const root = make("div", { className: "vae-idea vae-explorer", ariaLabel: model.get("title") });
+  root.setAttribute("role", "group");
+  const message = make("p", { className: "message" });
+  message.setAttribute("role", "status");
+  el.append(root);
+  return { root, message, say: (text) => message.textContent !== text && (message.textContent = text) };
+}
+
+// Changes traits as one step. Lists and dictionaries must be new ones, or nobody notices.
+function setter(model) {
+  return (changes) => {
+    for (const [name, value] of Object.entries(changes)) model.set(name, value);
+    model.save_changes();
+  };
+}
+
+// Weights travel when the reader comes near: with a pointer, a finger or the keyboard.
+function whenTouched(root, act) {
+  for (const event of ["pointerenter", "pointerdown", "focusin"]) root.addEventListener(event, act, { once: true });
+}
+
+function listenWhileShown(model, names, listener, signal) {
+  model.on(names, listener);
+  const leave = () => model.off(names, listener);
+  signal?.addEventListener("abort", leave);
+  return leave;
+}
+
+function button(text, act) {
+  const element = make("button", { type: "button", textContent: text });
+  element.addEventListener("click", act);
+  return element;
+}
+
+// One draw from N(0, 1), by Box and Muller.
+const gaussian = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
+const copyText = async (text) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = make("textarea", { value: text }); // pages without https have no clipboard of their own
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  if (!done) throw new Error("this page may not use the clipboard");
+};
