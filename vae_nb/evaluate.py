@@ -110,6 +110,7 @@ def some_images(
         raise ValueError(f"this score compares images with each other and needs at least 2 of them, not {len(images)}.")
     noise = torch.Generator().manual_seed(seed)
     if len(images) > n:
+        images = getattr(images, "values", images)  # of a TensorData
         images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n].sort().values]
     return list(as_data(images).batches(batch_size, generator=noise, device=device))
 
@@ -554,18 +555,18 @@ def density_rows(
     seed: int,
 ) -> dict[str, tuple]:  # name → value, standard error, unit
     "The rows that need densities: ELBO, NLL bound, bits per dimension, information, active units."
-    data, unit = as_data(images), "nats per image"
-    rows = {name: (v.mean().item(), v.std().item() / math.sqrt(len(v)), unit) for name, v in elbo_values(model, data, seed).items()}
-    bound, error = nll(model, data, k=k, seed=seed)
+    unit = "nats per image"
+    rows = {name: (v.mean().item(), v.std().item() / math.sqrt(len(v)), unit) for name, v in elbo_values(model, images, seed).items()}
+    bound, error = nll(model, images, k=k, seed=seed)
     rows[f"NLL bound, k = {k:,}"] = (bound, error, unit)
     with evaluating(model):
-        x = some_images(data, 8, device=device_of(model))[0]
+        x = some_images(images, 8, device=device_of(model))[0]
         levels = density_levels(model.decode(model.encode(x).mean), x)
     if levels is not False and x.ndim == 4:
         rows["bits per dimension"] = (bits_per_dim(bound, x.shape[1:], levels), error / (math.prod(x.shape[1:]) * math.log(2)), "bits")
-    active = active_units(model, data)
+    active = active_units(model, images)
     rows["active units"] = (int(active.sum()), None, f"of {len(active)}")
-    found = information(model, data, n_information, seed)
+    found = information(model, images, n_information, seed)
     for name, key in {"I(x; z)": "mi", "KL(aggregate ‖ prior)": "aggregate"}.items():
         rows |= {f"{name}, at least": (found[f"{key}_low"], None, unit), f"{name}, at most": (found[f"{key}_high"], None, unit)}
     return rows
