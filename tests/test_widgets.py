@@ -628,7 +628,7 @@ def test_explorers_talk_to_a_kernel_in_jupyterlab(chrome, tmp_path):
         tab.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
         tab.locator(".jp-CodeCell .cm-content").click()
         tab.keyboard.press("Shift+Enter")
-        tab.wait_for_selector(".vae-idea td.number", timeout=60_000)
+        tab.wait_for_selector(".vae-idea td.number", timeout=150_000)  # the kernel starts, and imports PyTorch
         tab.get_by_label("μ of q").focus()
         tab.keyboard.press("ArrowRight")  # JupyterLab would take it, if it were not told otherwise
         tab.wait_for_function("document.querySelectorAll('.vae-idea output')[1].textContent === '0.50'", timeout=10_000)  # the kernel has answered
