@@ -17,10 +17,12 @@ from torch import nn
 
 from book.browser import browser, chromium
 from vae_nb.conv import conv_vae
+from vae_nb.core import evaluating
 from vae_nb.data import load
 from vae_nb.elbo import LIKELIHOODS, LinearGaussian
 from vae_nb.evaluate import mean_kl_per_dim
-from vae_nb.explore import LatentExplorer, NotInBrowser, browser_decoder, browser_encoder, browser_network, engine
+from vae_nb.explore import (
+    BetaExplorer, Interpolator, LatentExplorer, NotInBrowser, ReconstructionExplorer, asset, browser_decoder, browser_encoder, browser_network, engine, to_onnx)
 from vae_nb.vae import ACTIVATIONS, mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,12 +70,12 @@ def models(draw):
         model = conv_vae(
             shape, channels=tuple(draw(st.lists(widths, min_size=1, max_size=4))), hidden=draw(st.sampled_from([(), hidden])), norm=norm,
             pool=draw(st.sampled_from(["stride", "max"])),
-            upsample=draw(st.sampled_from(["transposed", "nearest"])), residual=draw(st.booleans()), dropout=draw(st.sampled_from([0.0, 0.2])), **same)
+            upsample=draw(st.sampled_from(["transposed", "nearest"])), dropout=draw(st.sampled_from([0.0, 0.2])), **same)
     return livened(model)
 
 
 def livened(model):
-    "Nothing is left at its start, where residuals and biases are zero and batch norms do nothing."
+    "Nothing is left at its start, where biases are zero and batch norms do nothing."
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
@@ -100,7 +102,7 @@ def test_browser_decodes_and_encodes_as_pytorch_does(page, model):
 @pytest.mark.parametrize("size", [(128, 128), (127, 97), (64, 64)])
 def test_large_pictures(page, size):
     torch.manual_seed(0)
-    model = livened(conv_vae((3, *size), latent=32, channels=(16, 32, 32, 64), residual=True))
+    model = livened(conv_vae((3, *size), latent=32, channels=(16, 32, 32, 64)))
     z = torch.randn(2, 32)
     with torch.no_grad():
         assert (in_browser(page, browser_decoder(model), z) - model.decode(z).mean).abs().max() < 1e-3
@@ -459,3 +461,145 @@ def test_one_file_asks_nobody(flat, digits, tmp_path):
     text = LatentExplorer(flat, digits, title="A <b> & </script>").to_html(tmp_path / "new/page.html").read_text()
     assert "A &lt;b&gt; &amp;" in text and set(re.findall(r"https?://[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
     assert text.count("</script>") == 3, "no text ends the element that holds it"
+
+
+# --- ways, reconstructions, betas ---
+
+
+@needs_browser
+def test_a_way_from_one_picture_to_another(chrome, faces_model, tmp_path):
+    torch.manual_seed(1)
+    x = torch.rand(2, 3, 32, 32)
+    explorer = Interpolator(faces_model, x[0], torch.randn(12), t=0.5)
+    with evaluating(faces_model):
+        assert torch.allclose(torch.tensor(explorer.a), faces_model.encode(x).mean[0], atol=1e-4)
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        way = tab.get_by_role("slider", name="way")
+        way.fill("0.2")
+        assert agrees(tab, explorer, faces_model, t=0.2)
+        tab.get_by_role("checkbox").check()
+        assert agrees(tab, explorer, faces_model, spherical=True)
+        way.focus()
+        tab.keyboard.press("End")
+        assert agrees(tab, explorer, faces_model, t=1.0) and tab.errors == []
+
+
+def test_ends_of_a_way_are_checked(faces_model):
+    with pytest.raises(ValueError, match=r"image of shape \(3, 32, 32\) or a latent of shape \(12,\), not \(5,\)"):
+        Interpolator(faces_model, torch.zeros(5), torch.zeros(12))
+    same = Interpolator(faces_model, torch.ones(12), -torch.ones(12))
+    with pytest.raises(traitlets.TraitError, match="no single arc"):
+        same.spherical = True
+    with pytest.raises(traitlets.TraitError):
+        same.t = 1.5
+
+
+@needs_browser
+def test_pictures_are_encoded_in_the_page(chrome, digits, tmp_path):
+    torch.manual_seed(0)
+    model = livened(mlp_vae((1, 28, 28), latent=6, hidden=(30,)))
+    explorer = ReconstructionExplorer(model, digits, show=6)
+    with evaluating(model):
+        codes = model.encode(digits.floats()[:10])
+    assert torch.allclose(torch.tensor(explorer.mu), codes.mean[0], atol=1e-4) and torch.allclose(torch.tensor(explorer.sigma), codes.stddev[0], atol=1e-4)
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        tab.get_by_role("button", name="picture 4").click()
+        output = "figure:nth-of-type(3) canvas"
+        seen = shown(tab, output)
+        assert (seen - model.reconstruct(digits.floats()[3:4])[0]).abs().max() < 2 / 255
+        assert tab.get_by_role("button", name="picture 4").get_attribute("aria-pressed") == "true"
+        values = [float(text.replace("−", "-")) for text in tab.locator(".controls output").all_text_contents()]
+        assert all(abs(value - codes.mean[3][entry["index"]]) < 0.01 for value, entry in zip(values, explorer.latents))
+        tab.get_by_role("slider").nth(0).fill("3")
+        assert (shown(tab, output) - seen).abs().max() > 0.01
+        tab.get_by_role("button", name="Encoder's mean").click()
+        assert torch.equal(shown(tab, output), seen) and tab.errors == []
+
+
+@needs_browser
+def test_a_drawing_is_centred_and_encoded(chrome, digits, tmp_path):
+    torch.manual_seed(0)
+    model = livened(mlp_vae((1, 28, 28), latent=6, hidden=(30,)))
+    with opened(chrome, as_file(ReconstructionExplorer(model, digits), tmp_path)) as tab:
+        box = tab.locator(".drawing").bounding_box()
+        at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])
+        tab.mouse.move(*at(0.1, 0.1))
+        tab.mouse.down()
+        tab.mouse.move(*at(0.1, 0.4), steps=5)
+        tab.mouse.up()
+        x = shown(tab, "figure:nth-of-type(2) canvas")
+        rows, columns = (x[0].sum(1) > 0).nonzero().flatten(), (x[0].sum(0) > 0).nonzero().flatten()
+        assert 19 <= rows[-1] - rows[0] + 1 <= 22 and abs((rows[0] + rows[-1]) / 2 - 13.5) <= 1 and abs((columns[0] + columns[-1]) / 2 - 13.5) <= 1
+        assert (shown(tab, "figure:nth-of-type(3) canvas") - model.reconstruct(x[None, :1])[0]).abs().max() < 2 / 255
+        tab.get_by_role("button", name="Clear").click()
+        assert shown(tab, "figure:nth-of-type(2) canvas").max() == 0 and tab.errors == []
+
+
+def test_only_grey_pictures_can_be_drawn(faces_model):
+    explorer = ReconstructionExplorer(faces_model, torch.rand(4, 3, 32, 32), choices=3)
+    assert not explorer.can_draw and len(explorer.choices) == 3
+    with pytest.raises(traitlets.TraitError, match="from 0 to 2, or -1"):
+        explorer.chosen = 3
+
+
+READ = """([numbers, posterior]) => { const { mu, sigma } = readPosterior(numbers, posterior); return [mu, sigma] }"""
+
+
+@needs_browser
+def test_the_page_reads_an_encoder_as_the_model_does(page):
+    page.add_script_tag(content=asset("ideas.js", "pictures.js", "reconstruction.js").replace("export default", "globalThis.unused ="))
+    torch.manual_seed(0)
+    heads = torch.randn(2 * 3 + 4 + 2)
+    mu, sigma = page.evaluate(READ, [heads.tolist(), {"gaussian": 3, "categorical": [4, 2], "variational": True}])
+    expected = torch.cat([heads[:3], heads[6:10].softmax(0), heads[10:].softmax(0)])
+    assert torch.allclose(torch.tensor(mu), expected, atol=1e-6) and torch.allclose(torch.tensor(sigma[:3]), (heads[3:6] / 2).exp()) and sigma[3:] == [0] * 6
+    assert page.evaluate(READ, [[1, 2], {"gaussian": 2, "categorical": [], "variational": False}]) == [[1, 2], [0, 0]]
+
+
+@needs_browser
+def test_one_slider_over_models(chrome, digits, tmp_path):
+    torch.manual_seed(0)
+    models = {beta: livened(mlp_vae((1, 28, 28), latent=latent, hidden=(20,), beta=float(beta))) for beta, latent in ((0.1, 5), (1, 4))}
+    models[0.0] = livened(mlp_vae((1, 28, 28), latent=3, hidden=(20,), variational=False))
+    explorer = BetaExplorer(models, digits[:100], count=3)
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        slider = tab.get_by_role("slider", name="β")
+        for chosen, model in reversed(list(enumerate(models.values()))):
+            slider.fill(str(chosen))
+            tab.wait_for_timeout(50)
+            rows = [shown(tab, f"figure:nth-of-type({n}) canvas") for n in (2, 3)]
+            noise = torch.tensor(explorer.noise)[:, : model.latent]
+            with evaluating(model):
+                want = [torch.cat(list(pictures.expand(-1, 3, -1, -1)), -1) for pictures in (model.reconstruct(digits.floats()[:3]), model.decode(noise).mean)]
+            assert all((a - b).abs().max() < 2 / 255 for a, b in zip(rows, want))
+            assert tab.locator("td.number").nth(0).text_content() == explorer.entries[chosen]["recon"]
+        assert explorer.entries[2]["kl"] == "–"
+        before = shown(tab, "figure:nth-of-type(3) canvas")
+        tab.get_by_role("button", name="Draw every z again").click()
+        assert (shown(tab, "figure:nth-of-type(3) canvas") - before).abs().max() > 0.01 and tab.errors == []
+    terms = models[1].loss(digits[:100].floats())
+    assert abs(float(explorer.entries[1]["kl"]) - terms["kl"]) < 0.06
+
+
+def test_models_of_a_beta_explorer_are_checked(flat, faces_model, digits):
+    with pytest.raises(ValueError, match="one shape"):
+        BetaExplorer({1: flat, 2: faces_model}, digits[:20])
+    with pytest.raises(ValueError, match="models must be"):
+        BetaExplorer({}, digits[:20])
+    with pytest.raises(traitlets.TraitError, match="there are 1 models"):
+        BetaExplorer({1: flat}, digits[:20], count=2).chosen = 1
+
+
+def test_onnx_computes_the_same(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime to check ONNX files")
+    torch.manual_seed(0)
+    model = livened(conv_vae((3, 17, 20), latent=4, channels=(4, 4), likelihood="continuous_bernoulli", residual=True, pool="max"))
+    z, x = torch.randn(3, 4), torch.rand(5, 3, 17, 20)
+    with evaluating(model):
+        wanted = {"decoder": (z, model.decode(z).mean), "encoder": (x, model.encoder(x))}
+    for part, (given, want) in wanted.items():
+        session = onnxruntime.InferenceSession(str(to_onnx(model, tmp_path / f"{part}.onnx", part)))
+        (out,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+        assert out.shape == tuple(want.shape) and abs(out - want.numpy()).max() < 1e-4
+    with pytest.raises(ValueError, match="part must be one of"):
+        to_onnx(model, tmp_path / "x.onnx", "decodr")

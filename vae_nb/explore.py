@@ -26,7 +26,6 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from .conv import Residual
 from .core import atomic_path, check_choice, evaluating
 from .elbo import BernoulliLikelihood, ContinuousBernoulliLikelihood, DiscretisedLogisticLikelihood, NormalLikelihood
 from .evaluate import active_units, encode_all, mean_kl_per_dim
@@ -49,7 +48,7 @@ def refuse(
     why: str = "the engine has no such layer",
 ) -> None:
     "Say which layer cannot be exported, and what can."
-    known = ("Linear, Conv2d, ConvTranspose2d, nearest Upsample, MaxPool2d, BatchNorm2d, GroupNorm, Flatten, Unflatten, Dropout, Residual and "
+    known = ("Linear, Conv2d, ConvTranspose2d, nearest Upsample, MaxPool2d, BatchNorm2d, GroupNorm, Flatten, Unflatten, Dropout and "
              "the activations ReLU, LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid")
     raise NotInBrowser(f"no explorer can run {layer}: {why}. It runs sequences of {known}.")
 
@@ -140,21 +139,16 @@ OPS = {nn.Linear: matrix_op, nn.Conv2d: matrix_op, nn.ConvTranspose2d: matrix_op
 def steps(
     module: nn.Module,
     x: Tensor,  # an input, (1, ...)
-    depth: int = 0,  # how many residual blocks are open
 ) -> tuple[list[dict], Tensor]:  # operations, each with the shape of its output; the output
     "A network as operations of the engine, in order."
     if type(module).forward is nn.Sequential.forward:
         found = []
         for child in module.children():
-            more, x = steps(child, x, depth)
+            more, x = steps(child, x)
             found += more
         return found, x
     if isinstance(module, NOTHING):
         return [], x
-    if isinstance(module, Residual):
-        body, y = steps(module.body, x, depth + 1)
-        save, add = ({"op": op, "depth": depth, "shape": list(x.shape[1:])} for op in ("save", "add"))
-        return [save, *body, add], x + y
     if type(module) not in OPS:
         refuse(module)
     y = module(x)
@@ -539,7 +533,7 @@ def has_arc(
 ) -> bool:
     "Whether there is one arc between two latents: not if they are parallel, opposite or zero."
     try:
-        interpolate(torch.tensor(a), torch.tensor(b), 2, spherical=True)
+        interpolate(*torch.tensor([a, b], dtype=torch.float64), n=2, spherical=True)  # in double: opposite latents are 1e-4 off in single precision
     except ValueError:
         return False
     return True
@@ -581,7 +575,8 @@ class Interpolator(NetworkExplorer):
     @property
     def z(self) -> Tensor:
         "The latent at `t`, to a hundredth of the way, (latent,)."
-        return interpolate(torch.tensor(self.a), torch.tensor(self.b), 101, self.spherical)[round(100 * self.t)]
+        ends = torch.tensor([self.a, self.b], dtype=torch.float64)
+        return interpolate(*ends, 101, self.spherical)[round(100 * self.t)].float()
 
     def decoded(self, model) -> Tensor:
         "What the page shows, by PyTorch: (C, H, W)."

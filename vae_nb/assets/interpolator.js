@@ -21,7 +21,7 @@ function render({ model, el, signal }) {
   arc.dataset.lmSuppressShortcuts = "true";
   arc.addEventListener("change", () => put({ spherical: arc.checked }));
   const [first, last] = model.get("end_posters");
-  root.append(make("div", { className: "way" }, end(first, "start"), make("figure", {}, ...picture.elements, make("figcaption", { textContent: "between" })), end(last, "end")),
+  root.append(make("div", { className: "way" }, end(first, "start"), make("figure", { className: "pictures" }, ...picture.elements, make("figcaption", { textContent: "between" })), end(last, "end")),
     make("div", { className: "controls" }, ...t.row), make("label", { className: "check", hidden: !model.get("has_arc") }, arc, " along an arc"), message);
 
   const decode = newestOnly(async () => {

@@ -21,7 +21,7 @@ function pixelsOf(context, [channels, height, width]) {
   return Float32Array.from({ length: channels * size }, (_, i) => data[4 * (i % size) + Math.floor(i / size)] / 255);
 }
 
-// A drawing as MNIST's digits are: its longer side 20/28 of the frame, its centre of mass in the middle.
+// A drawing as MNIST's digits are: its longer side 20/28 of the frame, its centre of mass in the middle, and none of it cut off.
 function centred(drawing, [, height, width]) {
   const { data } = drawing.getContext("2d").getImageData(0, 0, drawing.width, drawing.height);
   let mass = 0, x = 0, y = 0, box = [Infinity, Infinity, -1, -1];
@@ -36,7 +36,8 @@ function centred(drawing, [, height, width]) {
   if (mass) {
     const scale = ((20 / 28) * Math.min(width, height)) / Math.max(box[2] - box[0] + 1, box[3] - box[1] + 1);
     context.imageSmoothingQuality = "high";
-    context.setTransform(scale, 0, 0, scale, width / 2 - (scale * x) / mass, height / 2 - (scale * y) / mass);
+    const shift = (frame, middle, low, high) => clamp(frame / 2 - scale * middle, -scale * low, frame - scale * (high + 1));
+    context.setTransform(scale, 0, 0, scale, shift(width, x / mass, box[0], box[2]), shift(height, y / mass, box[1], box[3]));
     context.drawImage(drawing, 0, 0);
   }
   return context;
@@ -78,11 +79,11 @@ function posteriorSlider(model, put, { index, label }) {
   const refresh = () => {
     const mu = model.get("mu")[index], sigma = model.get("sigma")[index];
     row.refresh();
-    row.input.style.setProperty("--low", place(mu - sigma));
-    row.input.style.setProperty("--high", place(mu + sigma));
+    track.style.setProperty("--low", place(mu - sigma));
+    track.style.setProperty("--high", place(mu + sigma));
   };
-  row.input.classList.add("spread");
-  return { row: row.row, refresh };
+  const [name, input, value] = row.row, track = make("span", { className: "spread" }, input); // a slider itself shows no background
+  return { row: [name, track, value], refresh };
 }
 
 function render({ model, el, signal }) {
