@@ -512,6 +512,8 @@ def test_other_ipywidgets_and_links_run_on_the_vendored_manager(chrome, tmp_path
     link = jslink((slider, "value"), (explorer, "mu"))
     write_page(tmp_path, VBox([slider, explorer]), also=[link])
     vendor.widget_manager(BUILD / "vendor", tmp_path / "manager")
+    terms = (tmp_path / "manager/LICENCES.txt").read_text()
+    assert "Redistribution and use" in terms and "html-manager 1.0.15" in terms and "anywidget" in terms
     (tmp_path / "_static/explorers").unlink()
     (tmp_path / "_static/explorers").mkdir()
     for file in [*(ROOT / "book/static/explorers").iterdir(), tmp_path / "manager"]:
