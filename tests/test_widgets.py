@@ -88,6 +88,14 @@ def test_a_still_is_a_picture_with_words(explorer):
     assert made.parts()
 
 
+def test_a_still_does_not_depend_on_the_style_of_the_notebook():
+    from matplotlib import rc_context
+
+    plain = ElboExplorer().poster
+    with rc_context({"font.size": 30, "figure.constrained_layout.use": True, "axes.facecolor": "red"}):
+        assert ElboExplorer().poster == plain
+
+
 # --- from notebook to page ---
 
 

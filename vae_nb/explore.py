@@ -724,13 +724,16 @@ def to_onnx(
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #c54c127c
 def still(
-    fig,  # a matplotlib figure; it is closed
+    figure,  # a function that draws a matplotlib figure
+    *args,  # its arguments
 ) -> str:  # a data: address
-    "A figure as a PNG that a page can hold."
+    "A figure as a PNG that a page can hold, the same whatever style a notebook has chosen."
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
+    with plt.style.context("default"):
+        fig = figure(*args)
+        fig.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
     plt.close(fig)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -816,7 +819,7 @@ class ElboExplorer(anywidget.AnyWidget):
         traits.setdefault("scene", next(iter(traits.get("scenes", SCENES))))
         super().__init__(**traits)
         t = self.parts()
-        self.poster = still(elbo_figure(self.mu, self.sigma, self.scenes[self.scene]))
+        self.poster = still(elbo_figure, self.mu, self.sigma, self.scenes[self.scene])
         self.alt = (f"Densities over z of the prior, the true posterior and q with mean {self.mu:g} and standard deviation {self.sigma:g}, "
                     f"and bars in nats: reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, {t['elbo']:.2f}; "
                     f"the gap of {t['gap']:.2f} leads to log p(x), {t['log_px']:.2f}")
@@ -913,7 +916,7 @@ class TemperatureExplorer(anywidget.AnyWidget):
 
     def __init__(self, n=400, seed=0, **traits):
         super().__init__(noise=fixed_noise(n, seed), **traits)
-        self.poster = still(temperature_figure(self.logits, self.tau, self.noise, self.names))
+        self.poster = still(temperature_figure, self.logits, self.tau, self.noise, self.names)
         self.alt = (f"Three triangles with {n} Gumbel-softmax draws each, from the same noise, at temperatures "
                     f"{self.tau / 5:.2g}, {self.tau:.2g} and {self.tau * 5:.2g}: cold draws sit in the corners, warm ones gather in the middle")
 
