@@ -3,7 +3,12 @@
 // A network is { inputs, bytes, crc, layers }: what the exporter of vae_nb.explore wrote. Each layer names its operation and the
 // shape of what comes out; its weights lie at byte offsets of one file. Concatenated after `const KERNELS = "…"`, the compiled kernels.
 
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+function bytesOf(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
 
 // --- numbers ---
