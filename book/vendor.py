@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from importlib.metadata import files as installed
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -70,6 +71,11 @@ def widget_manager(cache, target):
     shutil.copy(manager / "dist/embed.js.LICENSE.txt", target / "embed-amd.js.LICENSE.txt")
     shutil.copy(package("requirejs", cache) / "require.js", target)
     (target / "anywidget.js").write_bytes((files("anywidget") / "nbextension/index.js").read_bytes())
-    versions = {name: PINNED[name][0] for name in ("requirejs", "@jupyter-widgets/html-manager")} | {"anywidget": version("anywidget")}
-    licences = {"requirejs": "MIT", "@jupyter-widgets/html-manager": "BSD-3-Clause", "anywidget": "MIT"}
-    (target / "LICENCES.txt").write_text("".join(f"{name} {number}: {licences[name]}\n" for name, number in versions.items()))
+    own = {"requirejs": PINNED["requirejs"][0], "@jupyter-widgets/html-manager": PINNED["@jupyter-widgets/html-manager"][0], "anywidget": version("anywidget")}
+    terms = {"requirejs": "MIT, see the head of require.js", "@jupyter-widgets/html-manager": licence("ipywidgets"), "anywidget": licence("anywidget")}
+    (target / "LICENCES.txt").write_text("\n\n".join(f"== {name} {number} ==\n{terms[name]}" for name, number in own.items()))
+
+
+def licence(distribution):
+    "The licence of an installed package; html-manager is a part of ipywidgets and comes without its own copy."
+    return next(file.read_text() for file in installed(distribution) if file.name.startswith("LICEN"))

@@ -14,10 +14,10 @@ from vae_nb.vae import VAE
 @settings(max_examples=40, deadline=None)
 @given(colour=st.sampled_from([1, 3]), height=st.integers(16, 100), width=st.integers(16, 100), depth=st.integers(1, 4), latent=st.integers(1, 5),
        likelihood=st.sampled_from(LIKELIHOODS), norm=st.sampled_from(["batch", "group", "none"]), pool=st.sampled_from(["stride", "max"]),
-       upsample=st.sampled_from(["transposed", "nearest"]), residual=st.booleans(), hidden=st.sampled_from([(), (7,), (9, 5)]), dropout=st.sampled_from([0.0, 0.3]))
-def test_what_comes_out_has_the_size_of_what_went_in(colour, height, width, depth, latent, likelihood, norm, pool, upsample, residual, hidden, dropout):
+       upsample=st.sampled_from(["transposed", "nearest"]), hidden=st.sampled_from([(), (7,), (9, 5)]), dropout=st.sampled_from([0.0, 0.3]))
+def test_what_comes_out_has_the_size_of_what_went_in(colour, height, width, depth, latent, likelihood, norm, pool, upsample, hidden, dropout):
     shape = (colour, height, width)
-    model = conv_vae(shape, latent, (3, 4, 5, 6)[:depth], hidden, likelihood, norm=norm, pool=pool, upsample=upsample, residual=residual, dropout=dropout)
+    model = conv_vae(shape, latent, (3, 4, 5, 6)[:depth], hidden, likelihood, norm=norm, pool=pool, upsample=upsample, dropout=dropout)
     x = torch.ones(2, *shape)
     terms = model.loss(x)
     assert terms["loss"].isfinite() and model.encode(x).mean.shape == (2, latent)
@@ -38,7 +38,7 @@ def test_halvings_round_down():
     assert halvings((45, 37), 3) == [(45, 37), (22, 18), (11, 9), (5, 4)]
 
 
-@pytest.mark.parametrize("options", [dict(), dict(pool="max", upsample="nearest", dropout=0.2, hidden=(8,)), dict(residual=True, norm="group", variational=False)])
+@pytest.mark.parametrize("options", [dict(), dict(pool="max", upsample="nearest", dropout=0.2, hidden=(8,)), dict(norm="group", variational=False)])
 def test_a_saved_model_comes_back_bit_identical(tmp_path, options):
     model = conv_vae((3, 20, 17), latent=4, channels=(4, 6), **options)
     x = torch.rand(4, 3, 20, 17)
@@ -54,16 +54,6 @@ def test_the_untrained_model_predicts_the_mean_colour():
     mean = torch.tensor([0.2, 0.5, 0.8])
     model.initialise_from(mean[:, None, None].expand(3, 16, 16))
     assert torch.allclose(model.sample(1)[0], mean[:, None, None].expand(3, 16, 16), atol=1e-5)
-
-
-def test_a_residual_block_starts_as_nothing_and_learns():
-    torch.manual_seed(0)
-    model = conv_vae((1, 16, 16), latent=2, channels=(4,), norm="none", residual=True)
-    block = next(module for module in model.modules() if type(module).__name__ == "Residual")
-    x = torch.rand(2, 4, 8, 8)
-    assert torch.equal(block(x), x)
-    model.loss(torch.ones(2, 1, 16, 16))["loss"].backward()
-    assert block.body[-1].weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -98,7 +98,7 @@ RECIPES = {made.name: made for made in (
            "the PyTorch face VAE on CelebA; there summed squares + KL, which is σ = √½"),
 )}
 
-
+# %% ../nbs/lib/58_recipes.ipynb #23bd64bc
 def recipe(
     name: str,  # one of RECIPES
 ) -> Recipe:
