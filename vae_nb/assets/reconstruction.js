@@ -94,7 +94,9 @@ function render({ model, el, signal }) {
   const networks = () => Promise.all([loadNetwork(model.get("encoder"), model), loadNetwork(model.get("decoder"), model)]);
   const guarded = (work) => async () => {
     try {
-      await work(...(await networks()));
+      const running = await networks();
+      say("");
+      await work(...running);
     } catch (error) {
       say(sentenceOf(error));
     }
