@@ -1,7 +1,7 @@
 # The VAE Notebooks: what you can do here. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export requirements clean
+.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export wasm requirements clean
 
 PYTHON ?= python3
 PROFILE ?= cpu
@@ -64,6 +64,10 @@ export: env ## clean the notebooks and write vae_nb/ from them
 	.venv/bin/nbdev_clean
 	.venv/bin/nbdev_export
 	.venv/bin/nbstripout $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+
+wasm: env ## compile the explorers' engine: vae_nb/assets/kernels.wasm from kernels.c
+	$(PY) -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -nostdlib -Wl,--no-entry -Wl,--strip-all -o vae_nb/assets/kernels.wasm vae_nb/assets/kernels.c
+	@chmod 644 vae_nb/assets/kernels.wasm
 
 requirements: env ## pin the environment anew: requirements/dev.txt
 	.venv/bin/uv pip compile pyproject.toml --universal --extra dev --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet -o requirements/dev.txt

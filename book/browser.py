@@ -47,6 +47,11 @@ def browser():
             started.close()
 
 
+def all_pictures(page):
+    "Load the pictures that wait until the reader comes near, and wait for them."
+    page.evaluate("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null) })).then(() => true)")
+
+
 def settled(page):
     "Wait until the page has loaded and MathJax has set every formula."
     page.wait_for_load_state("load")

@@ -162,7 +162,8 @@ def build_site(source, html, strict=True):
     shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
     start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
     command = [sys.executable, "-c", start, "build", source, "--path-output", out, "--keep-going"] + (["-W"] if strict else [])
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = os.environ | {"DOCUTILSCONFIG": str(ROOT / "book/docutils.conf")}
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     log = source.parent / "sphinx.log"
     said = ANSI.sub("", run.stdout)
     log.write_text(said)

@@ -15,6 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from .images import lean_figures
 from .project import ROOT, read_notebook, source, tags
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -111,6 +112,7 @@ def execute(path, out, profile, parameters, *, python=sys.executable, threads=1,
     if papermill(path, partial, log, parameters, python, threads, tick, timeout):
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
+    lean_figures(notebook)
     names = sorted(p.name for p in for_page.iterdir())
     notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "explorers": names}
     partial.write_text(json.dumps(notebook))

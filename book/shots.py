@@ -1,7 +1,7 @@
 "Pictures of every page, wide and as on a phone, light and dark, in _build/shots: for people to look at. `make shots`."
 import argparse
 
-from .browser import browser, chromium, served, settled
+from .browser import all_pictures, browser, chromium, served, settled
 from .project import BUILD, page_names
 
 WIDTHS = {"wide": (1280, 900), "phone": (390, 844)}
@@ -23,6 +23,7 @@ def main():
                 for name in filter(lambda name: args.page in name, page_names()):
                     tab.goto(f"{home}{name}.html")
                     settled(tab)
+                    all_pictures(tab)
                     target = shots / f"{name.replace('/', '-')}-{width}-{scheme}.png"
                     tab.screenshot(path=target, full_page=True)
                     print(target)

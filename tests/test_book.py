@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from book import vendor
-from book.browser import KNOWN, browser, chromium, served, settled
+from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.execute import ChapterFailed, default_threads, execute
 from book.links import broken_links
@@ -167,6 +167,7 @@ def faults(chrome, home, name):
     tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     tab.goto(f"{home}{name}.html")
     settled(tab)
+    all_pictures(tab)
     prose, code, width = tab.evaluate(PROSE), tab.evaluate(CODE), tab.evaluate("document.documentElement.scrollWidth")
     formulas, typeset, wrong = tab.evaluate(SIZES)
     found = {

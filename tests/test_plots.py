@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_nb import plots
-from vae_nb.plots import (bound_curve, compare_rows, kl_per_dim_bars, labelled_bars, latent_histograms, latent_map, latent_map_3d,
+from vae_nb.plots import (bound_curve, compare_rows, count_matrix, kl_per_dim_bars, labelled_bars, latent_histograms, latent_map, latent_map_3d,
                           loss_curves, manifold_grid, set_style, show_grid, show_pairs, strip, tile)
 
 
@@ -313,6 +313,20 @@ def test_negative_bars_are_labelled_on_their_left():
 @pytest.mark.parametrize("values, errors, words", [({}, None, "no values"), ({"a": np.nan}, None, "NaN"), ({"a": 1.}, {"b": 1.}, r"\['b'\]")])
 def test_bars_that_cannot_be_drawn(values, errors, words):
     with pytest.raises(ValueError, match=words): labelled_bars(values, errors)
+
+
+# ---- tables of counts
+
+def test_every_count_but_zero_is_written_into_its_cell():
+    ax = drawn(count_matrix(torch.tensor([[3, 0], [1, 1200]]), rows="ab", names=("found", "true")))
+    assert texts(ax) == ["3", "1", "1,200"] and ax.get_xlabel() == "true"
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and [t.get_text() for t in ax.get_xticklabels()] == ["0", "1"]
+
+
+@pytest.mark.parametrize("counts, options, words", [([1, 2], {}, "rows, columns"), ([[1, -2]], {}, "none negative"), (np.zeros((0, 2)), {}, "empty"),
+                                                    ([[1, 2]], {"columns": "abc"}, "3 names of columns for 2 columns")])
+def test_counts_that_cannot_be_drawn(counts, options, words):
+    with pytest.raises(ValueError, match=words): count_matrix(counts, **options)
 
 
 # ---- latent maps

@@ -19,11 +19,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from book import build, execute, vendor, widgets
+from book import build, execute, images, vendor, widgets
 from book.browser import browser, chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
-from vae_nb.explore import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts, gumbel_noise, log_likelihood, relaxed_draws, temperature_parts
+from vae_nb.explore import (SCENES, ElboExplorer, LatentExplorer, TemperatureExplorer, elbo_parts, gumbel_noise, log_likelihood, relaxed_draws,
+                            temperature_parts)
+from vae_nb.vae import mlp_vae
 
 needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test explorers in a browser")
 TWO = SCENES["two codes explain x"]
@@ -129,10 +131,34 @@ def test_a_widget_comes_after_its_still():
 def test_a_small_still_is_enlarged(size, expected):
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.new("L", size).save(buffer, "PNG")
-    assert widgets.small("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()) is expected
+    assert widgets.small("data:image/png;base64," + base64.b64encode(png_of(Image.new("L", size))).decode()) is expected
     assert widgets.small("data:image/svg+xml;utf8,<svg/>") is False
+
+
+def png_of(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colours", "kept"),
+    [("RGBA", 1, "L"), ("RGBA", 2, "P"), ("RGBA", 3, "RGB"), ("RGBA", 4, "RGBA"), ("L", 1, "L"), ("RGB", 3, "RGB")],
+    ids=["grey", "few colours", "many colours", "transparent", "grey already", "opaque already"],
+)
+def test_figures_get_smaller_and_stay_the_same(mode, colours, kept):
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 50, 1)).repeat(3, 2)
+    pixels = {1: grey, 2: rng.integers(0, 256, (40, 3))[rng.integers(0, 40, (40, 50))], 3: rng.integers(0, 256, (40, 50, 3)), 4: grey}[colours]
+    alpha = np.full((40, 50, 1), 255) if colours < 4 else rng.integers(0, 256, (40, 50, 1))
+    picture = Image.fromarray(np.concatenate([pixels, alpha], 2).astype("uint8"), "RGBA").convert(mode)
+    before = png_of(picture)
+    after = images.lean(before)
+    assert len(after) <= len(before) and Image.open(io.BytesIO(after)).mode == kept
+    assert Image.open(io.BytesIO(after)).convert("RGBA").tobytes() == picture.convert("RGBA").tobytes()
 
 
 def test_a_widget_whose_state_is_missing_is_an_error():
@@ -500,16 +526,64 @@ def test_other_ipywidgets_and_links_run_on_the_vendored_manager(chrome, tmp_path
         assert shown != 0 and number(page.tab, "+ gap") == pytest.approx(elbo_parts(shown, 1, TWO)["gap"], abs=0.006)
 
 
+# --- a network in the page ---
+
+
+@pytest.fixture(scope="session")
+def network_site(tmp_path_factory):
+    "A page with a LatentExplorer, its weights where the book would publish them; the page's folder and the model."
+    folder = tmp_path_factory.mktemp("network") / "some/sub-path"
+    torch.manual_seed(0)
+    model = mlp_vae(shape=(1, 28, 28), latent=2, hidden=(64,)).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_NB_EXPLORER_FILES", str(folder / "assets/explorers"))
+        (folder / "assets/explorers").mkdir(parents=True)
+        write_page(folder, LatentExplorer(model, z=[0.5, -1.0]))
+    return folder, model
+
+
+PIXELS = "(c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0))(document.querySelector('.explorer canvas'))"
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["http", "sub-path", "file"])
+def test_a_network_decodes_on_a_page_without_a_kernel(kind, chrome, network_site):
+    folder, model = network_site
+    asked = []
+
+    def check(url):
+        with opened(chrome, url) as page:
+            page.tab.on("request", lambda r: asked.append(r.url))
+            page.tab.wait_for_selector(".explorer img")
+            page.tab.wait_for_timeout(100)
+            assert not asked and not page.tab.locator(".explorer canvas").is_visible(), "a poster and no weights before a touch"
+            page.tab.locator(".explorer input[type=range]").first.focus()
+            page.tab.keyboard.press("ArrowRight")
+            page.tab.wait_for_selector(".explorer [data-decodes]")
+            assert page.tab.locator(".explorer canvas").is_visible() and not page.tab.locator(".explorer img").is_visible()
+            with torch.no_grad():
+                truth = model.decode(torch.tensor([[0.51, -1.0]])).mean.flatten() * 255
+            shown = torch.tensor(page.tab.evaluate(PIXELS))
+            assert (shown - truth).abs().max() <= 1, "one grey level"
+            assert len(asked) == 1 and "/assets/explorers/" in asked[0]
+
+    if kind == "file":
+        return check((folder / "index.html").as_uri())
+    with served(folder if kind == "http" else folder.parents[1]) as home:
+        check(home + ("index.html" if kind == "http" else "some/sub-path/index.html"))
+
+
 # --- with a kernel, in JupyterLab ---
 
 LAB = """import json, pathlib
-from vae_nb.explore import ElboExplorer, TemperatureExplorer
-explorer, other = ElboExplorer(), TemperatureExplorer()
+from vae_nb.explore import ElboExplorer, LatentExplorer, TemperatureExplorer
+from vae_nb.vae import mlp_vae
+explorer, other, network = ElboExplorer(), TemperatureExplorer(), LatentExplorer(mlp_vae((1, 28, 28)))
 def note(change):
     pathlib.Path("seen.json").write_text(json.dumps(explorer.parts() | {"mu": explorer.mu}))
     if change.new > 0.04: explorer.sigma = 0.5  # the way back
 explorer.observe(note, "mu")
-display(explorer, other)"""
+display(explorer, other, network)"""
 
 
 @contextmanager
@@ -560,5 +634,9 @@ def test_explorers_talk_to_a_kernel_in_jupyterlab(chrome, tmp_path):
         tab.wait_for_function("document.querySelectorAll('.vae-idea output')[1].textContent === '0.50'", timeout=10_000)  # the kernel has answered
         seen = json.loads((tmp_path / "seen.json").read_text())
         assert seen["mu"] == 0.05 and number(tab, "+ gap") == pytest.approx(elbo_parts(0.05, 0.5, TWO)["gap"], abs=0.006)
-        assert tab.locator(".vae-idea").count() == 2
+        assert tab.locator(".vae-idea").count() == 3
+        slider = tab.locator(".vae-explorer input[type=range]").first
+        slider.focus()
+        tab.keyboard.press("ArrowRight")
+        tab.wait_for_selector(".vae-explorer[data-decodes]", timeout=20_000)  # the kernel has sent the weights
         context.close()

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['set_style', 'tile', 'show_grid', 'compare_rows', 'show_pairs', 'strip', 'loss_curves', 'kl_per_dim_bars',
-           'bound_curve', 'labelled_bars', 'latent_map', 'latent_map_3d', 'manifold_grid', 'latent_histograms']
+           'bound_curve', 'labelled_bars', 'count_matrix', 'latent_map', 'latent_map_3d', 'manifold_grid',
+           'latent_histograms']
 
 # %% ../nbs/lib/15_plots.ipynb #773e931d
 from math import ceil
@@ -386,6 +387,31 @@ def _reference_line(ax, name, value):
     "A named dashed line across."
     ax.axvline(value, color=_INK, lw=1.4, ls=(0, (5, 2)), zorder=1)
     ax.annotate(name, (value, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="bottom", fontsize=11, annotation_clip=False)
+
+# %% ../nbs/lib/15_plots.ipynb #31392535
+def count_matrix(
+    counts,         # how often row and column met, (rows, columns)
+    rows=None,      # names of the rows; None: 0, 1, 2, …
+    columns=None,   # names of the columns
+    names=("cluster", "class"), # of the two axes: down, across
+    ax=None,        # axes to draw on; None: a new figure
+):                  # the axes
+    "A table of counts, shaded by the share of each row."
+    a = _numpy(counts, "counts")
+    if a.ndim != 2 or a.min() < 0: raise ValueError(f"counts have shape {a.shape} and the least is {a.min()}; they should be (rows, columns), none negative.")
+    for labels, what, n in ((rows, "rows", a.shape[0]), (columns, "columns", a.shape[1])):
+        if labels is not None and len(labels) != n: raise ValueError(f"{len(labels)} names of {what} for {n} {what}: there should be {n}.")
+    share = a/np.maximum(a.sum(1, keepdims=True), 1)
+    ax = _new_axes(ax, 1 + 0.34*a.shape[0], min(_WIDTH, 1.4 + 0.52*a.shape[1]))
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), n in np.ndenumerate(a):
+        if n: ax.text(j, i, f"{n:,}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.55 else _INK)
+    for axis, labels, n in ((ax.yaxis, rows, a.shape[0]), (ax.xaxis, columns, a.shape[1])):
+        axis.set_ticks(range(n), range(n) if labels is None else list(labels))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(ylabel=names[0], xlabel=names[1])
+    return ax
 
 # %% ../nbs/lib/15_plots.ipynb #0181a976
 def latent_map(

@@ -20,9 +20,9 @@ function makeMap(model, move) {
     let dots = "";
     for (let i = 0; i < xy.length; i += 2) dots += `M${xy[i]} ${y(xy[i + 1])}h0`; // lines of no length with round ends are dots
     svg.append(draw("path", { d: dots, class: "dots", stroke: COLOURS[colour % COLOURS.length] }));
-    if (name) svg.append(draw("text", { x: middle[0], y: y(middle[1]), "font-size": reach / 13, "stroke-width": reach / 45 }, name));
+    if (name) svg.append(draw("text", { x: middle[0], y: y(middle[1]), style: `font-size: ${reach / 8}px; stroke-width: ${reach / 45}` }, name));
   }
-  const handle = draw("circle", { r: reach / 28, class: "handle" });
+  const handle = draw("circle", { r: reach / 20, class: "handle" });
   svg.append(handle);
   const clamped = (z) => z.map((value) => Number(clamp(value, -reach, reach).toFixed(3)));
   const drag = (event) => {
