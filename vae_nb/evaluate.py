@@ -110,7 +110,6 @@ def some_images(
         raise ValueError(f"this score compares images with each other and needs at least 2 of them, not {len(images)}.")
     noise = torch.Generator().manual_seed(seed)
     if len(images) > n:
-        images = getattr(images, "values", images)  # of a TensorData
         images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n].sort().values]
     return list(as_data(images).batches(batch_size, generator=noise, device=device))
 
