@@ -36,6 +36,7 @@ function render({ model, el, signal }) {
     try {
       const now = entry(), run = await loadNetwork(now.network, model);
       if (now !== entry()) return;
+      say("");
       codes().forEach((z, i) => reconstructions.paintOne(i, run(z)));
       model.get("noise").forEach((z, i) => samples.paintOne(i, run(z.slice(0, now.network.inputs[0]))));
       for (const row of [reconstructions, samples]) [row.canvas.hidden, row.still.hidden] = [false, true];

@@ -3,7 +3,12 @@
 // A network is { inputs, bytes, crc, layers }: what the exporter of vae_nb.explore wrote. Each layer names its operation and the
 // shape of what comes out; its weights lie at byte offsets of one file. Concatenated after `const KERNELS = "…"`, the compiled kernels.
 
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+function bytesOf(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
 
 // --- numbers ---
@@ -122,12 +127,14 @@ const IN_PLACE = {
 // --- a network ---
 
 class NetworkError extends Error {}
+const AGAIN = "Reload the page to try again.";
+const OTHER = `The file with this explorer's weights belongs to another model, or is damaged. ${AGAIN}`;
 
 // The weights as they were exported, or an error that says what is wrong with them.
 function checkWeights(network, bytes) {
   if (bytes.length !== network.bytes)
-    throw new NetworkError(`The file with this explorer's weights has ${bytes.length} bytes instead of ${network.bytes}: it is damaged.`);
-  if (crc32(bytes) !== network.crc) throw new NetworkError("The file with this explorer's weights belongs to another model, or is damaged.");
+    throw new NetworkError(`The file with this explorer's weights has ${bytes.length} bytes instead of ${network.bytes}: it is damaged. ${AGAIN}`);
+  if (crc32(bytes) !== network.crc) throw new NetworkError(OTHER);
 }
 
 async function startKernels() {
@@ -192,11 +199,11 @@ function fromPage(key, root) {
   return new Promise((resolve, reject) => {
     const src = new URL(`${root}assets/explorers/${key}.js`, document.baseURI).href;
     const script = Object.assign(document.createElement("script"), { src });
-    script.onerror = () => reject(new NetworkError(`The file with this explorer's weights is missing: ${src}.`));
+    script.onerror = () => reject(new NetworkError(`The file with this explorer's weights is missing: ${src}. ${AGAIN}`));
     script.onload = () => {
       const text = globalThis.vaeNbWeights?.[key];
       script.remove();
-      text ? resolve(bytesOf(text)) : reject(new NetworkError("The file with this explorer's weights belongs to another model, or is damaged."));
+      text ? resolve(bytesOf(text)) : reject(new NetworkError(OTHER));
     };
     document.head.append(script);
   });
@@ -225,9 +232,13 @@ async function findWeights(key, model) {
   return root === undefined ? fromKernel(key, model) : fromPage(key, root);
 }
 
-// One running copy of a network per page, however many explorers show it. A failure is not repeated sixty times a second.
+// One running copy of a network per page, however many explorers show it. After a failure it can be tried again, but not sixty times a second.
 function loadNetwork(network, model) {
   const running = (globalThis.vaeNbNetworks ??= new Map());
-  if (!running.has(network.key)) running.set(network.key, findWeights(network.key, model).then((bytes) => makeNetwork(network, bytes)));
+  if (!running.has(network.key)) {
+    const started = findWeights(network.key, model).then((bytes) => makeNetwork(network, bytes));
+    started.catch(() => setTimeout(() => running.delete(network.key), 2000));
+    running.set(network.key, started);
+  }
   return running.get(network.key);
 }

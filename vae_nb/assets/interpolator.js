@@ -27,6 +27,7 @@ function render({ model, el, signal }) {
   const decode = newestOnly(async () => {
     try {
       const run = await loadNetwork(network, model);
+      say("");
       picture.paint(run(between(model.get("a"), model.get("b"), model.get("t"), model.get("spherical"))));
       picture.canvas.ariaLabel = `The picture at ${Math.round(100 * model.get("t"))} % of the way`;
     } catch (error) {

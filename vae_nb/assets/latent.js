@@ -112,6 +112,7 @@ function render({ model, el, signal }) {
   const decode = newestOnly(async () => {
     try {
       const run = await loadNetwork(network, model);
+      say("");
       picture.paint(run(latentOf(model)));
       root.dataset.decodes = ++decodes;
       picture.canvas.ariaLabel = `The picture decoded from z = ${latentOf(model).slice(0, 8).map((value) => written(value)).join(", ")}${model.get("z").length > 8 ? ", …" : ""}`;

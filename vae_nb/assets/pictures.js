@@ -36,7 +36,7 @@ function newestOnly(work) {
 }
 
 const sentenceOf = (error) =>
-  error instanceof NetworkError ? `${error.message} Reload the page to try again.` : `The explorer has failed: ${error.message}.`;
+  error instanceof NetworkError ? error.message : `The explorer has failed: ${error.message}.`;
 
 // A group with a place for messages, which screen readers hear.
 function makeRoot(model, el) {

@@ -94,7 +94,9 @@ function render({ model, el, signal }) {
   const networks = () => Promise.all([loadNetwork(model.get("encoder"), model), loadNetwork(model.get("decoder"), model)]);
   const guarded = (work) => async () => {
     try {
-      await work(...(await networks()));
+      const running = await networks();
+      say("");
+      await work(...running);
     } catch (error) {
       say(sentenceOf(error));
     }
@@ -133,7 +135,8 @@ function render({ model, el, signal }) {
       ...(drawing ? [make("figure", {}, drawing.canvas, make("figcaption", {}, "draw a picture ", button("Clear", () => { drawing.clear(); put({ chosen: -1 }); encode(); })))] : []),
       figure(input, "what is encoded"), figure(output, "what is decoded"),
       make("div", { className: "panel" }, make("div", { className: "controls" }, ...rows.flatMap(({ row }) => row)),
-        make("div", { className: "buttons" }, button("Encoder's mean", again), button("Draw z from q", draws)))), message);
+        make("div", { className: "buttons" }, button("Encoder's mean", again), button("Draw z from q", draws)),
+        make("p", { textContent: "Shaded: one standard deviation of q(z|x) to both sides of its mean." }))), message);
 
   const refresh = () => {
     rows.forEach((row) => row.refresh());
