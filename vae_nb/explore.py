@@ -20,8 +20,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+# %% ../nbs/lib/50_explore.ipynb #3
 import anywidget
-import numpy as np
 import torch
 import traitlets
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from .evaluate import active_units, encode_all, mean_kl_per_dim
 from .latent import interpolate
 from .train import as_data, device_of
 
-# %% ../nbs/lib/50_explore.ipynb #5
+# %% ../nbs/lib/50_explore.ipynb #6
 class NotInBrowser(TypeError):
     "A network holds something that the in-browser engine does not know."
 
@@ -52,7 +52,7 @@ def refuse(
              "the activations ReLU, LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid")
     raise NotInBrowser(f"no explorer can run {layer}: {why}. It runs sequences of {known}.")
 
-# %% ../nbs/lib/50_explore.ipynb #6
+# %% ../nbs/lib/50_explore.ipynb #7
 def one_number(
     layer: nn.Module,
     *names: str,  # settings that may be pairs
@@ -76,7 +76,7 @@ def numbers(
     "A layer's parameter, or the constant that its absence means."
     return torch.full((size,), default) if parameter is None else parameter.detach().float().cpu()
 
-# %% ../nbs/lib/50_explore.ipynb #7
+# %% ../nbs/lib/50_explore.ipynb #8
 def matrix_op(
     layer: nn.Module,  # Linear, Conv2d or ConvTranspose2d
 ) -> dict:  # op, weight (rows, columns), bias, and a convolution's settings
@@ -92,7 +92,7 @@ def matrix_op(
         weight, op = weight.reshape(layer.out_channels, -1), "conv"
     return {"op": op, "weight": weight, "bias": numbers(layer.bias, layer.out_channels)} | settings
 
-
+# %% ../nbs/lib/50_explore.ipynb #9
 def norm_op(
     layer: nn.Module,  # BatchNorm2d or GroupNorm
 ) -> dict:  # op, weight and bias of every channel
@@ -106,7 +106,7 @@ def norm_op(
     scale = numbers(layer.weight, layer.num_features, 1) / (numbers(layer.running_var, 0) + layer.eps).sqrt()
     return {"op": "affine", "weight": scale, "bias": numbers(layer.bias, layer.num_features) - numbers(layer.running_mean, 0) * scale}
 
-# %% ../nbs/lib/50_explore.ipynb #8
+# %% ../nbs/lib/50_explore.ipynb #10
 def pointwise_op(
     layer: nn.Module,
 ) -> dict:
@@ -131,11 +131,11 @@ def shape_op(
     dim = layer.start_dim if isinstance(layer, nn.Flatten) else layer.dim
     return {"op": "reshape"} if dim == 1 else refuse(layer, "dimension 1 is the only one that can be flattened or unflattened")
 
-
+# %% ../nbs/lib/50_explore.ipynb #11
 OPS = {nn.Linear: matrix_op, nn.Conv2d: matrix_op, nn.ConvTranspose2d: matrix_op, nn.BatchNorm2d: norm_op, nn.GroupNorm: norm_op, nn.GELU: pointwise_op,
        nn.Upsample: shape_op, nn.MaxPool2d: shape_op, nn.Flatten: shape_op, nn.Unflatten: shape_op} | dict.fromkeys(POINTWISE, pointwise_op)
 
-# %% ../nbs/lib/50_explore.ipynb #10
+# %% ../nbs/lib/50_explore.ipynb #13
 def steps(
     module: nn.Module,
     x: Tensor,  # an input, (1, ...)
@@ -154,7 +154,7 @@ def steps(
     y = module(x)
     return [OPS[type(module)](module) | {"shape": list(y.shape[1:])}], y
 
-
+# %% ../nbs/lib/50_explore.ipynb #14
 def folded(
     ops: list[dict],
 ) -> list[dict]:
@@ -169,11 +169,11 @@ def folded(
             out.append(op)
     return out
 
-# %% ../nbs/lib/50_explore.ipynb #13
+# %% ../nbs/lib/50_explore.ipynb #17
 SMALL = 4096  # numbers; fewer than these stay in single precision
 TOLERANCE = 5e-4  # of a pixel in [0, 1]: what half precision may change
 
-
+# %% ../nbs/lib/50_explore.ipynb #18
 @dataclass(frozen=True)
 class BrowserNetwork:
     "A network as the browser runs it."
@@ -197,7 +197,7 @@ class BrowserNetwork:
         "The weights as a script, which loads wherever a page does; `fetch` refuses to read from a disk."
         return f'(globalThis.vaeNbWeights ??= {{}})["{self.key}"] = "{base64.b64encode(self.weights).decode()}";\n'
 
-# %% ../nbs/lib/50_explore.ipynb #14
+# %% ../nbs/lib/50_explore.ipynb #19
 def packed(
     ops: list[dict],  # with weights as tensors
     half: bool = True,  # half precision for all but small matrices
@@ -217,7 +217,7 @@ def packed(
         layers.append(layer)
     return layers, bytes(blob)
 
-
+# %% ../nbs/lib/50_explore.ipynb #20
 def browser_network(
     module: nn.Module,
     inputs: tuple,  # shape of one input
@@ -235,7 +235,7 @@ def browser_network(
     layers, weights = packed(ops, half)
     return BrowserNetwork(layers, list(inputs), weights)
 
-# %% ../nbs/lib/50_explore.ipynb #15
+# %% ../nbs/lib/50_explore.ipynb #21
 def check_model(
     model,
 ) -> None:
@@ -261,7 +261,7 @@ def half_error(
         exact, changed = (model.likelihood(decoder(z).float()).mean for decoder in (model.decoder, rounded))
     return (exact - changed).abs().max().item()
 
-
+# %% ../nbs/lib/50_explore.ipynb #22
 def browser_decoder(
     model,  # anything with decoder, likelihood and prior
     half: bool | None = None,  # weights in half precision; None: if `half_error` stays below `TOLERANCE`
@@ -280,7 +280,7 @@ def browser_encoder(
     check_model(model)
     return browser_network(model.encoder, model.shape, None, half)
 
-# %% ../nbs/lib/50_explore.ipynb #21
+# %% ../nbs/lib/50_explore.ipynb #28
 def asset(
     *names: str,  # files of vae_nb/assets
 ) -> str:  # their texts, one after the other
@@ -293,7 +293,7 @@ def engine() -> str:  # JavaScript, to be followed by what uses it
     kernels = base64.b64encode((files("vae_nb") / "assets" / "kernels.wasm").read_bytes()).decode()
     return f'const KERNELS = "{kernels}";\n' + asset("engine.js")
 
-# %% ../nbs/lib/50_explore.ipynb #24
+# %% ../nbs/lib/50_explore.ipynb #31
 FOLDER = "VAE_NB_EXPLORER_FILES"  # the environment variable with the folder that a page's weights are written to
 
 
@@ -319,7 +319,7 @@ def png(
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
-
+# %% ../nbs/lib/50_explore.ipynb #32
 class Numbers(traitlets.List):
     "A list of numbers that also takes tensors and arrays; NaN and infinity are refused."
 
@@ -329,7 +329,7 @@ class Numbers(traitlets.List):
             raise traitlets.TraitError(f"{self.name} must be a list of finite numbers, not {value!r}.")
         return super().validate(obj, value)
 
-# %% ../nbs/lib/50_explore.ipynb #25
+# %% ../nbs/lib/50_explore.ipynb #33
 class NetworkExplorer(anywidget.AnyWidget):
     "What explorers share that run a network in the page: they hold its weights and hand them out when the page asks."
 
@@ -356,7 +356,7 @@ class NetworkExplorer(anywidget.AnyWidget):
         "Write the explorer, as it stands, into one file that opens from a disk and can be mailed; `beside`: weights in files of their own, loaded when needed."
         return write_html(self, path, beside)
 
-# %% ../nbs/lib/50_explore.ipynb #27
+# %% ../nbs/lib/50_explore.ipynb #35
 def for_script(
     text: str,
 ) -> str:
@@ -382,7 +382,7 @@ def write_html(
         publish(network, path.parent / "assets" / "explorers")
     return path
 
-# %% ../nbs/lib/50_explore.ipynb #29
+# %% ../nbs/lib/50_explore.ipynb #37
 def blocks_of(
     model,
 ) -> tuple[list[int], list[tuple[int, int]]]:  # indices of Gaussian latents; (start, size) of each categorical
@@ -404,7 +404,7 @@ def latent_order(
     use = mean_kl_per_dim(model, images) if variational else encode_all(model, images).var(0)
     return sorted(gaussian, key=lambda i: -use[i]), use if variational else None
 
-
+# %% ../nbs/lib/50_explore.ipynb #38
 def starting_latent(
     model,
     z=None,  # the latent asked for, (latent,); None: the prior's mean, category 0
@@ -419,7 +419,7 @@ def starting_latent(
         raise ValueError(f"z must be one latent of shape ({model.latent},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}.")
     return [round(v, 4) for v in z.tolist()]
 
-# %% ../nbs/lib/50_explore.ipynb #30
+# %% ../nbs/lib/50_explore.ipynb #39
 def map_points(
     z: Tensor,  # encoded images, (N, 2)
     labels: Tensor | None,  # (N,)
@@ -435,7 +435,7 @@ def map_points(
                       "xy": [round(v, 2) for v in own.flatten().tolist()]})
     return found
 
-
+# %% ../nbs/lib/50_explore.ipynb #40
 def direction_entries(
     directions,  # {name: vector}, or directions as `vae_nb.latent` makes them
     latent: int,
@@ -451,7 +451,7 @@ def direction_entries(
         entries.append({"name": str(name), "vector": [round(v, 5) for v in vector.tolist()], "limit": limit})
     return entries
 
-# %% ../nbs/lib/50_explore.ipynb #31
+# %% ../nbs/lib/50_explore.ipynb #41
 def category_entries(
     model,
     names=None,  # for each categorical the names of its categories
@@ -464,7 +464,7 @@ def category_entries(
     labels = ["category"] if len(blocks) == 1 else [f"category {i + 1}" for i in range(len(blocks))]
     return [{"label": label, "start": start, "names": list(map(str, own))} for label, (start, _), own in zip(labels, blocks, names)]
 
-
+# %% ../nbs/lib/50_explore.ipynb #42
 def map_of(
     model,
     images,  # Images, a float tensor, or None
@@ -479,7 +479,7 @@ def map_of(
     reach = min(8.0, max(3.0, math.ceil(z.abs().quantile(0.995).item() * 2) / 2))
     return {"map_reach": reach, "points": map_points(z, getattr(images, "labels", None), getattr(images, "classes", None))}
 
-# %% ../nbs/lib/50_explore.ipynb #32
+# %% ../nbs/lib/50_explore.ipynb #43
 class LatentExplorer(NetworkExplorer):
     "Move a latent and see what it decodes to. `z` (the latent) and `strengths` (of attribute directions) can be read, set and observed."
 
@@ -533,7 +533,7 @@ class LatentExplorer(NetworkExplorer):
         with evaluating(model):
             return model.decode(self.latent[None].to(device_of(model))).mean[0].cpu()
 
-# %% ../nbs/lib/50_explore.ipynb #35
+# %% ../nbs/lib/50_explore.ipynb #46
 def as_latent(
     model,
     value,  # an image (C, H, W), or a latent (latent,)
@@ -559,7 +559,7 @@ def has_arc(
         return False
     return True
 
-
+# %% ../nbs/lib/50_explore.ipynb #47
 class Interpolator(NetworkExplorer):
     "The way from one picture to another, by one slider. `t` (0 to 1) and `spherical` can be read, set and observed."
 
@@ -604,7 +604,7 @@ class Interpolator(NetworkExplorer):
         with evaluating(model):
             return model.decode(self.z[None].to(device_of(model))).mean[0].cpu()
 
-# %% ../nbs/lib/50_explore.ipynb #38
+# %% ../nbs/lib/50_explore.ipynb #50
 class ReconstructionExplorer(NetworkExplorer):
     "Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set."
 
@@ -651,7 +651,7 @@ class ReconstructionExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #41
+# %% ../nbs/lib/50_explore.ipynb #53
 def beta_entry(
     label: str,
     model,
@@ -672,7 +672,7 @@ def beta_entry(
     active = f"{int(active_units(model, images).sum())} of {model.latent}"
     return {"label": label, "network": network.spec, "mu": rounded(q.mean), "sigma": rounded(q.stddev), "active": active} | written, network
 
-
+# %% ../nbs/lib/50_explore.ipynb #54
 class BetaExplorer(NetworkExplorer):
     "One slider over models trained with different weights of the KL. `chosen` (which of them) can be read, set and observed."
 
@@ -712,7 +712,7 @@ class BetaExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #44
+# %% ../nbs/lib/50_explore.ipynb #57
 class Means(nn.Module):
     "A model's decoder as a plain network: latents in, the mean of p(x|z) out."
 
@@ -723,7 +723,7 @@ class Means(nn.Module):
     def forward(self, z):
         return self.model.likelihood(self.model.decoder(z).float()).mean
 
-
+# %% ../nbs/lib/50_explore.ipynb #58
 def to_onnx(
     model,  # a VAE of this library
     path: str | Path,
