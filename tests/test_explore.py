@@ -357,7 +357,12 @@ def test_a_joint_model_encodes_in_the_page(chrome, joint_model, digits, tmp_path
             tab.get_by_role("button", name=f"picture {picture + 1}", exact=True).click()
             seen = shown(tab, "figure:nth-of-type(3) canvas")
             assert (seen - joint_model.reconstruct(x[picture : picture + 1])[0]).abs().max() < 2 / 255
+        tab.get_by_role("button", name="Draw z from q").click()
+        assert (shown(tab, "figure:nth-of-type(3) canvas") - seen).abs().max() > 0.01
+        tab.get_by_role("combobox", name="category 1").select_option("2")
         assert tab.errors == []
+    with pytest.raises(ValueError, match="Gaussian latents only"):
+        BetaExplorer({1: joint_model}, digits[:20])
 
 
 @needs_browser
