@@ -357,7 +357,12 @@ def test_a_joint_model_encodes_in_the_page(chrome, joint_model, digits, tmp_path
             tab.get_by_role("button", name=f"picture {picture + 1}", exact=True).click()
             seen = shown(tab, "figure:nth-of-type(3) canvas")
             assert (seen - joint_model.reconstruct(x[picture : picture + 1])[0]).abs().max() < 2 / 255
+        tab.get_by_role("button", name="Draw z from q").click()
+        assert (shown(tab, "figure:nth-of-type(3) canvas") - seen).abs().max() > 0.01
+        tab.get_by_role("combobox", name="category 1").select_option("2")
         assert tab.errors == []
+    with pytest.raises(ValueError, match="Gaussian latents only"):
+        BetaExplorer({1: joint_model}, digits[:20])
 
 
 @needs_browser
@@ -391,6 +396,9 @@ def damage_cut(path): path.write_text(path.read_text()[:-1000])
 def damage_short(path): path.write_text(path.read_text()[:-1003] + '";')
 
 
+def damage_odd(path): path.write_text(path.read_text()[:-1001] + '";')
+
+
 def damage_other(path):
     network = browser_decoder(livened(mlp_vae((1, 28, 28), latent=2, hidden=(40,))))
     path.write_text(network.script)
@@ -403,7 +411,7 @@ def damage_swapped(path):
 
 @needs_browser
 @pytest.mark.parametrize("damage, says", [
-    (damage_missing, "is missing"), (damage_cut, "damaged"), (damage_short, "it is damaged"), (damage_other, "another model"), (damage_swapped, "another model")])
+    (damage_missing, "is missing"), (damage_cut, "damaged"), (damage_short, "it is damaged"), (damage_odd, "damaged"), (damage_other, "another model"), (damage_swapped, "another model")])
 def test_bad_weights_are_told_and_the_poster_stays(chrome, flat, tmp_path, damage, says):
     explorer = LatentExplorer(flat)
     address = as_page(explorer, tmp_path)
@@ -626,7 +634,7 @@ def test_models_of_a_beta_explorer_are_checked(flat, faces_model, digits):
 def test_onnx_computes_the_same(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime to check ONNX files")
     torch.manual_seed(0)
-    model = livened(conv_vae((3, 17, 20), latent=4, channels=(4, 4), likelihood="continuous_bernoulli", residual=True, pool="max"))
+    model = livened(conv_vae((3, 17, 20), latent=4, channels=(4, 4), likelihood="continuous_bernoulli", pool="max"))
     z, x = torch.randn(3, 4), torch.rand(5, 3, 17, 20)
     with evaluating(model):
         wanted = {"decoder": (z, model.decode(z).mean), "encoder": (x, model.encoder(x))}

@@ -116,11 +116,6 @@ const IN_PLACE = {
       }
     }
   },
-  save: ({ F, saved }, layer, at) => F.copyWithin(saved[layer.depth], at, at + product(layer.shape)),
-  add({ F, saved }, layer, at) {
-    const other = saved[layer.depth];
-    for (let i = 0, n = product(layer.shape); i < n; i++) F[at + i] += F[other + i];
-  },
   reshape() {},
 };
 
@@ -156,9 +151,7 @@ function layOut(network, start) {
   for (const layer of layers)
     if (layer.parts) [layer.weight, layer.bias] = [take(layer.rows * (layer.columns ?? 1)), take(layer.parts[1].size)];
   const patches = layers.map(({ op, from, shape, rows, columns }) => (op === "conv" ? columns * product(shape.slice(1)) : op === "transposed" ? rows * product(from.slice(1)) : 0));
-  const saves = layers.filter((layer) => layer.op === "save");
-  const saved = saves.map((_, depth) => take(Math.max(0, ...saves.filter((layer) => layer.depth === depth).map((layer) => product(layer.shape)))));
-  return { layers, saved, buffers: [take(Math.max(...sizes)), take(Math.max(...sizes))], patches: take(Math.max(...patches)), end };
+  return { layers, buffers: [take(Math.max(...sizes)), take(Math.max(...sizes))], patches: take(Math.max(...patches)), end };
 }
 
 function unpack(F, at, { offset, size, half }, bytes) {
@@ -174,7 +167,7 @@ async function makeNetwork(network, bytes) {
   const kernels = await startKernels();
   const plan = layOut(network, (kernels.heap() + 15) >> 4 << 2);
   kernels.memory.grow(Math.max(0, Math.ceil((4 * plan.end - kernels.memory.buffer.byteLength) / 65536)));
-  const run = { kernels, F: new Float32Array(kernels.memory.buffer), patches: plan.patches, saved: plan.saved };
+  const run = { kernels, F: new Float32Array(kernels.memory.buffer), patches: plan.patches };
   for (const layer of plan.layers) if (layer.parts) [layer.weight, layer.bias].forEach((at, i) => unpack(run.F, at, layer.parts[i], bytes));
   return (input) => {
     let [at, other] = plan.buffers;
@@ -194,7 +187,7 @@ async function makeNetwork(network, bytes) {
 
 // --- where the weights come from ---
 
-// A page without a kernel: a script file beside the page. Scripts load over file:// too, which fetch does not.
+// A page without a kernel: base64 from a script file beside the page. Scripts load over file:// too, which fetch does not.
 function fromPage(key, root) {
   return new Promise((resolve, reject) => {
     const src = new URL(`${root}assets/explorers/${key}.js`, document.baseURI).href;
@@ -203,7 +196,7 @@ function fromPage(key, root) {
     script.onload = () => {
       const text = globalThis.vaeNbWeights?.[key];
       script.remove();
-      text ? resolve(bytesOf(text)) : reject(new NetworkError(OTHER));
+      text ? resolve(text) : reject(new NetworkError(OTHER));
     };
     document.head.append(script);
   });
@@ -226,10 +219,15 @@ function fromKernel(key, model) {
 }
 
 async function findWeights(key, model) {
-  const text = globalThis.vaeNbWeights?.[key]; // a page of one file carries them
-  if (text) return bytesOf(text);
   const root = document.documentElement.dataset.content_root; // Sphinx sets it: the way from the page to the site's root
-  return root === undefined ? fromKernel(key, model) : fromPage(key, root);
+  let text = globalThis.vaeNbWeights?.[key]; // a page of one file carries them
+  if (!text && root === undefined) return fromKernel(key, model);
+  text ??= await fromPage(key, root);
+  try {
+    return bytesOf(text);
+  } catch {
+    throw new NetworkError(OTHER); // not base64 any more
+  }
 }
 
 // One running copy of a network per page, however many explorers show it. After a failure it can be tried again, but not sixty times a second.

@@ -47,7 +47,7 @@ function makeMap(model, move) {
   return { svg, refresh };
 }
 
-// One slider for a latent, one for an attribute, one picker for a categorical: what they show and what they change.
+// One slider for a latent, one for an attribute: what they show and what they change.
 function latentSliders(model, put) {
   const reach = model.get("reach");
   const set = (index, value) => put({ z: model.get("z").map((old, i) => (i === index ? value : old)) });
@@ -59,20 +59,6 @@ function directionSliders(model, put) {
     label: name, min: -limit, max: limit, step: 0.05, get: () => model.get("strengths")[name] ?? 0,
     set: (value) => put({ strengths: { ...model.get("strengths"), [name]: value } }),
   }));
-}
-
-function categoryPickers(model, put) {
-  return model.get("categoricals").map(({ label, start, names }) => {
-    const input = make("select", { ariaLabel: label }, ...names.map((name, i) => new Option(name, i)));
-    input.dataset.lmSuppressShortcuts = "true";
-    const within = (i) => i >= start && i < start + names.length;
-    input.addEventListener("change", () => put({ z: model.get("z").map((old, i) => (within(i) ? Number(i === start + Number(input.value)) : old)) }));
-    const refresh = () => {
-      const block = model.get("z").slice(start, start + names.length);
-      input.value = block.indexOf(Math.max(...block));
-    };
-    return { row: [make("span", { textContent: label }), input, make("span")], refresh };
-  });
 }
 
 // A draw from the prior: Gaussian numbers, and one category of each categorical.

@@ -74,6 +74,21 @@ function button(text, act) {
   return element;
 }
 
+// A picker for every categorical: it shows the most probable category of z, and sets a one-hot.
+function categoryPickers(model, put) {
+  return model.get("categoricals").map(({ label, start, names }) => {
+    const input = make("select", { ariaLabel: label }, ...names.map((name, i) => new Option(name, i)));
+    input.dataset.lmSuppressShortcuts = "true";
+    const within = (i) => i >= start && i < start + names.length;
+    input.addEventListener("change", () => put({ z: model.get("z").map((old, i) => (within(i) ? Number(i === start + Number(input.value)) : old)) }));
+    const refresh = () => {
+      const block = model.get("z").slice(start, start + names.length);
+      input.value = block.indexOf(Math.max(...block));
+    };
+    return { row: [make("span", { textContent: label }), input, make("span")], refresh };
+  });
+}
+
 // One draw from N(0, 1), by Box and Muller.
 const gaussian = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 

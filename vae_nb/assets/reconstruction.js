@@ -15,6 +15,19 @@ function readPosterior(numbers, { gaussian, categorical, variational }) {
   return { mu, sigma };
 }
 
+// A draw from q(z|x): Gaussian numbers, and one category of each categorical.
+function drawFromPosterior(mu, sigma, posterior) {
+  const z = mu.map((mean, i) => mean + sigma[i] * gaussian());
+  let start = posterior.gaussian;
+  for (const size of posterior.categorical) {
+    let left = Math.random(), chosen = 0;
+    while (chosen < size - 1 && (left -= mu[start + chosen]) > 0) chosen++;
+    for (let i = 0; i < size; i++) z[start + i] = Number(i === chosen);
+    start += size;
+  }
+  return z;
+}
+
 // A picture's pixels, channel by channel, from 0 to 1.
 function pixelsOf(context, [channels, height, width]) {
   const { data } = context.getImageData(0, 0, width, height), size = width * height;
@@ -90,7 +103,7 @@ function render({ model, el, signal }) {
   const { root, message, say } = makeRoot(model, el), put = setter(model), shape = model.get("shape");
   const input = makePicture({ poster: model.get("choices")[model.get("chosen")] ?? model.get("choices")[0], alt: "The picture that is encoded", shape, className: "picture small" });
   const output = makePicture({ poster: model.get("poster"), alt: model.get("alt"), shape, className: "picture small" });
-  const rows = model.get("latents").map((latent) => posteriorSlider(model, put, latent));
+  const rows = [...categoryPickers(model, put), ...model.get("latents").map((latent) => posteriorSlider(model, put, latent))];
   const networks = () => Promise.all([loadNetwork(model.get("encoder"), model), loadNetwork(model.get("decoder"), model)]);
   const guarded = (work) => async () => {
     try {
@@ -128,7 +141,7 @@ function render({ model, el, signal }) {
   }));
 
   const again = () => put({ z: [...model.get("mu")] });
-  const draws = () => put({ z: model.get("mu").map((mu, i) => mu + model.get("sigma")[i] * gaussian()) });
+  const draws = () => put({ z: drawFromPosterior(model.get("mu"), model.get("sigma"), model.get("posterior")) });
   const figure = (picture, text) => make("figure", {}, ...picture.elements, make("figcaption", { textContent: text }));
   root.append(make("div", { className: "strip" }, ...thumbnails),
     make("div", { className: "side-by-side" },
