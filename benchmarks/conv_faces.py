@@ -130,15 +130,16 @@ def score(name, model, epochs, info, images, with_psnr=True):
     return {key: value for key, value in row.items() if value != ""}
 
 
-def run(variants, budget, faces, valid, with_psnr=True):
-    "One row for every variant: name → arguments of `build`, and `warm_up`."
+def run(record, variants, budget, faces, valid, with_psnr=True):
+    "One row for every variant: name → arguments of `build`, and `warm_up`. Whatever is finished is recorded: `record(rows, note)`."
     rows = []
     for name, options in variants.items():
         options = dict(options)
         warm_up = options.pop("warm_up", 0.0)
         result = train(budget, lambda: build(faces.shape, **options), faces, warm_up)
         rows.append(score(name, *result, valid, with_psnr))
-    return rows
+        missing = len(variants) - len(rows)
+        record(rows, f" Broken off: {missing} of {len(variants)} rows are missing." if missing else "")
 
 
 def main():
@@ -149,14 +150,15 @@ def main():
     about += f" Measured with SCALE={SCALE:g}: less time than the benchmark takes by default." if SCALE < 1 else ""
     start = time.process_time()
     if "faces" in parts:
-        rows = run(FACES, BUDGETS["faces"], faces, valid)
-        write("conv_faces", f"Faces at 64 × 64, {BUDGETS['faces']} CPU-seconds a row", rows, "Channels 16-32-64-128 unless said. " + about)
+        title = f"Faces at 64 × 64, {BUDGETS['faces']} CPU-seconds a row"
+        run(lambda rows, note: write("conv_faces", title, rows, f"Channels 16-32-64-128 unless said. {about}{note}"), FACES, BUDGETS["faces"], faces, valid)
     if "collapse" in parts:
         small = CHANNELS[:3]
         wide = {f"decoder {'-'.join(map(str, d))}": {"decoder": d} for d in ((8, 16, 32), (16, 32, 64), (32, 64, 128))}
         near = {f"sees {r} pixel{'s' * (r > 1)} back": {"radius": r} for r in (1, 2, 4)}
         cures = {"sees 4, warm-up": {"radius": 4, "warm_up": 0.5}, "sees 4, free bits 1.5": {"radius": 4, "free_bits": 1.5}}
         variants = {name: {"channels": small} | options for name, options in (wide | near | cures).items()}
-        rows = run(variants, BUDGETS["collapse"], faces.resized(32), valid.resized(32), with_psnr=False)
-        write("conv_collapse", "Faces at 32 × 32: what is left for z as the decoder grows", rows, f"{BUDGETS['collapse']} CPU-seconds a row. " + about, benchmark="conv_faces")
+        title = f"Faces at 32 × 32, {BUDGETS['collapse']} CPU-seconds a row: what is left for z as the decoder grows"
+        run(lambda rows, note: write("conv_collapse", title, rows, about + note, benchmark="conv_faces"), variants, BUDGETS["collapse"],
+            faces.resized(32), valid.resized(32), with_psnr=False)
     print(f"{time.process_time() - start:,.0f} CPU-seconds in all")

@@ -81,7 +81,7 @@ def measure(side):
 
 
 def loader_share(step_seconds):
-    "A batch of `load("celeba")` as a share of a step: medians over one shuffled pass."
+    "A shuffled batch of CelebA as a share of a step: the median over one pass."
     faces, times = load("celeba", fallback="faces"), []
     batches = faces.batches(BATCH, shuffle=True, generator=torch.Generator().manual_seed(0))
     for _ in range(min(100, len(faces) // BATCH)):

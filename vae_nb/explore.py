@@ -618,7 +618,7 @@ def posterior_of(
             sigma[:, gaussian] = getattr(q, "parts", [q])[0].stddev.cpu()
     return mu, sigma
 
-# %% ../nbs/lib/50_explore.ipynb #9fc6a834
+# %% ../nbs/lib/50_explore.ipynb #51
 class ReconstructionExplorer(NetworkExplorer):
     "Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set."
 
@@ -663,7 +663,7 @@ class ReconstructionExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #53
+# %% ../nbs/lib/50_explore.ipynb #54
 def beta_entry(
     label: str,
     model,
@@ -683,7 +683,7 @@ def beta_entry(
     active = f"{int(active_units(model, images).sum())} of {model.latent}"
     return {"label": label, "network": network.spec, "mu": rounded(mu), "sigma": rounded(sigma), "active": active} | written, network
 
-# %% ../nbs/lib/50_explore.ipynb #54
+# %% ../nbs/lib/50_explore.ipynb #55
 class BetaExplorer(NetworkExplorer):
     "One slider over models trained with different weights of the KL. `chosen` (which of them) can be read, set and observed."
 
@@ -725,7 +725,7 @@ class BetaExplorer(NetworkExplorer):
             raise traitlets.TraitError(f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models.")
         return proposal["value"]
 
-# %% ../nbs/lib/50_explore.ipynb #57
+# %% ../nbs/lib/50_explore.ipynb #58
 class Means(nn.Module):
     "A model's decoder as a plain network: latents in, the mean of p(x|z) out."
 
@@ -736,7 +736,7 @@ class Means(nn.Module):
     def forward(self, z):
         return self.model.likelihood(self.model.decoder(z).float()).mean
 
-# %% ../nbs/lib/50_explore.ipynb #58
+# %% ../nbs/lib/50_explore.ipynb #59
 def to_onnx(
     model,  # a VAE of this library
     path: str | Path,

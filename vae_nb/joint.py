@@ -44,8 +44,8 @@ def check_tau(
 ) -> None:
     "Refuse a temperature that is not positive."
     if not (isinstance(tau, (int, float)) and not isinstance(tau, bool) and 0 < tau < math.inf):
-        raise ValueError(f"tau must be a positive number, not {tau!r}: the relaxation approaches one-hot samples as tau → 0, but never arrives. "
-                         "Use 0.3 to 1, or estimator='straight_through' for one-hot samples.")
+        raise ValueError(f"tau must be a positive number, not {tau!r}: samples tend to one-hots as tau → 0, "
+                         "but never arrive. Use 0.3 to 1, or estimator='straight_through' for one-hot samples.")
 
 
 def gumbel_softmax(
@@ -61,7 +61,7 @@ def gumbel_softmax(
 
 # %% ../nbs/04_gumbel_vae.ipynb #044d48b6
 class OneHot(Distribution):
-    "A categorical variable as a one-hot vector. With `tau`, `rsample` is relaxed (training); without, it draws true one-hots."
+    "A categorical as a one-hot vector. With `tau`, `rsample` is relaxed (training); without, it is one-hot."
 
     def __init__(
         self,
@@ -93,12 +93,12 @@ class OneHot(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-probability in nats of one-hot vectors, (...)."
         if not ((value == 0) | (value == 1)).all():
-            raise ValueError("OneHot scores one-hot vectors, and got values between 0 and 1: relaxed samples have no probability under it. "
-                             "Call model.eval() first, or use the closed-form KL.")
+            raise ValueError("OneHot scores one-hot vectors, and got other values: relaxed samples have no "
+                             "probability under it. Call model.eval() first, or use the closed-form KL.")
         return (value * self.logits).sum(-1)
 
     def kl_per_dim(self, prior: "OneHot") -> Tensor:
-        "KL(q ‖ prior) split over the categories, (..., K) nats: q log(q/p) − q + p each, never negative, and their sum is the KL."
+        "KL(q ‖ prior) in nats, (..., K): q log(q/p) − q + p each, never negative; their sum is the KL."
         ratio = self.logits - prior.logits
         return self.probs * ratio - prior.probs * ratio.expm1()
 
@@ -160,7 +160,7 @@ class Expected:
 
 # %% ../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
-    "A VAE whose latent is Gaussian numbers followed by one-hot categoricals. Trained relaxed; in evaluation mode every sample is a true one-hot."
+    "A VAE with Gaussian latents, then one-hot categoricals: relaxed in training, true one-hots in evaluation."
 
     def __init__(
         self,
@@ -197,8 +197,9 @@ class JointVAE(VAE):
         check_images(x, self.shape)
         gaussian, logits = self.encoder(x).float().split([2 * self.continuous, sum(self.categorical)], -1)
         tau = self.tau if self.training else None  # in evaluation the model is the discrete one
-        blocks = [OneHot(block, tau, self.estimator == "straight_through") for block in logits.split(self.categorical, -1)] if self.categorical else []
-        return Product(([DiagonalNormal(*gaussian.chunk(2, -1))] if self.continuous else []) + blocks)
+        blocks = logits.split(self.categorical, -1) if self.categorical else []
+        choices = [OneHot(block, tau, self.estimator == "straight_through") for block in blocks]
+        return Product(([DiagonalNormal(*gaussian.chunk(2, -1))] if self.continuous else []) + choices)
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
         "As `Triple.terms`, and the KL of each kind of part: kl_continuous and kl_categorical, (batch,)."
@@ -219,7 +220,7 @@ def joint_vae(
     continuous: int = 10,  # Gaussian latents; 0: none
     categorical: tuple = (10,),  # sizes of the categoricals; (): none
     tau: float = 0.67,  # temperature of the relaxed samples in training
-    estimator: str = "relaxed",  # gradients by "relaxed" or "straight_through" samples, or "exact": the sum over one categorical
+    estimator: str = "relaxed",  # or "straight_through" samples, or "exact": the sum over one categorical
     net: str = "mlp",  # or "conv"
     hidden: tuple = (512,),  # widths of fully connected layers
     channels: tuple = (32, 64, 128),  # feature maps after each halving, net="conv" only
@@ -238,13 +239,14 @@ def joint_vae(
         encoder, decoder = mlp_networks(shape, heads, latent, hidden, activation)
     else:
         encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm)
-    model = JointVAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, continuous, categorical, tau, estimator, beta, free_bits)
+    likelihood = make_likelihood(likelihood, shape[0], sigma)
+    model = JointVAE(encoder, decoder, likelihood, shape, continuous, categorical, tau, estimator, beta, free_bits)
     return model.to(memory_format=torch.channels_last) if net == "conv" else model
 
 # %% ../nbs/04_gumbel_vae.ipynb #d0624244
 @dataclass(frozen=True)
 class Capacity:
-    "How many nats a part of the latent shall carry: gamma·|KL − C|, where C rises linearly (Burgess et al. 2018; Dupont 2018)."
+    "How many nats a part shall carry: gamma·|KL − C|, C rising linearly (Burgess et al. 2018; Dupont 2018)."
 
     start: float = 0.0  # nats, at the first step
     end: float = 5.0  # nats, from step `steps` on
@@ -255,7 +257,7 @@ class Capacity:
         if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
             raise ValueError(f"a capacity runs from 0 or more to 0 or more nats, not from {self.start!r} to {self.end!r}.")
         if not (self.steps > 0 and 0 <= self.gamma < math.inf):
-            raise ValueError(f"steps must be positive and gamma a number from 0 up, not steps={self.steps!r}, gamma={self.gamma!r}.")
+            raise ValueError(f"steps must be positive and gamma 0 or more, not steps={self.steps!r}, gamma={self.gamma!r}.")
 
     def __call__(self, kl: Tensor, step: int) -> Tensor:
         "The penalty on a batch-mean KL in nats, at an optimiser step."
@@ -273,10 +275,11 @@ def balance_term(
 def consistency_term(
     q: Product,  # posterior of a batch
     other: Product,  # of the same images, altered
+    firmness: float = 1.0,  # weight of the entropy: 0 asks for agreement only
 ) -> Tensor:  # nats per image, (batch,)
-    "Cross-entropy of q(y|altered x) under q(y|x): low when both choose the same category, and firmly."
+    "KL(q(y|x) ‖ q(y|altered x)) + firmness · entropy of q(y|x); with firmness 1 this is their cross-entropy."
     pairs = [(a, b) for a, b in zip(q.parts, other.parts) if isinstance(a, OneHot)]
-    return -sum((a.probs * b.logits).sum(-1) for a, b in pairs)
+    return sum((a.probs * ((1 - firmness) * a.logits - b.logits)).sum(-1) for a, b in pairs)
 
 # %% ../nbs/04_gumbel_vae.ipynb #9620fde3
 def joint_loss(
@@ -285,6 +288,7 @@ def joint_loss(
     categorical: Capacity | None = None,  # of all categoricals together; None: the model's beta
     balance: float = 0.0,  # weight of `balance_term`, for every batch to use all categories alike
     consistency: float = 0.0,  # weight of `consistency_term`
+    firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
     alter=None,  # what must not change the category: images (batch, C, H, W) → the same; None: `jitter`
 ):  # f(model, x, step) → terms, for `fit(training_loss=…)`
     "The −ELBO with capacities in place of beta, and the two terms that go beyond it, each zero unless asked for."
@@ -295,12 +299,14 @@ def joint_loss(
         q = model.encode(x)
         terms = model.terms_of(x, q)
         out = {name: value.mean(0) for name, value in terms.items() if name != "kl_per_dim"}
-        out["loss"] = out["recon"] + sum(part_pressure(model, terms, kind, capacity[kind], step) for kind in dict(model.parts))
+        pressures = [part_pressure(model, terms, kind, capacity[kind], step) for kind in dict(model.parts)]
+        out["loss"] = out["recon"] + sum(pressures)
         if balance:
             out["balance"] = balance_term(q)
             out["loss"] = out["loss"] + balance * out["balance"]
         if consistency:
-            out["consistency"] = consistency_term(q, model.encode((alter or jitter)(x))).mean()
+            firmness = linear_warmup(step, firm_after)
+            out["consistency"] = consistency_term(q, model.encode((alter or jitter)(x)), firmness).mean()
             out["loss"] = out["loss"] + consistency * out["consistency"]
         return out
 
@@ -368,9 +374,9 @@ def category_of(
 # %% ../nbs/lib/22_joint.ipynb #7cd212ef
 def jitter(
     x: Tensor,  # images, (batch, C, H, W)
-    degrees: float = 12.0,  # largest rotation
+    degrees: float = 20.0,  # largest rotation
     scale: float = 0.15,  # largest change of size
-    shear: float = 0.2,  # largest slant
+    shear: float = 0.3,  # largest slant
     shift: float = 0.07,  # largest shift, as a share of the side
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape; what comes in from outside is black
