@@ -30,7 +30,7 @@ from vae_nb.vae import ACTIVATIONS, mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test the explorers in a browser")
-slow_is_fine = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+slow_is_fine = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 RUN = """async ([network, weights, inputs]) => { const run = await makeNetwork(network, bytesOf(weights));
     return inputs.map((input) => [...run(input)]) }"""
