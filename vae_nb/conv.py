@@ -19,7 +19,7 @@ from .vae import ACTIVATIONS, VAE, builder, check_sizes, mlp_layers
 # %% ../nbs/03_conv_vae.ipynb #157ea866
 NORMS = {
     "batch": nn.BatchNorm2d,
-    "group": lambda channels: nn.GroupNorm(min(8, channels), channels),
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
     "none": lambda channels: nn.Identity(),
 }
 
