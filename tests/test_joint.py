@@ -12,8 +12,9 @@ from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
 from vae_nb.elbo import DiagonalNormal, importance_weighted_bound, kl_monte_carlo, kl_per_dim, standard_normal
 from vae_nb.evaluate import active_units, encode_all, mean_kl_per_dim, nll
+from vae_nb.evaluate import cluster_accuracy
 from vae_nb.joint import (Capacity, OneHot, Product, balance_term, category_of, consistency_term, gumbel_softmax, jitter, join,
-                          joint_loss, joint_vae, one_hot)
+                          joint_loss, joint_vae, one_hot, pair_information, recolour)
 from vae_nb.latent import traverse
 from vae_nb.train import fit
 from vae_nb.vae import VAE, mlp_vae
@@ -245,6 +246,46 @@ def test_consistency_wants_agreement_and_firmness():
     firm, soft, other = OneHot(20 * torch.eye(4)), OneHot(torch.eye(4)), OneHot(20 * torch.eye(4).roll(1, 0))
     cost = [consistency_term(Product([a]), Product([b])).mean().item() for a, b in ((firm, firm), (soft, soft), (firm, other))]
     assert cost[0] < 1e-6 < cost[1] < cost[2] and cost[2] == pytest.approx(20, abs=0.01)
+
+
+def test_without_firmness_consistency_is_the_kl_of_the_two():
+    a, b = OneHot(LOGITS), OneHot(LOGITS.flip(0))
+    kl = kl_divergence(OneHotCategorical(logits=a.logits), OneHotCategorical(logits=b.logits))
+    entropy = OneHotCategorical(logits=a.logits).entropy()
+    for firmness in (0.0, 0.3, 1.0):
+        assert torch.allclose(consistency_term(Product([a]), Product([b]), firmness), kl + firmness * entropy, atol=1e-6)
+
+
+def test_firmness_rises_with_the_steps():
+    model, x = joint_vae((1, 8, 8), 0, (4,)), binary()
+    loss, q = joint_loss(model, consistency=1.0, firm_after=10, alter=lambda x: x), model.encode(x)  # an unaltered copy agrees: entropy alone is left
+    entropy = OneHotCategorical(logits=q.parts[0].logits).entropy().mean()
+    for step, share in ((0, 0.0), (5, 0.5), (10, 1.0), (99, 1.0)):
+        assert torch.allclose(loss(model, x, step)["consistency"], share * entropy, atol=1e-6)
+
+
+def test_pair_information_is_log_k_for_perfect_pairs_and_nothing_for_strangers():
+    even = Product([OneHot(50 * torch.eye(4))])
+    constant = Product([OneHot(50 * torch.eye(4)[[2, 2, 2, 2]])])
+    strangers = [Product([OneHot(50 * torch.eye(2)[torch.tensor(rows)])]) for rows in ([0, 0, 1, 1], [0, 1, 0, 1])]
+    assert pair_information(even, even) == pytest.approx(math.log(4), abs=1e-4)
+    assert pair_information(constant, constant) == pytest.approx(0, abs=1e-4) and pair_information(*strangers) == pytest.approx(0, abs=1e-4)
+
+
+def test_recolour_keeps_greys_and_light_and_changes_colours():
+    x = torch.rand(5, 3, 6, 6, generator=seeded()) * 0.4 + 0.3  # away from the edges, where colours are cut off
+    y = recolour(x, 0.0, seeded(1))
+    assert torch.allclose(y.mean(1), x.mean(1), atol=1e-5) and not torch.allclose(y, x, atol=0.01)
+    grey = x[:, :1].expand(-1, 3, -1, -1)
+    assert torch.allclose(recolour(grey, 0.0), grey, atol=1e-5)
+    assert torch.equal(recolour(x, generator=seeded(2)), recolour(x, generator=seeded(2)))
+    with pytest.raises(ValueError, match="colour images"):
+        recolour(x[:, :1])
+
+
+def test_accuracy_needs_labels():
+    with pytest.raises(ValueError, match="labels are missing"):
+        cluster_accuracy(torch.tensor([0, 1, 2]), None)
 
 
 def test_jitter_changes_every_image_by_its_own_amount_and_nothing_at_zero():
