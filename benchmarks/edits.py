@@ -1,4 +1,4 @@
-"""Attribute directions scored: drawn faces, where the truth is known, and CelebA; 64 × 64 pixels, one training run each, one thread.
+"""Attribute directions scored: drawn faces, where the truth is known, and CelebA; one training run each, one thread.
 
 Settings were chosen on validation images; the test images serve this table only. The judge is a classifier that has learned from the same training
 images, never from a reconstruction, and shares nothing with the VAE. `EDITS_MODELS=folder` keeps the trained networks there, and uses those it finds.
@@ -23,11 +23,11 @@ from vae_nb.vae import VAE
 
 from .record import write
 
-SEED, SIZE = 0, 64
-CHANNELS = (16, 32, 64, 128)
+SEED = 0
+SIZE = {"faces": 32, "celeba": 64}  # pixels each way
 TRAINING = {
-    "faces": (dict(latent=64, channels=CHANNELS, beta=8.0), dict(epochs=18, batch_size=32, lr=4e-3)),
-    "celeba": (dict(latent=64, channels=CHANNELS), dict(epochs=10, batch_size=64, lr=4e-3)),
+    "faces": (dict(latent=64, channels=(16, 32, 64), beta=4.0), dict(epochs=10, batch_size=32, lr=4e-3)),
+    "celeba": (dict(latent=64, channels=(16, 32, 64, 128)), dict(epochs=10, batch_size=64, lr=4e-3)),
 }
 NUMBERS = [name for name, factor in FACTORS.items() if factor.kind == "continuous" and name != "mouth"]
 CELEBA = ("Smiling", "Eyeglasses", "Male", "Young", "Heavy_Makeup", "No_Beard", "Blond_Hair", "Black_Hair", "Bangs", "Wearing_Hat", "Mouth_Slightly_Open", "High_Cheekbones")
@@ -79,7 +79,7 @@ def lopsided(n, rho=0.8):
     "Drawn faces in which those who smile mostly wear glasses."
     factors = random_factors(n, seed=1000 + SEED, correlate=("smile", "eyeglasses", rho))
     attributes, names = factor_table(factors)
-    return Images(draw_faces(factors, SIZE), attributes=attributes, attribute_names=names, name="lopsided faces")
+    return Images(draw_faces(factors, SIZE["faces"]), attributes=attributes, attribute_names=names, name="lopsided faces")
 
 
 def three_ways(model, images, z, name, against, other=None):
@@ -96,9 +96,9 @@ def three_ways(model, images, z, name, against, other=None):
 
 def drawn_rows(split):
     "The drawn faces: labels of an honest sample, then of a lopsided one."
-    train, held_out = with_halves(load("faces")), with_halves(load("faces", split))
+    train, held_out = (with_halves(load("faces", s, size=SIZE["faces"])) for s in ("train", split))
     yes_no = tuple(n for n in train.attribute_names if n not in (*NUMBERS, "mouth"))
-    model, judge = trained("faces", train, load("faces", "valid", n=1000)), judge_of("faces", train, yes_no)
+    model, judge = trained("faces", train, load("faces", "valid", n=1000, size=SIZE["faces"])), judge_of("faces", train, yes_no)
     z, z_out, mouth = encode_all(model, train), encode_all(model, held_out), held_out.attributes[:, held_out.attribute_names.index("mouth")]
     rows, biased = [], lopsided(8000)
     against = ("eyeglasses", "hat", *(n for n in yes_no if "=" in n and not n.endswith(("short", "black"))), *NUMBERS)
@@ -114,8 +114,8 @@ def drawn_rows(split):
 
 def people_rows(split):
     "CelebA: two attributes, three ways, at the recommended strength and at 2."
-    train, held_out = load("celeba", size=SIZE), load("celeba", split, size=SIZE)
-    model, judge = trained("celeba", train, load("celeba", "valid", n=1000, size=SIZE)), judge_of("celeba", train, CELEBA)
+    train, held_out = (load("celeba", s, size=SIZE["celeba"]) for s in ("train", split))
+    model, judge = trained("celeba", train, load("celeba", "valid", n=1000, size=SIZE["celeba"])), judge_of("celeba", train, CELEBA)
     z, rows = encode_all(model, train), []
     for name in CELEBA[:2]:
         others = tuple(n for n in CELEBA if n != name and n not in PART_OF_A_SMILE)
@@ -138,9 +138,9 @@ def main():
         words.append(f"{name}: {', '.join(f'{n} {v:.1%} ({w:.1%})' for n, v, w in zip(own.index, own['balanced'], own['balanced, rebuilt']))}; "
                      f"its weakest, {low}, {table['balanced'][low]:.1%}")
     if split == "test":
-        write("edits", "Edits by attribute directions, 64 × 64 pixels, scored by a classifier that has learned from real images only", rows,
+        write("edits", "Edits by attribute directions, scored by a classifier that has learned from real images only", rows,
               "Balanced accuracy of the judge on test images (and on their reconstructions): " + "; ".join(words) + ". n counts test images on which label and judge agree before the edit; "
               "positive strengths add the attribute to those without. Flips with the 95 % interval of Wilson; leaks are changes of the judge's mind about attributes that "
               "should have stayed, against the reconstruction: for the drawn faces those of yes or no, and for each continuous factor whether it is in its upper half. "
               "Recognised: the nearest reconstruction among n, in the judge's features, is the person's own. Lopsided labels: drawn faces in which smile and glasses correlate by construction (0.8 between "
-              "their normal variables). Faces: 20,000 to train on, 2,000 to score; CelebA: 18,000 and 2,500.")
+              "their normal variables). Faces: 32 pixels each way, 20,000 to train on, 2,000 to score; CelebA: 64 pixels, 18,000 and 2,500.")

@@ -921,7 +921,7 @@ def attribute_targets(
             raise ValueError(f"{name!r} runs from {column.min():.3g} to {column.max():.3g}; a classifier needs 0 to 1. Rescale it, or cut it at a threshold.")
     return targets
 
-
+# %% ../nbs/lib/34_edits.ipynb #f9b65688
 def attribute_classifier(
     images,  # Images with attributes: photographs, never reconstructions
     names: tuple,  # what to learn
@@ -958,7 +958,7 @@ def decisions(
         features = [net.body(part.to(device_of(net))) for part in x.split(batch_size)]
         return torch.cat([net.head(part).cpu() > 0 for part in features]), torch.cat(features).cpu()
 
-
+# %% ../nbs/lib/34_edits.ipynb #7f27205f
 def judge_table(
     net: AttributeClassifier,
     images,  # Images with attributes that the net has not learned from
@@ -976,7 +976,7 @@ def judge_table(
         table[f"accuracy{name}"], table[f"balanced{name}"] = right.mean(0).tolist(), both
     return table
 
-
+# %% ../nbs/lib/34_edits.ipynb #894f53fe
 def reconstruct_all(
     model,  # anything with encode and decode
     images,  # Images
@@ -1015,7 +1015,7 @@ def flippable(
                          "reconstruction: nothing to score. Use more images, or look at judge_table.")
     return chosen
 
-
+# %% ../nbs/lib/34_edits.ipynb #a670afa5
 def score_edit(
     net: AttributeClassifier,
     before: Tensor,  # reconstructions, (n, C, H, W)
@@ -1037,7 +1037,7 @@ def score_edit(
             "worst leak": leaks.get(worst, 0.0), "into": worst, "recognised": (nearest_person == torch.arange(len(before))).double().mean().item(),
             "SSIM": ssim(after[:200], before[:200], data_range=1.0).item(), "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item()}
 
-# %% ../nbs/lib/34_edits.ipynb #a670afa5
+# %% ../nbs/lib/34_edits.ipynb #66c1903c
 def score_edits(
     model,  # anything with encode and decode
     net: AttributeClassifier,  # the judge
@@ -1060,7 +1060,7 @@ def score_edits(
             rows.append({"direction": row, "strength": round(float(strength), 2)} | scores)
     return pd.DataFrame(rows)
 
-
+# %% ../nbs/lib/34_edits.ipynb #9fc81445
 def decode_all_means(
     model,  # anything with decode
     z: Tensor,  # (N, latent)

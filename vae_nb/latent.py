@@ -120,12 +120,7 @@ def attribute_values(
         raise ValueError(f"unknown attribute {name!r}; {known}")
     return images.attributes[:, names.index(name)].double()
 
-
-def check_groups(
-    a: Tensor,  # an attribute, (N,)
-    name: str,  # its name in the messages
-    least: int,  # images that each group must have
-) -> None:
+def check_groups(a, name, least) -> None:
     "Refuse what has no two groups to compare."
     if not ((a == 0) | (a == 1)).all():
         raise ValueError(f"{name!r} runs from {a.min():.3g} to {a.max():.3g}; a direction needs an attribute of 0 and 1. Cut it at a threshold.")
@@ -169,7 +164,6 @@ def logistic_normal(
     spread = z.std(0).clamp(min=1e-6)  # a collapsed latent stands still: its weight must not explode
     fitted = LogisticRegression(C=0.1, max_iter=1000).fit(((z - z.mean(0)) / spread).numpy(), a.numpy())
     return torch.from_numpy(fitted.coef_[0]).to(z) / spread
-
 
 def without_part_along(
     v: Tensor,  # (latent,)
