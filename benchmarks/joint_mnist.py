@@ -48,8 +48,10 @@ def table(results):
     rows = []
     for data, name in RUNS:
         runs = [r for r in results if (r["data"], r["name"]) == (data, name)]
+        if not runs:
+            continue
         accuracy = [100 * r["accuracy"] for r in runs]
-        rows.append({"data": data, "objective": name, "accuracy, mean ± s.d., %": f"{statistics.mean(accuracy):.1f} ± {statistics.stdev(accuracy):.1f}",
+        rows.append({"data": data, "objective": name, "accuracy, mean ± s.d., %": f"{statistics.mean(accuracy):.1f}" + (f" ± {statistics.stdev(accuracy):.1f}" if len(runs) > 1 else ""),
                      "each seed": ", ".join(f"{a:.1f}" for a in accuracy), "KL of the categorical, nats": f"{statistics.mean(r['kl'] for r in runs):.2f}",
                      "−ELBO, nats": f"{statistics.mean(r['elbo'] for r in runs):.1f}", "CPU-s a run": f"{statistics.mean(r['seconds'] for r in runs):.0f}"})
     return rows
