@@ -36,3 +36,12 @@ def pytest_terminal_summary(terminalreporter, config):
 def pytest_unconfigure(config):
     if hasattr(config, "closing"):
         print(config.closing)
+
+
+@pytest.fixture(scope="session")
+def chrome():
+    "One browser for all tests: Playwright runs no two at a time in a process."
+    from book.browser import browser
+
+    with browser() as started:
+        yield started

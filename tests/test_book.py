@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from book import vendor
-from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
+from book.browser import KNOWN, all_pictures, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.execute import ChapterFailed, execute
 from book.links import broken_links
@@ -123,12 +123,6 @@ def test_links_lead_somewhere(html):
 def test_link_checker_finds_what_is_broken(tmp_path):
     (tmp_path / "a.html").write_text('<p id="x"><a href="b.html">1</a><a href="#x">2</a><a href="#y">3</a><img src="n.png"><a href="../up.html">4</a>')
     assert [said.split(":")[1].strip() for said in broken_links(tmp_path)] == ["#y", "../up.html", "b.html", "n.png"]
-
-
-@pytest.fixture(scope="session")
-def chrome():
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="session", params=["http", "file"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from book import vendor
-from book.browser import browser, chromium
+from book.browser import chromium
 from book.project import BUILD
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
@@ -34,12 +34,6 @@ slow_is_fine = settings(deadline=None, max_examples=20, suppress_health_check=[H
 
 RUN = """async ([network, weights, inputs]) => { const run = await makeNetwork(network, bytesOf(weights));
     return inputs.map((input) => [...run(input)]) }"""
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

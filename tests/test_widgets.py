@@ -20,7 +20,7 @@ import torch
 from hypothesis import given, settings
 
 from book import build, execute, images, vendor, widgets
-from book.browser import browser, chromium, served
+from book.browser import chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
 from vae_nb.explore import (SCENES, ElboExplorer, LatentExplorer, TemperatureExplorer, elbo_parts, fixed_noise, log_likelihood, relaxed_draws,
@@ -246,12 +246,6 @@ def write_page(folder, *shown, also=(), name="index.html"):
 <script type="{widgets.STATE}">{escaped(made["metadata"]["widgets"][widgets.STATE])}</script></body></html>"""
     )
     return folder / name
-
-
-@pytest.fixture(scope="session")
-def chrome():
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")
