@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from benchmarks.pictures import illustrate
 from benchmarks.record import fill
 
 from . import vendor, widgets
@@ -127,7 +128,7 @@ def write_pages(chapters, source):
         target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            (source / f"{Path(file).name}.md").write_text(fill((ROOT / f"{file}.md").read_text()))
+            (source / f"{Path(file).name}.md").write_text(illustrate(fill((ROOT / f"{file}.md").read_text()), source))
     shutil.copytree(ROOT / "book/static", source / "static")
     vendor.mathjax(BUILD / "vendor", source / "static/mathjax")
     if manager:  # some page shows more than explorers
@@ -192,8 +193,9 @@ def main():
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
         console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
-    html = BUILD / "html"
+    html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
+    (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "threads": args.threads}))
     console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
 
 
