@@ -1,10 +1,13 @@
-"""What the book costs: time and memory of each notebook, the time of building the pages, and what a page weighs. Read from what `make book` left in _build.
+"""What the book costs: time and memory of each notebook, the time of building the pages, and what a page weighs.
 
-`PROFILE=gpu` reads another profile's run than cpu's.
+The book is built first, as by `make book` (notebooks that have not changed are not run again); the figures are what that left in _build. `PROFILE=gpu` does the same
+under another profile than cpu.
 """
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from book.execute import record_of
@@ -28,13 +31,14 @@ def rows_of(profile):
     for name in notebooks():
         record, page = record_of(BUILD / "executed" / profile / f"{name}.ipynb"), BUILD / "html" / f"{name}.html"
         if record is None or "memory" not in record or not page.exists():
-            raise SystemExit(f"{name} has not been run and built, or before its memory was recorded: rm -rf _build/executed/{profile}; make book PROFILE={profile}")
+            raise SystemExit(f"{name} was not run, or before its memory was recorded. This runs all anew: rm -rf _build/executed/{profile}; make bench NAME=book")
         rows.append({"notebook": name, "run, s": f"{record['seconds']:.0f}", "peak memory, MB": f"{record['memory']:,.0f}", "page, kB": f"{page_weight(page) / 1e3:.0f}"})
     return rows
 
 
 def main():
     profile = os.environ.get("PROFILE", "cpu")
+    subprocess.run([sys.executable, "-m", "book.build", "--profile", profile], check=True)
     rows, built = rows_of(profile), json.loads(Path(BUILD, "built.json").read_text())
     seconds = sum(float(row["run, s"]) for row in rows)
     print(*rows, built, sep="\n")

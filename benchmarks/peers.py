@@ -40,8 +40,9 @@ def environment(name):
     python, stamp, uv = folder / "bin/python", folder / "installed.txt", Path(sys.prefix, "bin/uv")
     if not stamp.exists() or stamp.read_text() != wanted.read_text():
         print(f"making {folder}", flush=True)
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "-r", wanted], check=True)
+        for command in ([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], [uv, "pip", "install", "--quiet", "--python", python, "-r", wanted]):
+            if subprocess.run(command).returncode:
+                raise SystemExit(f"The environment of {name} could not be made from {wanted}: it is downloaded from the package registry once. Nothing was measured.")
         stamp.write_text(wanted.read_text())
     return python
 

@@ -60,7 +60,7 @@ def default_threads():
 
 
 def ended(process):
-    "None while the process runs; then the largest resident set of it and its children, in MB, its exit status being in `returncode`."
+    "None while the process runs; then the largest resident set of it, its children, and on Linux this process before, in MB. Its exit status is in `returncode`."
     pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     if pid == 0:
         return None
