@@ -24,7 +24,7 @@ from .record import RESULTS, markdown, source_line, write
 
 SEED, BATCH = 701, {"digits": 256, "joint_digits": 256, "faces": 32}
 SCALE = float(os.environ.get("SCALE", 1))  # of the epochs: less gives a draft
-EPOCHS = {name: max(1, round(epochs * SCALE)) for name, epochs in {"digits": 100, "joint_digits": 30, "faces": 24}.items()}
+EPOCHS = {name: max(1, round(epochs * SCALE)) for name, epochs in {"digits": 100, "joint_digits": 30, "faces": 20}.items()}
 MNIST, DRAWN = "MNIST, 50,000 digits", "20,000 drawn faces"
 YES_NO = ("smile", "eyeglasses", "hat")
 
