@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['app', 'COMMON', 'RUN', 'FORMATS', 'ModelWord', 'ModelOption', 'Pictures', 'Data', 'Split', 'Count', 'Out', 'Force',
            'Seed', 'RUN_FILES', 'KINDS', 'MOST_STEPS', 'plain', 'readable', 'table', 'as_text', 'say', 'foreseen',
-           'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'one_picture', 'pictures_of', 'free',
-           'draw', 'run_folder', 'training_images', 'train', 'finished', 'seeded_samples', 'sample', 'reconstruct',
-           'interpolate', 'colours', 'code_figure', 'latents', 'strengths', 'manipulate', 'evaluate', 'diagnose',
-           'recipes', 'datasets', 'info', 'export', 'main']
+           'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'tossed', 'one_picture',
+           'pictures_of', 'free', 'draw', 'run_folder', 'training_images', 'train', 'finished', 'seeded_samples',
+           'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents', 'strengths', 'manipulate',
+           'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
 
 # %% ../nbs/lib/60_cli.ipynb #fb8d7248
 import functools
@@ -41,13 +41,18 @@ def plain(
 # %% ../nbs/lib/60_cli.ipynb #0d7897da
 def readable(value) -> str:
     "One fact for the eye."
-    if isinstance(value, float):
-        return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    if value is None or value != value or value in ([], {}):  # nothing, or not a number
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return ", ".join(map(readable, value))
-    return "–" if value is None else str(value)
+        long = any(isinstance(part, str) and len(part) > 40 for part in value)
+        return ("\n  " if long else ", ").join(map(readable, value))
+    return str(value)
 
 
 def table(
@@ -143,10 +148,12 @@ RUN = "run.json"
 
 
 def remembered(
-    folder,  # a run folder, or anything else
+    word,  # a run folder, or a model in it
 ) -> dict:  # recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
     "What a run folder says about how it was trained."
-    path = Path(folder or "run", RUN)
+    folder = Path(word or "run").expanduser()
+    folder = folder.parent if folder.is_file() else folder
+    path = (folder.parent if folder.name == "best" else folder) / RUN
     if not path.is_file():
         return {}
     try:
@@ -207,10 +214,15 @@ def images_for(
     "Images that go with a model."
     grey = model.shape[0] == 1
     known = data or remembered(text).get("data")
-    images = some(known or ("mnist" if grey else "faces"), split, n, model.shape,
-                  None if known else "digits" if grey else "faces")
-    binary = model.config["arguments"].get("likelihood") == "bernoulli"
-    return images.binarised("fixed") if binary else images
+    return some(known or ("mnist" if grey else "faces"), split, n, model.shape, None if known else "digits" if grey else "faces")
+
+
+def tossed(
+    model,
+    images,  # Images
+):  # Images
+    "The images as a model of black and white pixels was given them; for other models as they are."
+    return images.binarised("fixed") if model.config["arguments"].get("likelihood") == "bernoulli" else images
 
 # %% ../nbs/lib/60_cli.ipynb #93f180bc
 def one_picture(
@@ -366,10 +378,12 @@ def train(
 ):
     "Train a recipe, on its own data or on yours. Ctrl-C saves the run; --resume goes on with it."
     from vae_nb.core import atomic_path, pick_device, seed_everything
+    from vae_nb.data import DATASETS
     from vae_nb.recipes import recipe as recipe_of
 
     made = recipe_of(recipe.replace("-", "_"))
     known = run_folder(out, made.name, resume, force)
+    data = str(Path(data).expanduser().absolute()) if data and Path(data).expanduser().is_dir() and data not in DATASETS else data
     given = {"data": data, "n": n, "size": size, "latent": latent}
     told = {name: known.get(name) if value is None else value for name, value in given.items()}
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
@@ -514,7 +528,7 @@ def latents(
     if kind == "histograms" and colour:
         raise ValueError(f"histograms have no colours: leave --colour {colour} out, or choose --as map.")
     out, net = free(out, force), model_of(model)
-    images = images_for(net, model, data, split, n)
+    images = tossed(net, images_for(net, model, data, split, n))
     labels, classes = (None, None) if kind == "histograms" else colours(images, colour)
     picture = draw(out, lambda: code_figure(net, images, kind, labels, classes, seed))
     return {"picture": picture, "images": len(images), "data": images.name}
@@ -565,7 +579,7 @@ def manipulate(
 
     steps, out, net = strengths(strength), free(out, force), model_of(model)
     x = pictures_of(net, model, pictures, 1)
-    images = images_for(net, model, data, split, n)
+    images = tossed(net, images_for(net, model, data, split, n))
     direction = attribute_direction(net, images, attribute, tuple(against or ()))
     edited = edit_images(net, x, direction, steps).flatten(0, 1)
     titles = [f"{s:+.3g}".replace("-", "−") if s else "0" for s in steps] + [""] * (len(edited) - len(steps))
@@ -588,7 +602,7 @@ def evaluate(
 
     net = model_of(model)
     images = images_for(net, model, data, split, n)
-    found = scores(net, images, k=k, n_pictures=n, n_information=min(n, 1000), seed=seed)
+    found = scores(net, tossed(net, images), k=k, n_pictures=n, n_information=min(n, 1000), reference=images, seed=seed)
     rows = [{"score": name, **row} for name, row in found.to_dict("index").items()]
     return {"data": images.name, "split": split, "images": len(images), "scores": rows}
 
@@ -599,7 +613,7 @@ def diagnose(model: ModelWord = None, data: Data = None, split: Split = "train",
     from vae_nb.evaluate import diagnose as doctor
 
     net = model_of(model)
-    images = images_for(net, model, data, split, n)
+    images = tossed(net, images_for(net, model, data, split, n))
     found = doctor(net, images, n, seed)
     return {"data": images.name, "images": len(images), "findings": [str(f) for f in found] or ["nothing found"],
             "not_checked": found.skipped, "numbers": found.numbers}
@@ -611,7 +625,7 @@ def recipes():
     from vae_nb.recipes import RECIPES
 
     return {"recipes": [{"recipe": name.replace("_", "-"), "data": made.dataset, "pixels": made.size, "epochs": made.settings["epochs"],
-                         "network": made.model.__doc__.rstrip("."), "follows": made.matches} for name, made in RECIPES.items()]}
+                         "follows": made.matches.split(";")[0]} for name, made in RECIPES.items()]}
 
 
 @command("vae_nb datasets")
@@ -670,7 +684,7 @@ def export(
     net = model_of(model).cpu()
     if onnx:
         return {"network": to_onnx(net, out), "from": "z", "to": "x"}
-    images = images_for(net, model, data, "valid", n)
+    images = tossed(net, images_for(net, model, data, "valid", n))
     directions = {name: attribute_direction(net, images, name) for name in attribute or ()}
     explorer = LatentExplorer(net, images, directions=directions, title=f"{model or 'My'} latents")
     return {"explorer": explorer.to_html(out), "bytes": out.stat().st_size}
