@@ -8,6 +8,7 @@ import random
 import signal
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def loaded(folder):
     from vae_nb.data import load
 
     try:
-        load(folder, size=28)
+        with warnings.catch_warnings(action="ignore"):
+            load(folder, size=28)
     except (ValueError, OSError, RuntimeError) as error:
         return "refused" if str(error) else f"{type(error).__name__} without a word"
     return "result"

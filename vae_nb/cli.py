@@ -288,7 +288,7 @@ def draw(
     figure = make().figure
     try:
         with atomic_path(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:].lower())
+            figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
     finally:
         plt.close(figure)
     return path
@@ -503,7 +503,7 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     if kind == "tsne":
         return latent_tsne(z, labels, classes, seed=seed)
     figure, many = {"map": (latent_map, 2), "map3d": (latent_map_3d, 3)}[kind]
-    dims = latent_order(model, images)[0][:many]
+    dims = sorted(latent_order(model, images)[0][:many])
     if len(dims) < many:
         raise ValueError(f"--as {kind} needs {many} continuous latents, and the model has {len(dims)}: try histograms or tsne.")
     return figure(z[:, dims], labels, classes, names=tuple(f"$z_{{{i}}}$" for i in dims))
@@ -575,20 +575,19 @@ def manipulate(
 ):
     "Add an attribute to pictures, or take it away. Without IMG, to the first validation image."
     from vae_nb.latent import attribute_direction, edit_images
-    from vae_nb.plots import show_grid
+    from vae_nb.plots import strip
 
     steps, out, net = strengths(strength), free(out, force), model_of(model)
     x = pictures_of(net, model, pictures, 1)
     images = tossed(net, images_for(net, model, data, split, n))
     direction = attribute_direction(net, images, attribute, tuple(against or ()))
-    edited = edit_images(net, x, direction, steps).flatten(0, 1)
-    titles = [f"{s:+.3g}".replace("-", "−") if s else "0" for s in steps] + [""] * (len(edited) - len(steps))
-    picture = draw(out, lambda: show_grid(edited, ncol=len(steps), titles=titles))
+    moments = edit_images(net, x, direction, steps).transpose(0, 1)
+    picture = draw(out, lambda: strip(moments, [f"{s:.3g}".replace("-", "−") for s in steps], name="strength"))
     return {"picture": picture, "attribute": attribute, "strengths": steps, "direction_from": f"{len(images):,} images of {images.name}",
             "recommended_strength": direction.strength}
 
 # %% ../nbs/lib/60_cli.ipynb #ef64d694
-@command("vae_nb evaluate faces --n 200 --k 8")
+@command("vae_nb evaluate faces --n 100 --k 10")
 def evaluate(
     model: ModelWord = None,
     data: Data = None,

@@ -538,7 +538,8 @@ def as_classes(
     if v.ndim != 1: raise ValueError(f"{name} has shape {v.shape}; it should be one number for each point, (N,).")
     if np.isin(v, (0, 1)).all(): return v.astype(int), (f"no {name}", name)
     low, high = np.quantile(v, [1/3, 2/3])
-    return (v > low).astype(int) + (v > high), (f"{name} ≤ {low:.2g}", "between", f"{name} > {high:.2g}")
+    names = f"{name} ≤ {low:.2g}", "between", f"{name} > {high:.2g}"
+    return (v > low).astype(int) + (v > high), tuple(text.replace("-", "−") for text in names)
 
 # %% ../nbs/lib/15_plots.ipynb #8763eade
 def manifold_grid(
