@@ -256,11 +256,11 @@ def build_from(
 
 # %% ../nbs/02_mlp_vae.ipynb #8c633099
 def load_model(
-    folder: str | Path,  # what `save` wrote
+    folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
     "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
-    path = Path(folder, WEIGHTS)
+    path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     weights, facts = load_tensors(path, "config")
