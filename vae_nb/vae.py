@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'WEIGHTS', 'CONFIG', 'Triple', 'VAE', 'check_images', 'builder', 'mlp_layers', 'check_sizes',
-           'mlp_networks', 'mlp_vae', 'save_model', 'build_from', 'load_model']
+           'mlp_networks', 'mlp_vae', 'halved', 'save_model', 'build_from', 'load_model']
 
 # %% ../nbs/02_mlp_vae.ipynb #27a6f79f
 import functools
@@ -49,9 +49,9 @@ class Triple(nn.Module):
         with evaluating(self):
             return self.decode(self.encode(x).mean).mean
 
-    def save(self, folder: str | Path) -> Path:
-        "Write model.safetensors and config.json into `folder`; an earlier model there survives until the new one is whole."
-        return save_model(self, folder)
+    def save(self, folder: str | Path, half: bool = False) -> Path:
+        "Write model.safetensors and config.json into `folder`; an earlier model there survives until the new one is whole. `half`: numbers of 16 bits."
+        return save_model(self, folder, half)
 
     @staticmethod
     def load(folder: str | Path, device=None) -> "Triple":
@@ -181,11 +181,11 @@ def mlp_networks(
     shape: tuple,  # of one image, (C, H, W)
     heads: int,  # outputs of the encoder
     latent: int,  # inputs of the decoder
-    hidden: tuple,  # widths of the encoder's hidden layers; the decoder mirrors them
+    hidden: tuple,  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
     "Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W)."
-    check_sizes(shape=shape, hidden=hidden)
+    check_sizes(shape=shape, **({} if hidden in ((), []) else {"hidden": hidden}))
     if len(shape) != 3:
         raise ValueError(f"shape must be (channels, height, width), not {shape!r}.")
     pixels = shape[0] * shape[1] * shape[2]
@@ -198,7 +198,7 @@ def mlp_networks(
 def mlp_vae(
     shape: tuple,  # of one image, (C, H, W)
     latent: int = 2,  # latent dimensions
-    hidden: tuple = (512,),  # widths of the encoder's hidden layers; the decoder mirrors them
+    hidden: tuple = (512,),  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     likelihood: str = "bernoulli",  # see `vae_nb.elbo.LIKELIHOODS`
     sigma: float | str | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
     activation: str = "silu",  # see `ACTIVATIONS`
@@ -212,18 +212,31 @@ def mlp_vae(
     return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational, beta, free_bits)
 
 # %% ../nbs/02_mlp_vae.ipynb #11bbbcb1
+def halved(
+    weights: dict,  # name → Tensor
+) -> dict:
+    "Floating-point tensors in 16 bits; ValueError if one does not fit."
+    small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in small.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name!r} holds NaN, infinity or more than {torch.finfo(torch.float16).max:,.0f}, which 16 bits cannot say: save without half=True.")
+    return small
+
+# %% ../nbs/02_mlp_vae.ipynb #f06728b5
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_model(
     model: Triple,
     folder: str | Path,  # made if it is missing
+    half: bool = False,  # numbers of 16 bits
 ) -> Path:
     "Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read."
     if model.config is None:
         raise ValueError("only a model made by a vae_nb function such as mlp_vae can be saved: its config names that function. "
                          "For a network of your own use safetensors.torch.save_model.")
-    save_tensors(Path(folder, WEIGHTS), model.state_dict(), config=model.config)
+    weights = model.state_dict()
+    save_tensors(Path(folder, WEIGHTS), halved(weights) if half else weights, config=model.config)
     with atomic_path(Path(folder, CONFIG)) as partial:
         partial.write_text(json.dumps(model.config, indent=2) + "\n")
     return Path(folder)
