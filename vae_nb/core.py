@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['seed_everything', 'pick_device', 'at_least_float32', 'nearest', 'check_choice', 'atomic_path', 'save_tensors',
-           'load_tensors', 'evaluating', 'in_notebook']
+           'load_tensors', 'check_state', 'evaluating', 'in_notebook']
 
 # %% ../nbs/lib/00_core.ipynb #b6c1e485
 import json
@@ -125,6 +125,18 @@ def load_tensors(
     except ValueError as error:
         raise ValueError(f"{path} was not written by vae_nb: its header is not readable ({error}).") from error
     return tensors, found
+
+# %% ../nbs/lib/00_core.ipynb #af409b64
+def check_state(
+    tensors: dict,  # name → Tensor, from a file
+    expected: dict,  # name → Tensor of the right shape
+) -> None:
+    "Refuse tensors that are not the expected ones, by name, before they are put anywhere."
+    for name in sorted(tensors.keys() | expected.keys()):
+        if name not in tensors or name not in expected:
+            raise ValueError(f"{name!r} is missing" if name in expected else f"there is no place for {name!r}")
+        if tensors[name].shape != expected[name].shape:
+            raise ValueError(f"{name!r} is of shape {tuple(tensors[name].shape)}, and {tuple(expected[name].shape)} is needed")
 
 # %% ../nbs/lib/00_core.ipynb #e8494ca4
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import at_least_float32, atomic_path, evaluating, load_tensors, nearest, save_tensors
+from .core import at_least_float32, atomic_path, check_state, evaluating, load_tensors, nearest, save_tensors
 from .elbo import DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
@@ -252,6 +252,8 @@ def load_model(
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     weights, facts = load_tensors(path, "config")
     try:
+        with torch.device("meta"):  # shapes without memory: a config may ask for anything
+            check_state(weights, build_from(facts["config"]).state_dict())
         model = build_from(facts["config"])
         model.load_state_dict(weights)
     except KeyError as error:
