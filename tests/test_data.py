@@ -791,7 +791,7 @@ class Full:
 @pytest.mark.parametrize("writes", [0, 1, 10])
 def test_a_full_disk_is_a_clean_error(writes, pets, monkeypatch):
     real = data.write_decoded
-    monkeypatch.setattr(data, "write_decoded", lambda f, *rest: real(Full(f, writes), *rest))
+    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: real(Full(f, writes), *rest, **more))
     with pytest.raises(DatasetError, match="could not be written to .*No space left on device.*\n.*VAE_NB_CACHE"): load(pets)
     assert left() == []
 
