@@ -330,7 +330,7 @@ def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
 def test_scores_and_diagnosis(run):
     facts = good("evaluate", run, "--n", "40", "--k", "4")
     assert {"score", "value", "error", "unit"} == set(facts["scores"][0]) and facts["images"] == 40 and facts["data"] == "digits"
-    assert isinstance(good("diagnose", run, "--n", "100")["findings"], list)
+    assert isinstance(good("diagnose", run, "--n", "100")["finding"], list)
 
 
 def test_datasets_says_what_is_where(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 import traceback
 import warnings
 from contextlib import contextmanager, redirect_stdout
@@ -46,15 +47,14 @@ def readable(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+        return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
-        long = any(isinstance(part, str) and len(part) > 40 for part in value)
-        return ("\n  " if long else ", ").join(map(readable, value))
+        return ", ".join(map(readable, value))
     return str(value)
 
-
+# %% ../nbs/lib/60_cli.ipynb #63fb303b
 def table(
     rows: list,  # dictionaries with the same keys
 ) -> str:
@@ -65,10 +65,18 @@ def table(
 
 
 def as_text(facts: dict) -> str:
-    "Facts as lines `name: value`; a list of dictionaries is a table."
-    is_table = lambda value: isinstance(value, list) and value and isinstance(value[0], dict)
-    return "\n".join(table(value) if is_table(value) else f"{name.replace('_', ' ')}: {readable(value)}"
-                     for name, value in facts.items())
+    "Facts as lines `name: value`, folded at 100 characters; a list of dictionaries is a table."
+    fold = functools.partial(textwrap.fill, width=100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    shown = []
+    for name, value in facts.items():
+        values = value if isinstance(value, list) and value else [value]
+        if isinstance(values[0], dict):
+            shown.append(table(values))
+        elif any(isinstance(part, str) and len(part) > 40 for part in values):  # sentences: a line for each
+            shown += [fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values]
+        else:
+            shown.append(fold(f"{name.replace('_', ' ')}: {readable(value)}"))
+    return "\n".join(shown)
 
 # %% ../nbs/lib/60_cli.ipynb #20c9cf64
 def say(line: str) -> None:
@@ -120,7 +128,7 @@ COMMON = [
         bool, typer.Option("--debug", help="Show the traceback of an error.")]),
 ]
 
-
+# %% ../nbs/lib/60_cli.ipynb #17b778f3
 def command(
     example: str,  # a line that works, shown by --help
 ):
@@ -132,7 +140,7 @@ def command(
             with one_line(debug):
                 with redirect_stdout(sys.stderr if as_json else sys.stdout):
                     facts = work(**options)
-                print(json.dumps(plain(facts), indent=2) if as_json else as_text(facts))
+                print(json.dumps(plain(facts), indent=2, ensure_ascii=False) if as_json else as_text(facts))
 
         own = inspect.signature(work).parameters.values()
         run.__signature__ = inspect.Signature([*own, *COMMON])
@@ -199,11 +207,11 @@ def some(
     images = load(name, split, n=most, size=tuple(shape[1:]), fallback=fallback)[:n]
     if images.shape != tuple(shape):
         kind = {1: "grey", 3: "in colour"}
-        raise ValueError(f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's {kind.get(shape[0])}: "
-                         "choose other --data, or another model.")
+        raise ValueError(f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's "
+                         f"{kind.get(shape[0])}: choose other --data, or another model.")
     return images
 
-
+# %% ../nbs/lib/60_cli.ipynb #60b1d04e
 def images_for(
     model,  # from `model_of`
     text: str | None,  # the word that meant it
@@ -214,7 +222,9 @@ def images_for(
     "Images that go with a model."
     grey = model.shape[0] == 1
     known = data or remembered(text).get("data")
-    return some(known or ("mnist" if grey else "faces"), split, n, model.shape, None if known else "digits" if grey else "faces")
+    if known:
+        return some(known, split, n, model.shape)
+    return some("mnist" if grey else "faces", split, n, model.shape, "digits" if grey else "faces")
 
 
 def tossed(
@@ -238,7 +248,7 @@ def one_picture(
         return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[int(number)].floats()
     return photograph(text, shape)
 
-
+# %% ../nbs/lib/60_cli.ipynb #8ac46b85
 def pictures_of(
     model,
     text: str | None,  # the word that meant it
@@ -273,7 +283,7 @@ def free(
         raise FileExistsError(f"{path} is there already: --force replaces it, --out names another file.")
     return path
 
-
+# %% ../nbs/lib/60_cli.ipynb #d97ef3f4
 def draw(
     path: Path,  # from `free`
     make,  # () → axes
@@ -296,10 +306,10 @@ def draw(
 # %% ../nbs/lib/60_cli.ipynb #d052e757
 ModelWord = Annotated[str | None, typer.Argument(
     metavar="[MODEL]", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; without it the folder run if there is one, else faces.")]
+    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", "-m", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; without it the folder run if there is one, else faces.")]
+    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
 Pictures = Annotated[list[str] | None, typer.Argument(
     metavar="[IMG]...", show_default=False, help="Picture files, or numbers of images in a set: faces:3.")]
 Data = Annotated[str | None, typer.Option(show_default=False, help="A set by name, or a folder of pictures.")]
@@ -310,10 +320,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Seed = Annotated[int, typer.Option(help="Of everything that is random.")]
 
 # %% ../nbs/lib/60_cli.ipynb #1deafaad
-RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", "best/model.safetensors", "best/config.json",
-             "history.csv", "losses.png", "samples.png")
+RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", "best/model.safetensors",
+             "best/config.json", "history.csv", "losses.png", "samples.png")
 
-
+# %% ../nbs/lib/60_cli.ipynb #4a078fc9
 def run_folder(
     folder: Path,
     recipe: str,  # the name of the recipe
@@ -483,7 +493,7 @@ def colours(
 
     return (images.labels, images.classes) if name is None else as_classes(attribute_values(images, name), name)
 
-
+# %% ../nbs/lib/60_cli.ipynb #dd66be77
 def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     "The figure of `latents`."
     import torch
@@ -491,14 +501,15 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     from vae_nb.core import evaluating
     from vae_nb.evaluate import encode_all
     from vae_nb.explore import latent_order
+    from vae_nb.latent import continuous_dims
     from vae_nb.plots import latent_histograms, latent_map, latent_map_3d, latent_tsne
     from vae_nb.train import device_of
 
     if kind == "histograms":  # of samples: all posteriors together should look like the prior
         with evaluating(model), torch.random.fork_rng():
             torch.manual_seed(seed)
-            batches = images.batches(500, device=device_of(model))
-            return latent_histograms(torch.cat([model.encode(x).sample().cpu() for x in batches]))
+            z = torch.cat([model.encode(x).sample().cpu() for x in images.batches(500, device=device_of(model))])
+        return latent_histograms(z[:, continuous_dims(model)])
     z = encode_all(model, images)
     if kind == "tsne":
         return latent_tsne(z, labels, classes, seed=seed)
@@ -605,7 +616,7 @@ def evaluate(
     rows = [{"score": name, **row} for name, row in found.to_dict("index").items()]
     return {"data": images.name, "split": split, "images": len(images), "scores": rows}
 
-
+# %% ../nbs/lib/60_cli.ipynb #4b8347d5
 @command("vae_nb diagnose faces --n 500")
 def diagnose(model: ModelWord = None, data: Data = None, split: Split = "train", n: Count = 1000, seed: Seed = 0):
     "Look for the usual illnesses of a VAE. It wants images like those that the model was trained on, and says what to change."
@@ -614,7 +625,7 @@ def diagnose(model: ModelWord = None, data: Data = None, split: Split = "train",
     net = model_of(model)
     images = tossed(net, images_for(net, model, data, split, n))
     found = doctor(net, images, n, seed)
-    return {"data": images.name, "images": len(images), "findings": [str(f) for f in found] or ["nothing found"],
+    return {"data": images.name, "images": len(images), "finding": [str(f) for f in found] or ["nothing found"],
             "not_checked": found.skipped, "numbers": found.numbers}
 
 # %% ../nbs/lib/60_cli.ipynb #40e645de
