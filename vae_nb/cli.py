@@ -297,13 +297,14 @@ def draw(
     from vae_nb.core import atomic_path
     from vae_nb.plots import set_style
 
-    set_style()
-    figure = make().figure
-    try:
-        with atomic_path(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
-    finally:
-        plt.close(figure)
+    with plt.rc_context():
+        set_style()
+        figure = make().figure
+        try:
+            with atomic_path(path) as partial:
+                figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
+        finally:
+            plt.close(figure)
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d052e757
@@ -363,7 +364,8 @@ def absolute(
     "A folder by its full path: a run remembers where its pictures are, wherever it is continued."
     from vae_nb.data import DATASETS
 
-    return name if name is None or name in DATASETS else str(Path(name).expanduser().absolute())
+    folder = Path(name or "").expanduser()
+    return str(folder.absolute()) if name and name not in DATASETS and folder.is_dir() else name
 
 
 def write_note(folder: Path, told: dict) -> None:
@@ -390,7 +392,7 @@ def training_images(
     made = replace(made, dataset=name or made.dataset, size=size or made.size)
     train = made.data("train", n=n, fallback=None if name else made.stand_in)
     if train.note:
-        say(f"{train.note} `vae_nb datasets` says where real ones are looked for, and what a download is.")
+        say("`vae_nb datasets` says where the real ones are looked for, and what a download is.")
         made = replace(made, dataset=made.stand_in)
     try:
         return train, made.data("valid"), made.dataset
@@ -429,6 +431,8 @@ def train(
     told["settings"] = {**made.settings, "seed": 0, **known.get("settings", {}),
                         **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)}
     images, valid, told["data"] = training_images(made, told["data"], told["n"], told["size"])
+    if images.note and told["n"]:  # the stand-in may have fewer
+        told["n"] = len(images)
     seed_everything(told["settings"]["seed"])
     model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
     if not resume:
