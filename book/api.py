@@ -29,7 +29,7 @@ class Module:
         "Name → where it is defined, in the order of the source; what is in `__all__`."
         found = {}
         for node in self.tree.body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            targets = [n for t in node.targets for n in ast.walk(t)] if isinstance(node, ast.Assign) else [node]
             found |= {getattr(t, "name", getattr(t, "id", None)): node for t in targets}
         return {name: node for name, node in found.items() if name in ast.literal_eval(found["__all__"].value)}
 
@@ -136,8 +136,8 @@ def entry(module, name, node):
     elif isinstance(node, ast.ClassDef):
         text = class_text(module, name, node)
     else:
-        value = ast.unparse(node.value)
-        text = f"```python\n{name} = {value if len(value) < 300 else value[:300] + ' …'}\n```"
+        text = ast.unparse(node)
+        text = f"```python\n{text if len(text) < 300 else text[:300] + ' …'}\n```"
     return f"## `{name}`\n\n{text}\n\n{links}"
 
 
