@@ -70,6 +70,13 @@ def test_a_notebook_opens_on_colab_at_the_home_in_settings():
     assert home["git_url"].endswith(f"/{home['user']}/{home['repo']}") and (ROOT / address.split(f"/{home['branch']}/")[1]).exists()
 
 
+def test_links_to_the_books_other_pages_work_in_the_repository_and_on_the_site():
+    notebook = {"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# T\n\n> t\n\n[m](../book/measured.md)"}]}
+    assert "[m](measured.md)" in source(page(notebook, "02", None)["cells"][0])
+    notebook["cells"][0]["source"] = "# T\n\n> t\n\n[m](../../book/measured.md)"
+    assert "[m](../measured.md)" in source(page(notebook, "lib/02", None)["cells"][0])
+
+
 # --- workflows, ruff, citation file: checked by the tools that know their schemas ---
 
 
