@@ -100,7 +100,7 @@ def callable_text(module, name, node):
     "Signature, purpose, arguments, result and errors of a function or method."
     parts = [f"```python\n{signature(name, node)}\n```", ast.get_docstring(node) or ""]
     if table := documented(module, node):
-        parts.append("\n".join(["| argument | |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
+        parts.append("\n".join(["| argument | what it is |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
     if said := returned(module, node):
         parts.append(f"**Returns** {cell(said)}")
     parts += [f"**Raises** `{error}`: `{message}`" for error, message in refusals(node)]
@@ -115,7 +115,7 @@ def class_text(module, name, node):
     fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
     if fields:
         rows = [f"| `{cell(ast.unparse(f))}` | {cell(module.comments.get(f.end_lineno, ''))} |" for f in fields]
-        parts.append("\n".join(["| field | |", "| --- | --- |", *rows]))
+        parts.append("\n".join(["| field | what it is |", "| --- | --- |", *rows]))
     if "__init__" in own:
         parts.append(callable_text(module, name, own["__init__"]))
     shown = {n: m for n, m in own.items() if not n.startswith("_") and ast.get_docstring(m)}
@@ -150,4 +150,4 @@ def page(name):
 def overview():
     "The table of all modules."
     rows = [f"| [`vae_nb.{name}`](api/{name}.md) | {len(m.exported)} | {cell(m.about)} |" for name in modules() for m in [Module(name)]]
-    return "\n".join(["| module | names | |", "| --- | --- | --- |", *rows])
+    return "\n".join(["| module | names | what it is for |", "| --- | --- | --- |", *rows])

@@ -276,3 +276,12 @@ def test_absolute_links_work_outside_the_repository():
     home = f"{settings()['git_url']}/blob/main"
     raw = home.replace("github.com", "raw.githubusercontent.com").replace("/blob", "")
     assert absolute(text) == f"[a]({home}/x.md) ![b]({raw}/y.svg) [![c]({raw}/z.svg)](https://h/d) [e](#f)"
+
+
+def test_the_three_lines_of_the_readme_run():
+    first = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    *before, last = ast.parse(first).body
+    names = {}
+    exec(compile(ast.Module(before, []), "README.md", "exec"), names)
+    made = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    assert type(made).__name__ == "LatentExplorer" and made.poster.startswith("data:image/png")
