@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from benchmarks.pictures import illustrate
 from benchmarks.record import fill
 
 from . import api, vendor, widgets
@@ -128,7 +129,7 @@ def write_pages(chapters, source):
         target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            (source / f"{address(file)}.md").write_text(filled((ROOT / f"{file}.md").read_text()))
+            (source / f"{address(file)}.md").write_text(illustrate(filled((ROOT / f"{file}.md").read_text()), source))
     (source / "api").mkdir()
     for name in modules():
         (source / f"api/{name}.md").write_text(api.page(name))
@@ -210,8 +211,9 @@ def main():
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
         console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
-    html = BUILD / "html"
+    html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
+    (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "threads": args.threads}))
     console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
 
 

@@ -24,6 +24,7 @@ TAG_OF = {
     "exports": "exported",
     "exporti": "exported",
 }
+FOLDED = (("parameters", "hide-input", "parameters"), ("solution", "hide-cell", "solution"))  # tag, what is folded, its name
 SILENT = ("default_exp", "eval:")  # known, and nothing to do for the page
 
 
@@ -72,9 +73,10 @@ def code_cell(cell, where, state=None):
         return None
     shown = {*tags(cell), *tags_of(directives, where)}
     myst = dict(cell["metadata"].get("mystnb", {}))
-    if "parameters" in shown:
-        shown.add("hide-input")
-        myst |= {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+    for tag, hidden, name in FOLDED:
+        if tag in shown:
+            shown.add(hidden)
+            myst |= {"code_prompt_show": f"Show the {name}", "code_prompt_hide": f"Hide the {name}"}
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
     outputs = [beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)]
     outputs = [new for o in outputs for new in widgets.with_still(o, state or {}, where)]

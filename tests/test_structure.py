@@ -16,7 +16,7 @@ from book.project import PROFILES, notebooks, page_names, profile_parameters, pu
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
-MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "__main__.py", "_modidx.py"))
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
 NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import atomic_path, evaluating, load_tensors, nearest, save_tensors
+from .core import at_least_float32, atomic_path, check_state, evaluating, load_tensors, nearest, save_tensors
 from .elbo import DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
@@ -87,14 +87,14 @@ class VAE(Triple):
     def encode(self, x: Tensor) -> Distribution:
         "q(z|x) for images x, (batch, C, H, W)."
         check_images(x, self.shape)
-        out = self.encoder(x).float()
+        out = at_least_float32(self.encoder(x))
         return DiagonalNormal(*out.chunk(2, -1)) if self.variational else Point(out)
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
         if z.shape[-1:] != (self.latent,):
             raise ValueError(f"decode takes latents of shape (..., {self.latent}), not {tuple(z.shape)}.")
-        out = self.decoder(z.reshape(-1, self.latent)).float()
+        out = at_least_float32(self.decoder(z.reshape(-1, self.latent)))
         return self.likelihood(out.reshape(*z.shape[:-1], *self.shape))
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
@@ -256,15 +256,17 @@ def build_from(
 
 # %% ../nbs/02_mlp_vae.ipynb #8c633099
 def load_model(
-    folder: str | Path,  # what `save` wrote
+    folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
     "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
-    path = Path(folder, WEIGHTS)
+    path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     weights, facts = load_tensors(path, "config")
     try:
+        with torch.device("meta"):  # shapes without memory: a config may ask for anything
+            check_state(weights, build_from(facts["config"]).state_dict())
         model = build_from(facts["config"])
         model.load_state_dict(weights)
     except KeyError as error:
