@@ -86,8 +86,8 @@ def refusals(node):
     "(error, message) for each `raise` that is written with a message; what varies stands in braces, or as … where it is computed."
     for call in (n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call) and n.exc.args):
         parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else [call.args[0]]
-        text = "".join(p.value if isinstance(p, ast.Constant) else varying(p) for p in parts)
-        if text.strip("… "):
+        text = "".join(str(p.value) if isinstance(p, ast.Constant) else varying(p) for p in parts)
+        if " " in text.strip("… "):  # a sentence; not an exit status, not a value handed on
             yield ast.unparse(call.func), re.sub(r"\s+", " ", text).replace("`", "'")
 
 
