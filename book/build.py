@@ -182,9 +182,17 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
+        name_toggles(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
+
+
+def name_toggles(html):
+    "Name what unfolds a part of the contents: the theme gives it a picture only, which says nothing to who cannot see it."
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"'), encoding="utf-8")
 
 
 def main():
