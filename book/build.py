@@ -156,6 +156,17 @@ def configuration():
     return config | {"title": home["title"], "author": home["author"], "copyright": home["copyright"].split()[0]}
 
 
+ROLES = re.compile(r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)')
+
+
+def drop_wrong_roles(html):
+    "docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items): screen readers do better without."
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        if "citation-list" in text:
+            page.write_text(ROLES.sub("", text))
+
+
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
@@ -171,6 +182,7 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
+        drop_wrong_roles(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
