@@ -8,7 +8,8 @@ import re
 
 from benchmarks.record import fill
 
-from . import widgets
+from . import glossary, widgets
+from .colab import badge
 from .project import published_parameters, source, tags
 
 DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$")
@@ -99,16 +100,26 @@ def markdown(text):
     return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
+def prose(text, name, first, seen):
+    "A Markdown cell's text on the page: the first one has the badge below its title, and a chapter's words lead to the glossary."
+    if "/" not in name and name != "index":
+        text = glossary.linked(text, seen)
+    if first:
+        head, quote, rest = re.match(r"(# [^\n]*\n*)(> [^\n]*\n*)?(.*)", text, re.DOTALL).groups("")
+        text = f"{head}{quote}\n\n{badge(name)}\n\n{rest}"
+    return text
+
+
 def page(notebook, name, record):
     "The page of an executed notebook. `record` says how it ran; None means that it did not."
-    cells, published, state = [], published_parameters(notebook), widgets.saved_state(notebook)
+    cells, published, state, seen = [], published_parameters(notebook), widgets.saved_state(notebook), set()
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "raw" or "injected-parameters" in tags(cell):
             continue
         if cell["cell_type"] == "code":
             cell = code_cell(cell, f"{name}, cell {number}", state)
         elif cell["cell_type"] == "markdown":
-            cell = cell | {"source": fill(source(cell))}
+            cell = cell | {"source": prose(fill(source(cell)), name, not any(c["cell_type"] == "markdown" for c in cells), seen)}
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):

@@ -492,7 +492,7 @@ def test_a_cache_folder_that_cannot_be_made_is_part_of_the_answer(tmp_path, monk
 def test_a_stand_in_says_so_once_and_keeps_saying_it(capsys):
     images = [load("mnist", s, fallback="digits") for s in data.SPLITS]
     assert [x.name for x in images] == ["digits"] * 3 and [len(x) for x in images] == [1197, 300, 300]
-    sentence = "The real MNIST was not found, so this page uses scikit-learn's 1,797 digits, enlarged to 28×28.\n"
+    sentence = "The real MNIST was not found, so scikit-learn's 1,797 digits, enlarged to 28×28, stand in.\n"
     assert capsys.readouterr().out == sentence
     assert all(x.note == sentence.strip() and "stand-in" in repr(x) for x in images)
     assert images[0][:3].resized(32).binarised().note == sentence.strip(), "the note stays with every view"
@@ -694,7 +694,7 @@ def test_large_photographs_are_decoded_small_but_right(tmp_path):
 
 def test_unreadable_pictures_are_left_out_counted_and_named(pets):
     good = load(pets)
-    names = [p for p in data.by_split(data.image_paths(pets))["train"]][:3]
+    names = list(data.by_split(data.image_paths(pets))["train"])[:3]
     whole = (pets / names[0]).read_bytes()
     (pets / names[0]).write_bytes(whole[:-30])  # header fine, pixels cut short
     (pets / names[1]).write_bytes(b"")

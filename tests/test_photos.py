@@ -269,7 +269,7 @@ def test_a_large_set_is_downloaded_on_request_whole_or_not_at_all(name, kind, mo
 
 def test_drawn_faces_stand_in_and_say_so(capsys):
     images = load("celeba", n=6, size=32, attributes="Smiling", fallback="faces")
-    sentence = "CelebA was not found, so this page uses drawn faces, not photographs."
+    sentence = "CelebA was not found, so drawn faces, not photographs, stand in."
     assert images.name == "faces" and images.note == sentence and images.shape == (3, 32, 32) and len(images) == 6
     assert capsys.readouterr().out == sentence + "\n"
 
