@@ -66,13 +66,13 @@ def table(
 
 
 def as_text(facts: dict) -> str:
-    "Facts as lines `name: value`, folded at 100 characters; a list of dictionaries is a table."
-    fold = functools.partial(textwrap.fill, width=100, subsequent_indent="  ", break_long_words=False,
+    "Facts as lines `name: value`, folded at 76 characters; a list of dictionaries is a table."
+    fold = functools.partial(textwrap.fill, width=76, subsequent_indent="  ", break_long_words=False,
                              break_on_hyphens=False)
     shown = []
     for name, value in facts.items():
-        values = value if isinstance(value, list) and value else [value]
-        if isinstance(values[0], dict):
+        values = value if isinstance(value, list) else [value]
+        if values is value and values and isinstance(values[0], dict):
             shown.append(table(values))
         elif any(isinstance(part, str) and len(part) > 40 for part in values):  # sentences: a line for each
             shown += [fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values]
