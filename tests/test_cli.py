@@ -16,7 +16,6 @@ from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
 from vae_nb.core import load_tensors
 from vae_nb.data import DATASETS, load
-from vae_nb.evaluate import encode_all
 from vae_nb.recipes import PRETRAINED
 from vae_nb.vae import load_model, mlp_vae
 

@@ -1,7 +1,6 @@
 "What holds for the whole repository: one direction of imports, clean notebooks, valid profiles, one home, a light import."
 import ast
 import configparser
-import json
 import re
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
 @named(NOTEBOOKS)
 def test_notebook_carries_no_outputs(path):
     cells = [c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"]
-    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), f"run: nbstripout {path.relative_to(ROOT)}"
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), "run: make export"
 
 
 @named(NOTEBOOKS)
@@ -143,7 +142,7 @@ def test_the_library_needs_no_tool_of_development():
 
 
 def test_training_imports_no_plotting():
-    code = "import sys; sys.path.pop(0); import vae_nb.train; print([m for m in %r if m in sys.modules])" % NO_IMPORT
+    code = f"import sys; sys.path.pop(0); import vae_nb.train; print([m for m in {NO_IMPORT!r} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
 
 

@@ -676,7 +676,7 @@ def decode_in_pieces(
         rows = iter(found[0].numpy())
         for p in some: yield OSError(found[1][p]) if p in found[1] else next(rows)
 
-# %% ../nbs/lib/10_data.ipynb #ce8c0918
+# %% ../nbs/lib/10_data.ipynb #ef3b521a
 def write_pixels(f, pixels, bad):
     "Write an array and {path: why} as `write_decoded` does."
     write_header(f, tuple(pixels.shape))
