@@ -167,6 +167,17 @@ def configuration():
     return config | {"title": home["title"], "author": home["author"], "copyright": home["copyright"].split()[0]}
 
 
+ROLES = re.compile(r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)')
+
+
+def help_screen_readers(html):
+    """Two repairs. docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items), and what unfolds a part of the contents
+    has a picture only, no name."""
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8").replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
+        path.write_text(ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8")
+
+
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
@@ -182,17 +193,10 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
-        name_toggles(html)
+        help_screen_readers(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
-
-
-def name_toggles(html):
-    "Name what unfolds a part of the contents: the theme gives it a picture only, which says nothing to who cannot see it."
-    for path in html.rglob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"'), encoding="utf-8")
 
 
 def main():

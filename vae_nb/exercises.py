@@ -41,7 +41,7 @@ class Exercise:
 
 
 EXERCISES: dict[str, Exercise] = {}
-BLANK = "nothing here yet. Write the function in place of the dots, and run the cell again."
+BLANK = "nothing here yet."
 
 # %% ../nbs/lib/55_exercises.ipynb #cb2aab50
 def same(

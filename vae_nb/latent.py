@@ -91,7 +91,7 @@ class Direction:
     name: str  # of the attribute
     vector: Tensor  # one unit of strength, (latent,), on the CPU
     without: float  # mean projection of the images without the attribute on `unit`
-    strength: float  # recommended: takes 99 of 100 without the attribute at least as far as the average of those with it
+    strength: float  # recommended: takes 99 of 100 without it at least as far as the average of those with it
     prior: tuple = (0.0, 1.0)  # mean and standard deviation of the prior along `unit`
     method: str = "means"
     against: tuple = ()  # the attributes that were held fixed
@@ -240,7 +240,8 @@ def find_direction(z, a, others, attribute, against, method, least) -> Tensor:
         return slope(z, held_fixed(a, columns, attribute))
     for other, name in zip(others, against):
         check_groups(other, name, least)
-    return without_part_along(logistic_normal(z, a), [logistic_normal(z, other) for other in others], attribute)
+    return without_part_along(logistic_normal(z, a), [logistic_normal(z, other) for other in others],
+                              attribute)
 
 
 def measured(model, unit, along, having, attribute, method, against) -> Direction:
@@ -251,7 +252,8 @@ def measured(model, unit, along, having, attribute, method, against) -> Directio
         raise ValueError(f"along this direction the means with and without {attribute!r} do not differ: the codes do not hold it, or against= took it away.")
     draws = model.prior.sample((10_000,), torch.Generator(device_of(model)).manual_seed(0)).cpu().double() @ unit
     needed = ((high.mean() - low.quantile(0.01)) / gap).item()
-    return Direction(attribute, (unit * gap).float(), low.mean().item(), needed, (draws.mean().item(), draws.std().item()), method, against)
+    return Direction(attribute, (unit * gap).float(), low.mean().item(), needed,
+                     (draws.mean().item(), draws.std().item()), method, against)
 
 # %% ../nbs/05_latent_arithmetic.ipynb #3b661d7c
 def edit(
@@ -282,7 +284,8 @@ def warn_beyond(z, moved, direction, limit) -> None:
     low, high = ((-limit - start) / per_unit).max().item(), ((limit - start) / per_unit).min().item()
     way = f"Strengths from {low:.1f} to {high:.1f} keep all within." if low < high else "Some were that far out before the edit."
     warnings.warn(f"editing {direction.name!r} takes {int(beyond.sum()):,} of {beyond.numel():,} latents beyond {limit:g} standard deviations of the prior "
-                  f"(furthest: {reach.abs().max():.1f}), where the decoder has learned nothing. {way}", stacklevel=3)
+                  f"(furthest: {reach.abs().max():.1f}), where the decoder has learned nothing. {way}",
+                  stacklevel=3)
 
 # %% ../nbs/05_latent_arithmetic.ipynb #61f9eda5
 def edit_images(
@@ -355,5 +358,6 @@ def photograph(
         raise ValueError(f"the picture is {image.width} × {image.height} pixels (after box=): there is no face in fewer than 8. Choose a larger one.")
     if image.width < width or image.height < height:
         warnings.warn(f"the picture is {image.width} × {image.height} pixels and is enlarged to {width} × {height}: it will be blurred.", stacklevel=2)
-    pixels = np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)).reshape(height, width, channels)
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(fitted).reshape(height, width, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
