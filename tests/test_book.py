@@ -259,6 +259,7 @@ def axe():
 def complaints(tab, axe, name):
     "What axe finds in a page, kind and theme by theme: anything in explorers, what is serious elsewhere. Code has one set of colours: one page shows them."
     tab.add_script_tag(content=axe)
+    tab.add_style_tag(content="* { transition: none !important }")  # colours on their way from one theme to the other are nobody's
     found = []
     for scheme, (width, height) in SEEN.items():
         tab.set_viewport_size({"width": width, "height": height})
