@@ -16,7 +16,7 @@ from vae_nb.vae import mlp_vae
 
 from .record import write
 
-ROUNDS, EPOCHS = 7, 8
+ROUNDS, EPOCHS = 5, 7
 saving = []  # (processor seconds, wall seconds) of each save
 
 

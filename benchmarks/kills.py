@@ -18,7 +18,7 @@ from vae_nb.train import CHECKPOINT, fit
 
 from .record import write
 
-KILLS, LONGEST, EPOCHS = 50, 0.6, 130
+KILLS, LONGEST, EPOCHS = 50, 1.0, 130
 
 
 def live(run, seconds):
@@ -42,13 +42,13 @@ def main():
     torch.set_num_threads(1)
     digits, rng = load("digits"), random.Random(0)
     settings = dict(epochs=EPOCHS, batch_size=32, precision="float32", progress=False, seed=5)
-    undisturbed, steps, killed, torn = make(), [], 0, 0
+    undisturbed, steps, killed, torn = make(), [], 0, set()
     expected = fit(undisturbed, digits[:200], digits[200:260], **settings)
     with tempfile.TemporaryDirectory() as folder:
         again = lambda: fit(make(), digits[:200], digits[200:260], checkpoint=folder, resume=True, checkpoint_seconds=0, **settings)
         for _ in range(KILLS):
             killed += live(again, rng.uniform(0, LONGEST))
-            torn += bool(list(Path(folder).rglob("*.partial")))
+            torn |= set(Path(folder).rglob("*.partial"))
             path = Path(folder, CHECKPOINT)
             steps.append(load_tensors(path, "at")[1]["at"]["step"] if path.exists() else 0)
             print(f"kill {len(steps)}: at step {steps[-1]}", flush=True)
@@ -56,7 +56,7 @@ def main():
         history = fit(model, digits[:200], digits[200:260], checkpoint=folder, resume=True, **settings)
     same = all(a.equal(b) for a, b in zip(model.state_dict().values(), undisturbed.state_dict().values(), strict=True))
     curve = lambda h: [{name: value for name, value in row.items() if name != "seconds"} for row in h.rows]
-    row = {"kills": f"{killed} of {KILLS}", "in the middle of a save": torn, "lives without progress": sum(a == b for a, b in zip([0, *steps], steps)),
+    row = {"kills": f"{killed} of {KILLS}", "in the middle of a save": len(torn), "lives without progress": sum(a == b for a, b in zip([0, *steps], steps)),
            "step of the last kill": f"{steps[-1]:,} of {history.info['steps']:,}", "folders that could not be continued": 0,
            "weights": "the same bits" if same else "DIFFERENT", "history": "the same" if curve(history) == curve(expected) else "DIFFERENT"}
     print(row)

@@ -1,6 +1,6 @@
 """What published systems report, and what their recipes reach here by the same metric, on one thread.
 
-Rates and batch sizes were chosen on validation digits, on another seed; the test digits are read once, here. `PARTS=vanilla,conv,keras` prints some of the rows.
+Settings are the recipes' own, with fewer epochs where that is said; the test digits are read once, here. `PARTS=vanilla,conv,keras` prints some of the rows.
 """
 import os
 

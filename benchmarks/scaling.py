@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 
 from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
-from vae_nb.data import load
+from vae_nb.data import Images, load, read_decoded
 from vae_nb.train import fit, make_optimiser
 from vae_nb.vae import mlp_vae
 
@@ -81,7 +80,7 @@ def measure_growth():
     rows = []
     for name, (unit, calls) in growth(load("mnist")).items():
         times = {n: [] for n in calls}
-        for round_ in range(ROUNDS + 1):
+        for _ in range(ROUNDS + 1):
             for n, call in calls.items():
                 times[n].append(seconds(call))
         costs = {n: statistics.median(values[1:]) for n, values in times.items()}
@@ -131,27 +130,31 @@ def timing(name, n, values):
     return row
 
 
-RESIDENT = """
-import json, resource, sys, time
-import torch
-torch.set_num_threads(1)
-from vae_nb.conv import conv_vae
-from vae_nb.data import Images, read_decoded
-from vae_nb.train import fit
-memory = lambda name: int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(name))) / 1e6
-path, steps, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-pixels, unreadable = read_decoded(path)
-images = Images(pixels, name="mapped")
-model = conv_vae(images.shape, latent=128)
-class Done(Exception): pass
-def count(model, x, step):
-    if step == steps: raise Done
-    return model.loss(x)
-imported, start = memory("VmHWM"), time.process_time()
-try: fit(model, images, epochs=1, batch_size=batch, training_loss=count, progress=False)
-except Done: pass
-print(json.dumps({"imports": imported, "peak": memory("VmHWM"), "own": memory("RssAnon"), "seconds": time.process_time() - start}))
-"""
+class Done(Exception):
+    "Enough steps."
+
+
+def memory(name):
+    "A figure of this process from /proc, GB: VmHWM, the largest resident set; RssAnon, what of it is the process's own."
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(name))) / 1e6
+
+
+def train_from(path):
+    "Take some training steps on a map, in this process, and print what memory and processor time they took."
+    torch.set_num_threads(1)
+    pixels, _ = read_decoded(path)
+    model, imported, start = conv_vae(tuple(pixels.shape[1:])), memory("VmHWM"), time.process_time()
+
+    def loss(model, x, step):
+        if step == RESIDENT_STEPS:
+            raise Done
+        return model.loss(x)
+
+    try:
+        fit(model, Images(pixels, name="mapped"), epochs=1, batch_size=RESIDENT_BATCH, training_loss=loss, progress=False)
+    except Done:
+        pass
+    print(json.dumps({"imported": imported, "peak": memory("VmHWM"), "own": memory("RssAnon"), "seconds": time.process_time() - start}))
 
 
 def synthetic_map(path):
@@ -173,10 +176,11 @@ def measure_resident():
         path = Path(scratch, "celeba.npy")
         synthetic_map(path)
         size = path.stat().st_size
-        out = subprocess.run([sys.executable, "-c", RESIDENT, path, str(RESIDENT_STEPS), str(RESIDENT_BATCH)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        code = "import sys; from benchmarks.scaling import train_from; train_from(sys.argv[1])"
+        out = subprocess.run([sys.executable, "-c", code, path], check=True, stdout=subprocess.PIPE, text=True).stdout
     found = json.loads(out.splitlines()[-1])
     rows = [{"images": "202,599 × 64 × 64 × 3", "file, GB": f"{size / 1e9:.2f}", "steps": f"{RESIDENT_STEPS} of {RESIDENT_BATCH}", "peak resident, GB": f"{found['peak']:.2f}",
-             "of it the process's own, GB": f"{found['own']:.2f}", "after imports, GB": f"{found['imports']:.2f}", "CPU-s": f"{found['seconds']:.0f}"}]
+             "of it the process's own, GB": f"{found['own']:.2f}", "after imports, GB": f"{found['imported']:.2f}", "CPU-s": f"{found['seconds']:.0f}"}]
     print(rows, flush=True)
     write("resident", "Training on a set of CelebA's size from its memory map", rows,
           "A file of random bytes in the format of the cache; `conv_vae` 32-64-128-256 with 128 latents. The peak counts the pages of the map that were touched, and the mean image touches all of them; "

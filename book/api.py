@@ -29,7 +29,7 @@ class Module:
         "Name → where it is defined, in the order of the source; what is in `__all__`."
         found = {}
         for node in self.tree.body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            targets = [n for t in node.targets for n in ast.walk(t)] if isinstance(node, ast.Assign) else [node]
             found |= {getattr(t, "name", getattr(t, "id", None)): node for t in targets}
         return {name: node for name, node in found.items() if name in ast.literal_eval(found["__all__"].value)}
 
@@ -86,8 +86,8 @@ def refusals(node):
     "(error, message) for each `raise` that is written with a message; what varies stands in braces, or as … where it is computed."
     for call in (n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call) and n.exc.args):
         parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else [call.args[0]]
-        text = "".join(p.value if isinstance(p, ast.Constant) else varying(p) for p in parts)
-        if text.strip("… "):
+        text = "".join(str(p.value) if isinstance(p, ast.Constant) else varying(p) for p in parts)
+        if " " in text.strip("… "):  # a sentence; not an exit status, not a value handed on
             yield ast.unparse(call.func), re.sub(r"\s+", " ", text).replace("`", "'")
 
 
@@ -100,7 +100,7 @@ def callable_text(module, name, node):
     "Signature, purpose, arguments, result and errors of a function or method."
     parts = [f"```python\n{signature(name, node)}\n```", ast.get_docstring(node) or ""]
     if table := documented(module, node):
-        parts.append("\n".join(["| argument | |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
+        parts.append("\n".join(["| argument | what it is |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
     if said := returned(module, node):
         parts.append(f"**Returns** {cell(said)}")
     parts += [f"**Raises** `{error}`: `{message}`" for error, message in refusals(node)]
@@ -115,7 +115,7 @@ def class_text(module, name, node):
     fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
     if fields:
         rows = [f"| `{cell(ast.unparse(f))}` | {cell(module.comments.get(f.end_lineno, ''))} |" for f in fields]
-        parts.append("\n".join(["| field | |", "| --- | --- |", *rows]))
+        parts.append("\n".join(["| field | what it is |", "| --- | --- |", *rows]))
     if "__init__" in own:
         parts.append(callable_text(module, name, own["__init__"]))
     shown = {n: m for n, m in own.items() if not n.startswith("_") and ast.get_docstring(m)}
@@ -136,8 +136,8 @@ def entry(module, name, node):
     elif isinstance(node, ast.ClassDef):
         text = class_text(module, name, node)
     else:
-        value = ast.unparse(node.value)
-        text = f"```python\n{name} = {value if len(value) < 300 else value[:300] + ' …'}\n```"
+        text = ast.unparse(node)
+        text = f"```python\n{text if len(text) < 300 else text[:300] + ' …'}\n```"
     return f"## `{name}`\n\n{text}\n\n{links}"
 
 
@@ -150,4 +150,4 @@ def page(name):
 def overview():
     "The table of all modules."
     rows = [f"| [`vae_nb.{name}`](api/{name}.md) | {len(m.exported)} | {cell(m.about)} |" for name in modules() for m in [Module(name)]]
-    return "\n".join(["| module | names | |", "| --- | --- | --- |", *rows])
+    return "\n".join(["| module | names | what it is for |", "| --- | --- | --- |", *rows])

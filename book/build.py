@@ -170,12 +170,12 @@ def configuration():
 ROLES = re.compile(r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)')
 
 
-def drop_wrong_roles(html):
-    "docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items): screen readers do better without."
-    for page in html.rglob("*.html"):
-        text = page.read_text()
-        if "citation-list" in text:
-            page.write_text(ROLES.sub("", text))
+def help_screen_readers(html):
+    """Two repairs. docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items), and what unfolds a part of the contents
+    has a picture only, no name."""
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8").replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
+        path.write_text(ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8")
 
 
 def build_site(source, html, strict=True):
@@ -193,7 +193,7 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
-        drop_wrong_roles(html)
+        help_screen_readers(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))

@@ -102,6 +102,8 @@ def markdown(text):
 
 def prose(text, name, first, seen):
     "A Markdown cell's text on the page: the first one has the badge below its title, and a chapter's words lead to the glossary."
+    up = "../" * name.count("/")
+    text = text.replace(f"{up}../book/", up)  # the site has the book's other pages beside the chapters
     if "/" not in name and name != "index":
         text = glossary.linked(text, seen)
     if first:

@@ -18,7 +18,7 @@ LINK = re.compile(r"(!?)(\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\])\((?!https?:|#)([
 
 def chapter_list():
     "A row for each chapter: what it is about, and the badge that opens it."
-    rows = ["| chapter | what it is about | |", "| --- | --- | --- |"]
+    rows = ["| chapter | what it is about | run it |", "| --- | --- | --- |"]
     for name, path in notebooks().items():
         if "/" not in name and name != "index":
             first = next(source(c) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown").split("\n")

@@ -14,9 +14,11 @@ import pytest
 from book import vendor
 from book.browser import KNOWN, all_pictures, chromium, served, settled
 from book.build import build_site, plan, write_pages
+from book.colab import address
 from book.execute import ChapterFailed, execute
 from book.links import broken_links
-from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters
+from book.pages import page
+from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters, read_notebook, source, tags
 
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
@@ -118,6 +120,26 @@ def test_pages_build_without_a_warning(built):
 
 def test_links_lead_somewhere(html):
     assert broken_links(html) == []
+
+
+def test_notebooks_open_on_colab_by_button_and_by_badge(html):
+    for name in notebooks():
+        links = re.findall(r'href="(https://colab[^"]*)"', (html / f"{name}.html").read_text())
+        assert links and set(links) == {address(name)} and len(links) >= 2, name
+
+
+def test_the_search_finds_names_of_the_library(html):
+    index = (html / "searchindex.js").read_text()
+    assert all(word in index for word in ("kl_normal", "attribute_direction", "importance_weighted_bound", "posterior collaps"))
+
+
+def test_pictures_have_captions_and_alt_text(chapters):
+    for chapter in (c for c in chapters.values() if c.out.exists()):
+        for cell in page(read_notebook(chapter.out), chapter.name, chapter.record)["cells"]:
+            pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+            if pictures and not {"remove-cell", "remove-output", "solution"} & set(tags(cell)):
+                known = cell["metadata"].get("mystnb", {})
+                assert known.get("figure", {}).get("caption") and known.get("image", {}).get("alt"), f"{chapter.name}: {source(cell)[:200]}"
 
 
 def test_link_checker_finds_what_is_broken(tmp_path):
@@ -240,6 +262,25 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
                 assert not re.search("could not|cannot|failed", explorer.inner_text()), f"{name}: {explorer.inner_text()}"
             tab.close()
             assert not wrong, f"{name}: {wrong}"
+
+
+ON_PAPER = """() => ({
+    shown: ['.bd-sidebar-primary', '.bd-sidebar-secondary', '.bd-header-article', '.prev-next-footer'].filter(s => {
+        const e = document.querySelector(s); return e && getComputedStyle(e).display != 'none' }),
+    cut: [...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 80)),
+    width: document.documentElement.scrollWidth })"""
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["index", "03_conv_vae", "api/vae", "cures"])
+def test_pages_print(name, html, chrome):
+    with served(html) as home:
+        tab = chrome.new_page(viewport={"width": 794, "height": 1123})  # A4
+        tab.emulate_media(media="print")
+        tab.goto(f"{home}{name}.html")
+        settled(tab)
+        assert tab.evaluate(ON_PAPER) == {"shown": [], "cut": [], "width": 794}
+        tab.close()
 
 
 AXE = """async options => (await axe.run(options)).violations.filter(v => options.include || /serious|critical/.test(v.impact))

@@ -16,7 +16,6 @@ from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
 from vae_nb.core import load_tensors
 from vae_nb.data import DATASETS, load
-from vae_nb.evaluate import encode_all
 from vae_nb.recipes import PRETRAINED
 from vae_nb.vae import load_model, mlp_vae
 
@@ -146,7 +145,8 @@ def test_without_data_a_stand_in_is_used_and_said():
     facts = json.loads(done.stdout)
     assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
     assert json.loads(Path("run/run.json").read_text())["data"] == "digits"
-    assert "sets" in good("datasets")
+    good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
+    assert good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197, "the stand-in has fewer than were asked for"
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
@@ -322,6 +322,7 @@ def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
     assert "Did you mean 'smile'" in refused("manipulate", "faces:3", "--attribute", "smiles", "--n", "50")
     assert "no attributes" in refused("manipulate", "--model", run, "--attribute", "smile")
     assert "Did you mean 'mnist_mlp'" in refused("train", "mnist-mpl")
+    assert "Did you mean 'mnist'" in refused("train", "mnist-mlp", "--data", "mnits")
 
 
 # --- the rest ------------------------------------------------------------------------------------------------------------------
@@ -330,7 +331,7 @@ def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
 def test_scores_and_diagnosis(run):
     facts = good("evaluate", run, "--n", "40", "--k", "4")
     assert {"score", "value", "error", "unit"} == set(facts["scores"][0]) and facts["images"] == 40 and facts["data"] == "digits"
-    assert isinstance(good("diagnose", run, "--n", "100")["findings"], list)
+    assert isinstance(good("diagnose", run, "--n", "100")["finding"], list)
 
 
 def test_datasets_says_what_is_where(tmp_path, monkeypatch):

@@ -706,6 +706,12 @@ def test_unreadable_pictures_are_left_out_counted_and_named(pets):
     with pytest.raises(DatasetError, match=names[1]): load(pets, strict=True)
 
 
+def test_a_pipe_in_a_folder_is_left_out_not_waited_for(pets):
+    os.mkfifo(pets / "cat" / "pipe.png")  # its name sends it to the validation split
+    for size in (None, 16):
+        with pytest.warns(UserWarning, match="pipe.png .*is not a file"): load(pets, "valid", size=size)
+
+
 def test_a_folder_of_rubbish_is_an_error_and_leaves_no_cache(tmp_path):
     for i in range(30): (tmp_path / f"{i}.jpg").write_bytes(b"no")
     with pytest.raises(DatasetError, match=r"pictures cannot be read: .*\(not an image\).* and \d+ more"): load(tmp_path, size=16)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from book.project import ROOT, notebooks, read_notebook, source, tags
+from book.project import notebooks, read_notebook, source, tags
 from vae_nb.exercises import BLANK, EXERCISES, WrongAnswer, check, verdict
 
 CHAPTERS = [name for name in notebooks() if re.match(r"0[1-5]", name)]

@@ -291,7 +291,7 @@ print(json.dumps([int(os.environ.get("RANK", 0)), rows]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["torch.distributed.run", "--nproc-per-node", "2"], ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]], ids=["torchrun", "accelerate"])
+@pytest.mark.parametrize("launcher", [["torch.distributed.run", "--nproc-per-node", "2"], ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]], ids=["torchrun", "accelerate"])
 def test_a_script_under_a_launcher(tmp_path, launcher):
     if launcher[0].startswith("accelerate"):
         pytest.importorskip("accelerate")

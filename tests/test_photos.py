@@ -707,3 +707,12 @@ def test_the_real_cifar_as_jpegs():
     assert all(p.shape == (3, 32, 32) and p.name == "cifar10 (JPEG)" and len(p.labels.unique()) > 5 for p in parts.values())
     for split, total in (("train", 45_000), ("valid", 5_000), ("test", 10_000)):
         with pytest.raises(ValueError, match=f"holds {total:,} images"): load("cifar10", split, n=total + 1, root=REAL)
+
+
+@pytest.mark.parametrize("layout", ["text", "csv"])
+def test_what_is_on_disk_is_found_without_reading_it(layout, tmp_path):
+    assert data.on_disk("celeba", tmp_path) is None
+    folder = fake_celeba(tmp_path / "celeba", layout)
+    for f in folder.iterdir(): f.write_bytes(b"")
+    assert data.on_disk("celeba", tmp_path) == folder
+    with pytest.raises(ValueError, match="Did you mean 'celeba'"): data.on_disk("celebra")

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'COMMON', 'RUN', 'FORMATS', 'ModelWord', 'ModelOption', 'Pictures', 'Data', 'Split', 'Count', 'Out', 'Force',
-           'Seed', 'RUN_FILES', 'KINDS', 'MOST_STEPS', 'plain', 'readable', 'table', 'as_text', 'say', 'foreseen',
-           'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'tossed', 'one_picture',
-           'pictures_of', 'free', 'draw', 'run_folder', 'training_images', 'train', 'finished', 'seeded_samples',
-           'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents', 'strengths', 'manipulate',
-           'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
+           'Seed', 'RUN_FILES', 'OWN', 'Own', 'KINDS', 'MOST_STEPS', 'plain', 'readable', 'table', 'as_text', 'say',
+           'foreseen', 'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'tossed', 'one_picture',
+           'pictures_of', 'free', 'draw', 'run_folder', 'given', 'absolute', 'write_note', 'training_images', 'train',
+           'finished', 'seeded_samples', 'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents',
+           'strengths', 'manipulate', 'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
 
 # %% ../nbs/lib/60_cli.ipynb #fb8d7248
 import functools
@@ -17,6 +17,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 import traceback
 import warnings
 from contextlib import contextmanager, redirect_stdout
@@ -46,29 +47,38 @@ def readable(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+        return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
-        long = any(isinstance(part, str) and len(part) > 40 for part in value)
-        return ("\n  " if long else ", ").join(map(readable, value))
+        return ", ".join(map(readable, value))
     return str(value)
 
-
+# %% ../nbs/lib/60_cli.ipynb #63fb303b
 def table(
     rows: list,  # dictionaries with the same keys
 ) -> str:
     "Rows under the names of their columns."
     cells = [list(rows[0])] + [[readable(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def as_text(facts: dict) -> str:
-    "Facts as lines `name: value`; a list of dictionaries is a table."
-    is_table = lambda value: isinstance(value, list) and value and isinstance(value[0], dict)
-    return "\n".join(table(value) if is_table(value) else f"{name.replace('_', ' ')}: {readable(value)}"
-                     for name, value in facts.items())
+    "Facts as lines `name: value`, folded at 100 characters; a list of dictionaries is a table."
+    fold = functools.partial(textwrap.fill, width=100, subsequent_indent="  ", break_long_words=False,
+                             break_on_hyphens=False)
+    shown = []
+    for name, value in facts.items():
+        values = value if isinstance(value, list) and value else [value]
+        if isinstance(values[0], dict):
+            shown.append(table(values))
+        elif any(isinstance(part, str) and len(part) > 40 for part in values):  # sentences: a line for each
+            shown += [fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values]
+        else:
+            shown.append(fold(f"{name.replace('_', ' ')}: {readable(value)}"))
+    return "\n".join(shown)
 
 # %% ../nbs/lib/60_cli.ipynb #20c9cf64
 def say(line: str) -> None:
@@ -79,7 +89,8 @@ def say(line: str) -> None:
 def foreseen(error: Exception) -> bool:
     "Is this an error that the library or the system raises on purpose?"
     ours = type(error).__module__.split(".")[0] in ("vae_nb", "safetensors")
-    return ours or isinstance(error, (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError))
+    usual = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError)
+    return ours or isinstance(error, usual)
 
 # %% ../nbs/lib/60_cli.ipynb #8119dd6e
 @contextmanager
@@ -120,7 +131,7 @@ COMMON = [
         bool, typer.Option("--debug", help="Show the traceback of an error.")]),
 ]
 
-
+# %% ../nbs/lib/60_cli.ipynb #17b778f3
 def command(
     example: str,  # a line that works, shown by --help
 ):
@@ -132,7 +143,7 @@ def command(
             with one_line(debug):
                 with redirect_stdout(sys.stderr if as_json else sys.stdout):
                     facts = work(**options)
-                print(json.dumps(plain(facts), indent=2) if as_json else as_text(facts))
+                print(json.dumps(plain(facts), indent=2, ensure_ascii=False) if as_json else as_text(facts))
 
         own = inspect.signature(work).parameters.values()
         run.__signature__ = inspect.Signature([*own, *COMMON])
@@ -199,11 +210,11 @@ def some(
     images = load(name, split, n=most, size=tuple(shape[1:]), fallback=fallback)[:n]
     if images.shape != tuple(shape):
         kind = {1: "grey", 3: "in colour"}
-        raise ValueError(f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's {kind.get(shape[0])}: "
-                         "choose other --data, or another model.")
+        raise ValueError(f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's "
+                         f"{kind.get(shape[0])}: choose other --data, or another model.")
     return images
 
-
+# %% ../nbs/lib/60_cli.ipynb #60b1d04e
 def images_for(
     model,  # from `model_of`
     text: str | None,  # the word that meant it
@@ -214,7 +225,9 @@ def images_for(
     "Images that go with a model."
     grey = model.shape[0] == 1
     known = data or remembered(text).get("data")
-    return some(known or ("mnist" if grey else "faces"), split, n, model.shape, None if known else "digits" if grey else "faces")
+    if known:
+        return some(known, split, n, model.shape)
+    return some("mnist" if grey else "faces", split, n, model.shape, "digits" if grey else "faces")
 
 
 def tossed(
@@ -238,7 +251,7 @@ def one_picture(
         return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[int(number)].floats()
     return photograph(text, shape)
 
-
+# %% ../nbs/lib/60_cli.ipynb #8ac46b85
 def pictures_of(
     model,
     text: str | None,  # the word that meant it
@@ -273,7 +286,7 @@ def free(
         raise FileExistsError(f"{path} is there already: --force replaces it, --out names another file.")
     return path
 
-
+# %% ../nbs/lib/60_cli.ipynb #d97ef3f4
 def draw(
     path: Path,  # from `free`
     make,  # () → axes
@@ -284,22 +297,23 @@ def draw(
     from vae_nb.core import atomic_path
     from vae_nb.plots import set_style
 
-    set_style()
-    figure = make().figure
-    try:
-        with atomic_path(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
-    finally:
-        plt.close(figure)
+    with plt.rc_context():
+        set_style()
+        figure = make().figure
+        try:
+            with atomic_path(path) as partial:
+                figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
+        finally:
+            plt.close(figure)
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d052e757
 ModelWord = Annotated[str | None, typer.Argument(
     metavar="[MODEL]", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; without it the folder run if there is one, else faces.")]
+    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
 ModelOption = Annotated[str | None, typer.Option(
     "--model", "-m", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; without it the folder run if there is one, else faces.")]
+    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
 Pictures = Annotated[list[str] | None, typer.Argument(
     metavar="[IMG]...", show_default=False, help="Picture files, or numbers of images in a set: faces:3.")]
 Data = Annotated[str | None, typer.Option(show_default=False, help="A set by name, or a folder of pictures.")]
@@ -310,10 +324,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Seed = Annotated[int, typer.Option(help="Of everything that is random.")]
 
 # %% ../nbs/lib/60_cli.ipynb #1deafaad
-RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", "best/model.safetensors", "best/config.json",
-             "history.csv", "losses.png", "samples.png")
+RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", "best/model.safetensors",
+             "best/config.json", "history.csv", "losses.png", "samples.png")
 
-
+# %% ../nbs/lib/60_cli.ipynb #4a078fc9
 def run_folder(
     folder: Path,
     recipe: str,  # the name of the recipe
@@ -326,18 +340,44 @@ def run_folder(
     if resume:
         known = remembered(folder)
         if not known:
-            raise FileNotFoundError(f"there is no run in {str(folder)!r} to go on with: leave --resume out to start one.")
+            raise FileNotFoundError(f"there is no run in {str(folder)!r}: start one without --resume.")
         if known["recipe"] != recipe:
-            raise ValueError(f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: name that one, or another --out.")
+            raise ValueError(f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: "
+                             "name that one, or another --out.")
         return known
     if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise FileExistsError(f"{str(folder)!r} is not empty: --resume goes on with the run in it, --force starts anew (files "
-                              "that are not a run's stay), --out names another folder.")
+        raise FileExistsError(f"{str(folder)!r} is not empty: --resume goes on with the run in it, --force "
+                              "starts anew (files that are not a run's stay), --out names another folder.")
     if problem := cannot_write(folder):
         raise OSError(f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out.")
     return {}
 
 # %% ../nbs/lib/60_cli.ipynb #58a4d0a8
+def given(**options) -> dict:
+    "The options that were given."
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def absolute(
+    name: str | None,  # a set, a folder, or nothing
+) -> str | None:
+    "A folder by its full path: a run remembers where its pictures are, wherever it is continued."
+    from vae_nb.data import DATASETS
+
+    folder = Path(name or "").expanduser()
+    return str(folder.absolute()) if name and name not in DATASETS and folder.is_dir() else name
+
+
+def write_note(folder: Path, told: dict) -> None:
+    "Make room for a new run, and note what it is."
+    from vae_nb.core import atomic_path
+
+    for name in RUN_FILES:
+        Path(folder, name).unlink(missing_ok=True)
+    with atomic_path(folder / RUN) as partial:
+        partial.write_text(json.dumps(told, indent=2) + "\n")
+
+# %% ../nbs/lib/60_cli.ipynb #2c7bd319
 def training_images(
     made,  # a Recipe
     name: str | None,  # a set or a folder; None: the recipe's own, or its stand-in
@@ -352,7 +392,7 @@ def training_images(
     made = replace(made, dataset=name or made.dataset, size=size or made.size)
     train = made.data("train", n=n, fallback=None if name else made.stand_in)
     if train.note:
-        say(f"{train.note} `vae_nb datasets` says where the real ones are looked for, and what a download would be.")
+        say("`vae_nb datasets` says where the real ones are looked for, and what a download is.")
         made = replace(made, dataset=made.stand_in)
     try:
         return train, made.data("valid"), made.dataset
@@ -360,46 +400,49 @@ def training_images(
         say(f"warning: {error.why}; the run goes on without validation.")
         return train, None, made.dataset
 
-# %% ../nbs/lib/60_cli.ipynb #2c7bd319
+# %% ../nbs/lib/60_cli.ipynb #d6bcbadb
+OWN = "the recipe's"
+Own = Annotated[int | None, typer.Option(show_default=OWN)]
+
+
 @command("vae_nb train mnist-mlp --epochs 3 --out run")
 def train(
     recipe: Annotated[str, typer.Argument(help="Its name: see `vae_nb recipes`.")],
     data: Data = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("run"),
-    epochs: Annotated[int | None, typer.Option(show_default="the recipe's")] = None,
-    batch_size: Annotated[int | None, typer.Option(show_default="the recipe's")] = None,
-    lr: Annotated[float | None, typer.Option(show_default="the recipe's")] = None,
-    latent: Annotated[int | None, typer.Option(show_default="the recipe's", help="Latent dimensions.")] = None,
-    size: Annotated[int | None, typer.Option(show_default="the recipe's", help="Pixels each way.")] = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", show_default="all", help="Images to train on.")] = None,
+    epochs: Own = None,
+    batch_size: Own = None,
+    lr: Annotated[float | None, typer.Option(show_default=OWN)] = None,
+    latent: Own = None,
+    size: Own = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", show_default="all")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     force: Force = False,
 ):
     "Train a recipe, on its own data or on yours. Ctrl-C saves the run; --resume goes on with it."
-    from vae_nb.core import atomic_path, pick_device, seed_everything
-    from vae_nb.data import DATASETS
+    from vae_nb.core import pick_device, seed_everything
     from vae_nb.recipes import recipe as recipe_of
 
     made = recipe_of(recipe.replace("-", "_"))
     known = run_folder(out, made.name, resume, force)
-    data = str(Path(data).expanduser().absolute()) if data and Path(data).expanduser().is_dir() and data not in DATASETS else data
-    given = {"data": data, "n": n, "size": size, "latent": latent}
-    told = {name: known.get(name) if value is None else value for name, value in given.items()}
-    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-    settings = made.settings | {"seed": 0} | known.get("settings", {}) | {k: v for k, v in given.items() if v is not None}
+    start = {"data": None, "n": None, "size": None, "latent": None}
+    told = start | known | given(data=absolute(data), n=n, size=size, latent=latent) | {"recipe": made.name}
+    told["settings"] = {**made.settings, "seed": 0, **known.get("settings", {}),
+                        **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)}
     images, valid, told["data"] = training_images(made, told["data"], told["n"], told["size"])
-    seed_everything(settings["seed"])
-    model = made.model(images.shape, **({} if told["latent"] is None else {"latent": told["latent"]})).to(pick_device())
+    if images.note and told["n"]:  # the stand-in may have fewer
+        told["n"] = len(images)
+    seed_everything(told["settings"]["seed"])
+    model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
     if not resume:
-        for name in RUN_FILES:
-            Path(out, name).unlink(missing_ok=True)
-        with atomic_path(out / RUN) as partial:
-            partial.write_text(json.dumps({"recipe": made.name, **told, "settings": settings}, indent=2) + "\n")
+        write_note(out, told)
     try:
-        history = made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(), **settings)
+        history = made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(),
+                           **told["settings"])
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"stopped; this goes on: vae_nb train {recipe} --out {out} --resume") from stop
+        goes_on = f"vae_nb train {recipe} --out {out} --resume"
+        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}") from stop
     return finished(model.eval(), history, out, made.name, images)
 
 # %% ../nbs/lib/60_cli.ipynb #a262ac8c
@@ -409,9 +452,10 @@ def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
 
     history.to_csv(out / "history.csv")
     losses = {name: value for name, value in history.last.items() if name.endswith("_loss")}
-    return {"run": out, "recipe": recipe, "data": images.name, "images": len(images), "stand_in": bool(images.note),
-            "epochs": history.last["epoch"], **losses, "seconds": history.last["seconds"], "history": out / "history.csv",
-            "losses": draw(out / "losses.png", history.plot),
+    return {"run": out, "recipe": recipe, "data": images.name, "images": len(images),
+            "stand_in": bool(images.note), "epochs": history.last["epoch"], **losses,
+            "seconds": history.last["seconds"],
+            "history": out / "history.csv", "losses": draw(out / "losses.png", history.plot),
             "samples": draw(out / "samples.png", lambda: show_grid(seeded_samples(model, 32, 0)))}
 
 
@@ -425,7 +469,10 @@ def seeded_samples(model, n: int, seed: int):  # (n, C, H, W)
 
 # %% ../nbs/lib/60_cli.ipynb #9531340a
 @command("vae_nb sample faces")
-def sample(model: ModelWord = None, n: Count = 16, seed: Seed = 0, out: Out = Path("samples.png"), force: Force = False):
+def sample(
+    model: ModelWord = None, n: Count = 16, seed: Seed = 0,
+    out: Out = Path("samples.png"), force: Force = False,
+):
     "Draw new pictures: latents from the prior, decoded."
     from vae_nb.plots import show_grid
 
@@ -435,7 +482,10 @@ def sample(model: ModelWord = None, n: Count = 16, seed: Seed = 0, out: Out = Pa
 
 
 @command("vae_nb reconstruct faces:0 faces:1 --model faces")
-def reconstruct(pictures: Pictures = None, model: ModelOption = None, out: Out = Path("reconstruct.png"), force: Force = False):
+def reconstruct(
+    pictures: Pictures = None, model: ModelOption = None,
+    out: Out = Path("reconstruct.png"), force: Force = False,
+):
     "Draw pictures above their reconstructions. Without IMG, the first validation images."
     from vae_nb.plots import show_pairs
 
@@ -448,11 +498,11 @@ def reconstruct(pictures: Pictures = None, model: ModelOption = None, out: Out =
 # %% ../nbs/lib/60_cli.ipynb #c82ffe17
 @command("vae_nb interpolate faces:0 faces:5 --model faces")
 def interpolate(
-    a: Annotated[str | None, typer.Argument(metavar="[A]", show_default=False, help="A picture file, or faces:3.")] = None,
-    b: Annotated[str | None, typer.Argument(metavar="[B]", show_default=False, help="Another.")] = None,
+    a: Annotated[str | None, typer.Argument(show_default=False, help="A file, or faces:3.")] = None,
+    b: Annotated[str | None, typer.Argument(show_default=False, help="Another.")] = None,
     model: ModelOption = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Pictures, both ends included.")] = 9,
-    spherical: Annotated[bool, typer.Option("--spherical", help="Along an arc, not a straight line.")] = False,
+    spherical: Annotated[bool, typer.Option("--spherical", help="Along an arc, not a line.")] = False,
     out: Out = Path("interpolate.png"),
     force: Force = False,
 ):
@@ -481,9 +531,11 @@ def colours(
     from vae_nb.latent import attribute_values
     from vae_nb.plots import as_classes
 
-    return (images.labels, images.classes) if name is None else as_classes(attribute_values(images, name), name)
+    if name is None:
+        return images.labels, images.classes
+    return as_classes(attribute_values(images, name), name)
 
-
+# %% ../nbs/lib/60_cli.ipynb #dd66be77
 def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     "The figure of `latents`."
     import torch
@@ -491,6 +543,7 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     from vae_nb.core import evaluating
     from vae_nb.evaluate import encode_all
     from vae_nb.explore import latent_order
+    from vae_nb.latent import continuous_dims
     from vae_nb.plots import latent_histograms, latent_map, latent_map_3d, latent_tsne
     from vae_nb.train import device_of
 
@@ -498,14 +551,16 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
         with evaluating(model), torch.random.fork_rng():
             torch.manual_seed(seed)
             batches = images.batches(500, device=device_of(model))
-            return latent_histograms(torch.cat([model.encode(x).sample().cpu() for x in batches]))
+            z = torch.cat([model.encode(x).sample().cpu() for x in batches])
+        return latent_histograms(z[:, continuous_dims(model)])
     z = encode_all(model, images)
     if kind == "tsne":
         return latent_tsne(z, labels, classes, seed=seed)
     figure, many = {"map": (latent_map, 2), "map3d": (latent_map_3d, 3)}[kind]
     dims = sorted(latent_order(model, images)[0][:many])
     if len(dims) < many:
-        raise ValueError(f"--as {kind} needs {many} continuous latents, and the model has {len(dims)}: try histograms or tsne.")
+        raise ValueError(f"--as {kind} needs {many} continuous latents, the model has {len(dims)}: "
+                         "try --as tsne.")
     return figure(z[:, dims], labels, classes, names=tuple(f"$z_{{{i}}}$" for i in dims))
 
 # %% ../nbs/lib/60_cli.ipynb #c854024e
@@ -513,7 +568,7 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
 def latents(
     model: ModelWord = None,
     kind: Annotated[str, typer.Option("--as", help=f"One of {', '.join(KINDS)}.")] = "map",
-    colour: Annotated[str | None, typer.Option(show_default="the labels", help="An attribute of the images.")] = None,
+    colour: Annotated[str | None, typer.Option(show_default="the labels", help="An attribute.")] = None,
     data: Data = None,
     split: Split = "valid",
     n: Count = 1000,
@@ -550,12 +605,13 @@ def strengths(
         else:
             low, high = numbers[:2]
             steps = numbers[2:] or [abs(high - low) + 1]
-            found = torch.linspace(low, high, int(steps[0])).tolist() if len(steps) == 1 and steps[0] >= 2 else []
+            whole = len(steps) == 1 and steps[0] >= 2
+            found = torch.linspace(low, high, int(steps[0])).tolist() if whole else []
     except (ValueError, OverflowError):
         found = []
     if not 1 <= len(found) <= MOST_STEPS or not all(map(math.isfinite, found)):
-        raise ValueError(f"--strength takes a range such as -3:4 (whole steps), or -3:4:15 (15 steps), or numbers such as "
-                         f"-1,0,2; {MOST_STEPS} at most. It was {text!r}.")
+        raise ValueError("--strength takes a range such as -3:4 (whole steps), or -3:4:15 (15 steps), or "
+                         f"numbers such as -1,0,2; {MOST_STEPS} at most. It was {text!r}.")
     return found
 
 # %% ../nbs/lib/60_cli.ipynb #bdedf485
@@ -563,9 +619,10 @@ def strengths(
 def manipulate(
     pictures: Pictures = None,
     attribute: Annotated[str, typer.Option("--attribute", "-a", help="What to change.")] = "smile",
-    strength: Annotated[str, typer.Option("--strength", "-s", help="-3:4, or -3:4:15, or -1,0,2. 0 is the reconstruction, "
-                                          "1 the way from the average without to the average with.")] = "-3:4",
-    against: Annotated[list[str] | None, typer.Option(help="An attribute to hold fixed; may be repeated.")] = None,
+    strength: Annotated[str, typer.Option(
+        "--strength", "-s", help="-3:4, or -3:4:15, or -1,0,2. 0 is the reconstruction, 1 the way from the "
+                                 "average without to the average with.")] = "-3:4",
+    against: Annotated[list[str] | None, typer.Option(help="An attribute to hold fixed; repeatable.")] = None,
     model: ModelOption = None,
     data: Data = None,
     split: Split = "valid",
@@ -582,8 +639,9 @@ def manipulate(
     images = tossed(net, images_for(net, model, data, split, n))
     direction = attribute_direction(net, images, attribute, tuple(against or ()))
     moments = edit_images(net, x, direction, steps).transpose(0, 1)
-    picture = draw(out, lambda: strip(moments, [f"{s:.3g}".replace("-", "−") for s in steps], name="strength"))
-    return {"picture": picture, "attribute": attribute, "strengths": steps, "direction_from": f"{len(images):,} images of {images.name}",
+    labels = [f"{s:.3g}".replace("-", "−") for s in steps]
+    return {"picture": draw(out, lambda: strip(moments, labels, name="strength")), "attribute": attribute,
+            "strengths": steps, "direction_from": f"{len(images):,} images of {images.name}",
             "recommended_strength": direction.strength}
 
 # %% ../nbs/lib/60_cli.ipynb #ef64d694
@@ -591,7 +649,7 @@ def manipulate(
 def evaluate(
     model: ModelWord = None,
     data: Data = None,
-    split: Annotated[str, typer.Option(help="valid for every choice; test once, for the final table.")] = "valid",
+    split: Annotated[str, typer.Option(help="valid for choices; test once, at the end.")] = "valid",
     n: Count = 1000,
     k: Annotated[int, typer.Option("--k", "-k", help="Importance samples of the likelihood bound.")] = 100,
     seed: Seed = 0,
@@ -601,35 +659,40 @@ def evaluate(
 
     net = model_of(model)
     images = images_for(net, model, data, split, n)
-    found = scores(net, tossed(net, images), k=k, n_pictures=n, n_information=min(n, 1000), reference=images, seed=seed)
+    found = scores(net, tossed(net, images), k=k, n_pictures=n, n_information=min(n, 1000), reference=images,
+                   seed=seed)
     rows = [{"score": name, **row} for name, row in found.to_dict("index").items()]
     return {"data": images.name, "split": split, "images": len(images), "scores": rows}
 
-
+# %% ../nbs/lib/60_cli.ipynb #4b8347d5
 @command("vae_nb diagnose faces --n 500")
-def diagnose(model: ModelWord = None, data: Data = None, split: Split = "train", n: Count = 1000, seed: Seed = 0):
-    "Look for the usual illnesses of a VAE. It wants images like those that the model was trained on, and says what to change."
+def diagnose(
+    model: ModelWord = None, data: Data = None, split: Split = "train", n: Count = 1000, seed: Seed = 0,
+):
+    "Look for the usual illnesses of a VAE. It wants images like those that the model learned from."
     from vae_nb.evaluate import diagnose as doctor
 
     net = model_of(model)
     images = tossed(net, images_for(net, model, data, split, n))
     found = doctor(net, images, n, seed)
-    return {"data": images.name, "images": len(images), "findings": [str(f) for f in found] or ["nothing found"],
+    return {"data": images.name, "images": len(images),
+            "finding": [str(f) for f in found] or ["nothing found"],
             "not_checked": found.skipped, "numbers": found.numbers}
 
 # %% ../nbs/lib/60_cli.ipynb #40e645de
 @command("vae_nb recipes")
 def recipes():
-    "List what can be trained. Each recipe is network, data and settings of a well-known project, with the loss put right."
+    "List what can be trained: networks, data and settings of known projects, with the loss put right."
     from vae_nb.recipes import RECIPES
 
-    return {"recipes": [{"recipe": name.replace("_", "-"), "data": made.dataset, "pixels": made.size, "epochs": made.settings["epochs"],
-                         "follows": made.matches.split(";")[0]} for name, made in RECIPES.items()]}
+    return {"recipes": [{"recipe": name.replace("_", "-"), "data": made.dataset, "pixels": made.size,
+                         "epochs": made.settings["epochs"], "follows": made.matches.split(";")[0]}
+                        for name, made in RECIPES.items()]}
 
 
 @command("vae_nb datasets")
 def datasets(
-    download: Annotated[str | None, typer.Option(metavar="NAME", help="Fetch this set now, large ones too.")] = None,
+    download: Annotated[str | None, typer.Option(metavar="NAME", help="Fetch this set now.")] = None,
     root: Annotated[Path | None, typer.Option(help="Look here first.")] = None,
 ):
     "List the sets. What is on disk, where, and what would be a download?"
@@ -638,8 +701,10 @@ def datasets(
     if download is not None:
         load(download, n=1, root=root, download=True)
     here = {name: "embedded" if name in EMBEDDED else on_disk(name, root) for name in DATASETS}
-    rows = [{"set": name, "here": here[name] or "no", "download": DOWNLOADS.get(name, "none needed")} for name in DATASETS]
-    return {"sets": rows, "looked_in": list(map(str, places(root))), "folders": "a folder of pictures is a set too: --data my/pictures",
+    rows = [{"set": name, "here": place or "no", "download": DOWNLOADS.get(name, "none needed")}
+            for name, place in here.items()]
+    return {"sets": rows, "looked_in": list(map(str, places(root))),
+            "folders": "a folder of pictures is a set too: --data my/pictures",
             "large_sets": "vae_nb datasets --download celeba"}
 
 # %% ../nbs/lib/60_cli.ipynb #2b3831aa
@@ -651,14 +716,16 @@ def info(model: ModelWord = None):
     from vae_nb.train import CHECKPOINT
 
     net, known = model_of(model), remembered(model)
-    facts = {"builder": net.config["builder"], "arguments": net.config["arguments"], "images": "×".join(map(str, net.shape)),
-             "latents": net.latent, "weights": sum(weight.numel() for weight in net.parameters())}
+    facts = {"builder": net.config["builder"], "arguments": net.config["arguments"],
+             "images": "×".join(map(str, net.shape)), "latents": net.latent,
+             "weights": sum(weight.numel() for weight in net.parameters())}
     if not Path(model or "run").exists():
         facts |= {"pretrained": model or "faces", "about": PRETRAINED[model or "faces"]}
     checkpoint = Path(model or "run", CHECKPOINT)
     if checkpoint.is_file():
         _, run = load_tensors(checkpoint, "at", "rows")
-        facts |= known | {"epochs_done": len(run["rows"]), "finished": run["at"]["finished"], "last": run["rows"][-1] if run["rows"] else None}
+        facts |= known | {"epochs_done": len(run["rows"]), "finished": run["at"]["finished"],
+                          "last": run["rows"][-1] if run["rows"] else None}
     return facts
 
 # %% ../nbs/lib/60_cli.ipynb #78843262
@@ -667,10 +734,11 @@ def export(
     model: ModelWord = None,
     html: Annotated[bool, typer.Option("--html", help="An explorer in one file, for any browser.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="The decoder for other programs.")] = False,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="A slider for it in the explorer; may be repeated.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(
+        "--attribute", "-a", help="A slider for it in the explorer; repeatable.")] = None,
     data: Data = None,
     n: Count = 1000,
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="explorer.html, decoder.onnx")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="explorer.html")] = None,
     force: Force = False,
 ):
     "Give a model away. An explorer in one file (--html), or the decoder in the ONNX format (--onnx)."
@@ -679,7 +747,8 @@ def export(
 
     if html == onnx:
         raise ValueError("export writes one thing: --html or --onnx.")
-    out = free(out or Path("explorer.html" if html else "decoder.onnx"), force, (".html",) if html else (".onnx",))
+    out = out or Path("explorer.html" if html else "decoder.onnx")
+    out = free(out, force, (".html",) if html else (".onnx",))
     net = model_of(model).cpu()
     if onnx:
         return {"network": to_onnx(net, out), "from": "z", "to": "x"}

@@ -529,6 +529,7 @@ def latent_tsne(
     flat = TSNE(init="pca", random_state=seed, max_iter=500, perplexity=min(30, (len(z) - 1)/3)).fit_transform(z)
     return latent_map(flat, labels, classes, ax, rings=False, names=("t-SNE 1", "t-SNE 2"))
 
+# %% ../nbs/lib/15_plots.ipynb #d535c7b9
 def as_classes(
     values,             # one number for each point, (N,)
     name:str="value",   # of the attribute
