@@ -41,16 +41,20 @@ def markdown(rows):
     return "\n".join(lines + ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows])
 
 
+def source_line(name, result):
+    "The command that gave a result, and the machine."
+    m = result["machine"]
+    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
+    return f"`make bench NAME={result.get('benchmark', name)}` on {where}."
+
+
 def section(name):
     "One recorded table as Markdown: title, rows, note, and the machine and command that gave it."
     path = RESULTS / f"{name}.json"
     if not path.exists():
         raise SystemExit(f"No figures are recorded for {name!r}: `make bench NAME={name}` measures them.")
     result = json.loads(path.read_text())
-    m = result["machine"]
-    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
-    command = f"make bench NAME={result.get('benchmark', name)}"
-    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], f"`{command}` on {where}."]
+    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], source_line(name, result)]
     return "\n\n".join(part for part in parts if part)
 
 

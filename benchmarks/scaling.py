@@ -81,7 +81,7 @@ def measure_growth():
     rows = []
     for name, (unit, calls) in growth(load("mnist")).items():
         times = {n: [] for n in calls}
-        for round_ in range(ROUNDS + 1):
+        for _ in range(ROUNDS + 1):
             for n, call in calls.items():
                 times[n].append(seconds(call))
         costs = {n: statistics.median(values[1:]) for n, values in times.items()}
