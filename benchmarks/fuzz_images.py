@@ -153,20 +153,23 @@ def trial(number, models, scratch):
     made = (picture_case if kind == "picture" else folder_case)(folder / "in", wholes, r)
     out, model, before = folder / "out.png", models["grey" if grey else "colour"], content(folder / "in")
     words = ["reconstruct", "--model", model, "--out", out, "--", made] if kind == "picture" else ["diagnose", model, "--data", f"{made}/"]
-    start, was = time.perf_counter(), signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
-    try:
-        answers = [answer(words)] + ([loaded(made)] if kind == "folder" else [])
-    except TooSlow as error:
-        answers = [str(error)]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, was)
+    for _ in range(2):  # a busy machine may stall once; what hangs, hangs again
+        start, was = time.perf_counter(), signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        try:
+            answers = [answer(words)] + ([loaded(made)] if kind == "folder" else [])
+            break
+        except TooSlow as error:
+            answers = [str(error)]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, was)
+    seconds = time.perf_counter() - start
     if content(folder / "in") != before:
         answers.append("a file was lost or changed")
     if set(os.listdir(folder)) - ({"in", "out.png"} if answers[0] == "result" else {"in"}):
         answers.append("something half-made was left behind")
-    return kind, answers, time.perf_counter() - start
+    return kind, answers, seconds
 
 
 def small_models(folder):
@@ -184,6 +187,7 @@ def fuzz(numbers):
         before, os.environ["VAE_NB_CACHE"] = os.environ.get("VAE_NB_CACHE"), str(Path(scratch, "cache"))
         try:
             models = small_models(scratch)
+            assert answer(["sample", models["grey"], "--out", Path(scratch, "first.png")]) == "result"  # imports what draws, before anything is timed
             return [(number, *trial(number, models, scratch)) for number in numbers]
         finally:
             os.environ.pop("VAE_NB_CACHE") if before is None else os.environ.update(VAE_NB_CACHE=before)

@@ -66,13 +66,13 @@ def table(
 
 
 def as_text(facts: dict) -> str:
-    "Facts as lines `name: value`, folded at 100 characters; a list of dictionaries is a table."
-    fold = functools.partial(textwrap.fill, width=100, subsequent_indent="  ", break_long_words=False,
+    "Facts as lines `name: value`, folded at 76 characters; a list of dictionaries is a table."
+    fold = functools.partial(textwrap.fill, width=76, subsequent_indent="  ", break_long_words=False,
                              break_on_hyphens=False)
     shown = []
     for name, value in facts.items():
-        values = value if isinstance(value, list) and value else [value]
-        if isinstance(values[0], dict):
+        values = value if isinstance(value, list) else [value]
+        if values is value and values and isinstance(values[0], dict):
             shown.append(table(values))
         elif any(isinstance(part, str) and len(part) > 40 for part in values):  # sentences: a line for each
             shown += [fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values]
@@ -404,7 +404,7 @@ def training_images(
 OWN = "the recipe's"
 Own = Annotated[int | None, typer.Option(show_default=OWN)]
 
-
+# %% ../nbs/lib/60_cli.ipynb #dfa80571
 @command("vae_nb train mnist-mlp --epochs 3 --out run")
 def train(
     recipe: Annotated[str, typer.Argument(help="Its name: see `vae_nb recipes`.")],
@@ -480,7 +480,7 @@ def sample(
     x = seeded_samples(net, n, seed)
     return {"picture": draw(out, lambda: show_grid(x)), "samples": n, "seed": seed}
 
-
+# %% ../nbs/lib/60_cli.ipynb #f4b9b95b
 @command("vae_nb reconstruct faces:0 faces:1 --model faces")
 def reconstruct(
     pictures: Pictures = None, model: ModelOption = None,
@@ -689,7 +689,7 @@ def recipes():
                          "epochs": made.settings["epochs"], "follows": made.matches.split(";")[0]}
                         for name, made in RECIPES.items()]}
 
-
+# %% ../nbs/lib/60_cli.ipynb #09f3c517
 @command("vae_nb datasets")
 def datasets(
     download: Annotated[str | None, typer.Option(metavar="NAME", help="Fetch this set now.")] = None,
