@@ -88,7 +88,7 @@ def saved(images, name):
 
 def measure(images, name, peers):
     "Way → CPU-seconds of an epoch, one figure a round; the first round of each is not counted."
-    path = saved(images, name.split(",")[0].replace(" ", "-"))
+    path = saved(images, name.replace(" ", "-"))
     ways = {PEERS[peer]: lambda ask=ask: ask(path) for peer, ask in peers.items()}
     ways |= {"fit, float32, constant rate": lambda: ours(images, batch_size=BATCH, lr=LR, schedule="constant", precision="float32"),
              "fit, float32, its own batch of 256": lambda: ours(images, precision="float32"),
@@ -105,26 +105,31 @@ def table(name, n, seconds):
     "The rows of one network."
     median = {way: statistics.median(values) for way, values in seconds.items()}
     times = lambda base, way: f"{median[PEERS[base]] / median[way]:.2f}"
-    return [{"network and images": name, "loop": way, "images per CPU-second": f"{n / median[way]:,.0f}",
-             "spread": f"{n / max(values):,.0f} to {n / min(values):,.0f}", "times the textbook loop": times("textbook", way),
-             "times pythae's trainer": times("pythae", way)} for way, values in seconds.items()]
+    network = {"network": name} if name != "MLP" else {}  # it has a table of its own
+    return [network | {"loop": way, "images per CPU-second": f"{n / median[way]:,.0f}", "spread": f"{n / max(values):,.0f} to {n / min(values):,.0f}",
+                       "times the textbook loop": times("textbook", way), "times pythae's trainer": times("pythae", way)} for way, values in seconds.items()]
+
+
+def publish(found):
+    "Write the tables; `found`: network → number of images, and CPU-seconds of every way."
+    lists = [(HERE / f"{name}.txt").read_text().split() for name in ("lightning", "pythae")]
+    versions = ", ".join(line for name, lines in zip(("lightning", "pythae"), lists) for line in lines if line.startswith(f"{name}=="))
+    note = (f"alternating epochs, CPU-seconds; {versions}. Float32, batch {BATCH}, Adam at a constant rate, unless said; the defaults of fit are batch 256, one cycle, and bfloat16 where it is faster. "
+            "The textbook loop and Lightning read PIL images one by one, pythae a float tensor, fit uint8 images in batches.")
+    rows = {name: table(name, *one) for name, one in found.items()}
+    write("peers", "A training epoch of 784-400-20-400-784 beside the peers', one thread", rows.pop("MLP"),
+          f"{found['MLP'][0]:,} MNIST digits. Medians of {ROUNDS} {note}")
+    write("peers_conv", "The same for convolutional networks, 3-32-64-128-256 with 128 latents", [row for some in rows.values() for row in some],
+          f"{found['conv 64'][0]:,} drawn faces of 32 × 32 and 64 × 64. Medians of {ROUNDS} {note}", benchmark="peers")
 
 
 def main():
     torch.set_num_threads(1)
     seed_everything(0)
-    faces = load("faces", n=1024)
-    sets = {"784-400-20-400-784, MNIST": load("mnist", n=20_000), "convolutional, drawn faces 32 × 32": faces.resized(32),
-            "convolutional, drawn faces 64 × 64": faces[:512]}
-    rows = []
+    faces = load("faces", n=512)
+    sets, found = {"MLP": load("mnist", n=10_000), "conv 32": faces.resized(32), "conv 64": faces}, {}
     with ExitStack() as stack:
         peers = {name: stack.enter_context(peer(name)) for name in PEERS}
         for name, images in sets.items():
-            rows += table(name, len(images), measure(images, name, peers))
-    for row in rows:
-        print(row)
-    versions = ", ".join(line for name in ("lightning", "pythae") for line in (HERE / f"{name}.txt").read_text().split() if line.startswith(f"{name}=="))
-    write("peers", "A training epoch beside the peers', one thread", rows,
-          f"Medians of {ROUNDS} alternating epochs of {', '.join(f'{len(images):,}' for images in sets.values())} images, CPU-seconds; {versions}. The same network, images and Adam, "
-          f"float32, batch {BATCH}, a constant rate, unless said; the defaults of fit are batch 256, one cycle, and bfloat16 where it is faster. The convolutional network is 3-32-64-128-256 with "
-          "128 latents. The textbook loop and Lightning read PIL images one by one, pythae a float tensor, fit uint8 images in batches.")
+            found[name] = len(images), measure(images, name, peers)
+    publish(found)

@@ -15,7 +15,7 @@ def draw(picture, path):
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    fig, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+    fig, ax = plt.subplots(figsize=(7, 4.8), layout="constrained")
     groups = list(dict.fromkeys(line["group"] for line in picture["lines"]))
     for group, colour, marker in zip(groups, sns.color_palette("colorblind"), "osD^vP", strict=False):
         for number, line in enumerate(line for line in picture["lines"] if line["group"] == group):
@@ -23,7 +23,7 @@ def draw(picture, path):
     ax.set(xlabel=picture["x"], ylabel=picture["y"], xscale=picture["xscale"], ylim=picture["ylim"])
     ax.set_xticks(picture["xticks"], [f"{tick:g}" for tick in picture["xticks"]])
     ax.minorticks_off()
-    ax.legend(frameon=False, fontsize="small")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     sns.despine(ax=ax)
     fig.savefig(path, dpi=150)
     plt.close(fig)

@@ -29,7 +29,8 @@ class Module:
         "Name → where it is defined, in the order of the source; what is in `__all__`."
         found = {}
         for node in self.tree.body:
-            targets = [n for t in node.targets for n in ast.walk(t)] if isinstance(node, ast.Assign) else [node]
+            targets = getattr(node, "targets", [getattr(node, "target", node)])
+            targets = [name for t in targets for name in (t.elts if isinstance(t, ast.Tuple) else [t])]
             found |= {getattr(t, "name", getattr(t, "id", None)): node for t in targets}
         return {name: node for name, node in found.items() if name in ast.literal_eval(found["__all__"].value)}
 
@@ -137,7 +138,7 @@ def entry(module, name, node):
         text = class_text(module, name, node)
     else:
         text = ast.unparse(node)
-        text = f"```python\n{text if len(text) < 300 else text[:300] + ' …'}\n```"
+        text = f"```python\n{text}\n```" if len(text) < 300 else f"```text\n{text[:300]} …\n```"  # a part cannot be coloured
     return f"## `{name}`\n\n{text}\n\n{links}"
 
 

@@ -49,7 +49,7 @@ def mosaic(images, columns, cell):
 
 
 def draw():
-    "Three models at work: a map of handwriting, digits sorted without a label, and faces that smile and put glasses on."
+    "Three models at work: a map of handwriting, digits sorted without a label, and faces that put on glasses and a hat."
     import torch
     from PIL import Image
 
@@ -71,15 +71,15 @@ def draw():
         z = encode_all(painter, faces)
         plain = (faces.attributes[:, [faces.attribute_names.index(name) for name in ("smile", "eyeglasses", "hat")]] <= 0).all(1)
         first, second = z[plain][:2]
-        smile, glasses = (attribute_direction(painter, faces, name, z=z, against=other) for name, other in (("smile", "eyeglasses"), ("eyeglasses", "smile")))
+        glasses, hat = (attribute_direction(painter, faces, name, z=z, against=other) for name, other in (("eyeglasses", "hat"), ("hat", "eyeglasses")))
         steps = torch.linspace(0, 1, 5)
-        edited = [edit(face, way, (steps * way.strength).tolist()) for face, way in ((first, smile), (second, glasses))]
+        edited = [edit(face, way, (steps * way.strength).tolist()) for face, way in ((first, glasses), (second, hat))]
         edited = painter.decode(torch.cat(edited)).mean
     page = Image.new("RGB", (1224, 560), "white")
     page.paste(Image.fromarray(mosaic(landscape, 20, 28)), (0, 0))
     page.paste(Image.fromarray(mosaic(edited, 5, 128)), (584, 0))
     page.paste(Image.fromarray(mosaic(written, 10, 64)), (584, 304))
-    return page.quantize(160, dither=Image.Dither.NONE)
+    return page.quantize(128, dither=Image.Dither.NONE)
 
 
 def main():

@@ -8,7 +8,7 @@ import torch
 from book.project import notebooks, read_notebook, source, tags
 from vae_nb.exercises import BLANK, EXERCISES, WrongAnswer, check, verdict
 
-CHAPTERS = [name for name in notebooks() if re.match(r"0[1-5]", name)]  # the cookbook is a session to read
+CHAPTERS = [name for name in notebooks() if re.match(r"0[1-5]", name)]
 
 
 def answers(name):

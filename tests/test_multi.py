@@ -108,7 +108,8 @@ def test_clip_and_patience_decide_alike():
 @pytest.mark.parametrize("draw", [
     lambda n: torch.randn(n, 3), lambda n: torch.rand(2, n, 3), lambda n: torch.empty(n, 3).exponential_(), lambda n: torch.randn_like(torch.zeros(n, 3)),
     lambda n: torch.randint(0, 9, (n, 3)), lambda n: torch.bernoulli(torch.full((n, 3), 0.3)), lambda n: nn.functional.dropout(torch.ones(n, 3)),
-    lambda n: torch.distributions.Normal(torch.zeros(n, 3), 1.0).rsample((4,)), lambda n: torch.full((n, 3), 0.3).multinomial(2)])
+    lambda n: torch.distributions.Normal(torch.zeros(n, 3), 1.0).rsample((4,)), lambda n: torch.full((n, 3), 0.3).multinomial(2),
+    lambda n: torch.normal(torch.zeros(n, 3), torch.tensor([[1.0, 2.0, 3.0]]))])
 def test_a_share_of_the_noise_is_the_share_of_the_whole(draw):
     torch.manual_seed(3)
     whole, after = draw(11), torch.rand(1)
