@@ -171,6 +171,18 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(monkeypatch):
+    def full(values, path, metadata):
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vae_nb.core.save_file", full)
+        assert "No space left" in refused(*TINY, "--epochs", "1", "--out", "run")
+    assert [path.name for path in Path("run").iterdir()] == ["run.json"]
+    assert good("train", "mnist-mlp", "--out", "run", "--resume")["epochs"] == 1 and load_model("run")
+
+
 def test_a_run_is_not_overwritten_and_force_spares_what_is_not_its_own(run):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("years of work")
