@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import atomic_path, evaluating, load_tensors, nearest, save_tensors
+from .core import at_least_float32, atomic_path, check_state, evaluating, load_tensors, nearest, save_tensors
 from .elbo import DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
@@ -87,14 +87,14 @@ class VAE(Triple):
     def encode(self, x: Tensor) -> Distribution:
         "q(z|x) for images x, (batch, C, H, W)."
         check_images(x, self.shape)
-        out = self.encoder(x).float()
+        out = at_least_float32(self.encoder(x))
         return DiagonalNormal(*out.chunk(2, -1)) if self.variational else Point(out)
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
         if z.shape[-1:] != (self.latent,):
             raise ValueError(f"decode takes latents of shape (..., {self.latent}), not {tuple(z.shape)}.")
-        out = self.decoder(z.reshape(-1, self.latent)).float()
+        out = at_least_float32(self.decoder(z.reshape(-1, self.latent)))
         return self.likelihood(out.reshape(*z.shape[:-1], *self.shape))
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
@@ -109,7 +109,8 @@ class VAE(Triple):
         "Set the decoder's last bias so that the untrained model already predicts the mean image (C, H, W). Only the first call acts."
         if self.initialised:
             return
-        bias = [module.bias for module in self.decoder.modules() if getattr(module, "bias", None) is not None][-1]
+        bias = [module.bias for module in self.decoder.modules()
+                if getattr(module, "bias", None) is not None][-1]
         mean = mean.to(bias.device) if bias.numel() == mean.numel() else mean.to(bias.device).mean((1, 2))
         bias.copy_(self.likelihood.link(mean).flatten())
         self.initialised.fill_(True)
@@ -138,7 +139,8 @@ def builder(
             bound = inspect.signature(build).bind(*args, **kwargs)
             bound.apply_defaults()
             model = build(*args, **kwargs)
-            arguments = json.loads(json.dumps(bound.arguments))  # as they will be read back: tuples become lists
+            # as they will be read back: tuples become lists
+            arguments = json.loads(json.dumps(bound.arguments))
             model.config = {"builder": path, "arguments": arguments}
             return model
 
@@ -148,7 +150,8 @@ def builder(
     return decorate
 
 # %% ../nbs/02_mlp_vae.ipynb #f645230b
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU,
+               "elu": nn.ELU}
 
 
 def mlp_layers(
@@ -161,7 +164,8 @@ def mlp_layers(
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:]):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
-    for linear in layers[:-2:2]:  # He et al. 2015: PyTorch's own start is √6 times fainter, and slow to wake the latents
+    # He et al. 2015: PyTorch's own start is √6 times fainter, and slow to wake the latents
+    for linear in layers[:-2:2]:
         nn.init.kaiming_normal_(linear.weight)
         nn.init.zeros_(linear.bias)
     return layers[:-1]
@@ -190,7 +194,8 @@ def mlp_networks(
         raise ValueError(f"shape must be (channels, height, width), not {shape!r}.")
     pixels = shape[0] * shape[1] * shape[2]
     encoder = nn.Sequential(nn.Flatten(), *mlp_layers([pixels, *hidden, heads], activation))
-    decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation), nn.Unflatten(1, tuple(shape)))
+    decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation),
+                            nn.Unflatten(1, tuple(shape)))
     return encoder, decoder
 
 # %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
@@ -209,7 +214,8 @@ def mlp_vae(
     "A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C)."
     check_sizes(latent=latent)
     encoder, decoder = mlp_networks(shape, 2 * latent if variational else latent, latent, hidden, activation)
-    return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational, beta, free_bits)
+    return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational,
+               beta, free_bits)
 
 # %% ../nbs/02_mlp_vae.ipynb #11bbbcb1
 def halved(
@@ -256,15 +262,17 @@ def build_from(
 
 # %% ../nbs/02_mlp_vae.ipynb #8c633099
 def load_model(
-    folder: str | Path,  # what `save` wrote
+    folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
     "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
-    path = Path(folder, WEIGHTS)
+    path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     weights, facts = load_tensors(path, "config")
     try:
+        with torch.device("meta"):  # shapes without memory: a config may ask for anything
+            check_state(weights, build_from(facts["config"]).state_dict())
         model = build_from(facts["config"])
         model.load_state_dict(weights)
     except KeyError as error:
