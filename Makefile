@@ -1,13 +1,14 @@
 # The VAE Notebooks: what you can do here. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export wasm requirements clean
+.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export lint readme dist wasm requirements clean
 
 PYTHON ?= python3
 PROFILE ?= cpu
 CHAPTER ?=
 NAME ?=
 PORT ?= 8000
+NEWEST ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 CHOICES := $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(THREADS),--threads $(THREADS))
@@ -15,14 +16,14 @@ CHOICES := $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(THREADS),--threads $(THR
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
-env: $(STAMP) ## the environment in .venv, from the pinned list (PYTHON=python3.12 picks the interpreter)
+env: $(STAMP) ## the environment in .venv, from the pinned list (PYTHON=python3.12: with that interpreter; NEWEST=1: the newest of everything)
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet uv
-	.venv/bin/uv pip install --quiet --python $(PY) -r requirements/dev.txt
+	.venv/bin/uv pip install --quiet --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',-r requirements/dev.txt)
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
@@ -60,10 +61,23 @@ browser:
 bench: env ## the measurements in benchmarks/, all or NAME=…
 	$(PY) -m benchmarks $(NAME)
 
-export: env ## clean the notebooks and write vae_nb/ from them
+export: env ## clean the notebooks, give each its cell for Colab, and write vae_nb/ from them
+	$(PY) -m book.colab
 	.venv/bin/nbdev_clean
 	.venv/bin/nbdev_export
-	.venv/bin/nbstripout $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+	.venv/bin/nbstripout --keep-id $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+
+lint: env ## what ruff has to say of notebooks and scripts
+	.venv/bin/ruff check
+
+readme: env ## the parts of README.md that are made: tables, chapters; and its picture, from the pretrained models
+	$(PY) -m book.readme --picture
+
+dist: env ## the wheel and the source archive in dist/, the README's links made absolute for PyPI
+	rm -rf build/source dist && mkdir -p build/source
+	git archive HEAD | tar -x -C build/source
+	$(PY) -m book.readme --absolute build/source/README.md
+	.venv/bin/uv build --out-dir dist build/source
 
 wasm: env ## compile the explorers' engine: vae_nb/assets/kernels.wasm from kernels.c
 	$(PY) -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -nostdlib -Wl,--no-entry -Wl,--strip-all -o vae_nb/assets/kernels.wasm vae_nb/assets/kernels.c

@@ -52,9 +52,9 @@ def judge_of(name, images, names):
     return attribute_classifier(images, names, epochs=5, mirror=name == "celeba", seed=SEED + 1)
 
 
-def shown(set_name, labels, scores, r={}):
+def shown(set_name, labels, scores, r=None):
     "Rows of the table from rows of `score_edits`; `r` is what each direction's reading correlates with the mouth by."
-    return [{"set": set_name, "labels": labels, "direction": s["direction"], "strength": f"{s['strength']:+.1f}", "r with the mouth": r.get(s["direction"], ""), "n": s["n"],
+    return [{"set": set_name, "labels": labels, "direction": s["direction"], "strength": f"{s['strength']:+.1f}", "r with the mouth": (r or {}).get(s["direction"], ""), "n": s["n"],
              "flips": f"{s['flips']:.1%} ({s['from']:.1%} to {s['to']:.1%})", "mean leak": f"{s['leak']:.1%}", "worst leak": f"{s['worst leak']:.1%}, {s['into']}",
              "recognised": f"{s['recognised']:.0%}", "SSIM": f"{s['SSIM']:.2f}", "RMSE": f"{s['RMSE']:.3f}"} for s in scores.to_dict("records")]
 

@@ -14,7 +14,7 @@ MARK = re.compile(rf"<!-- measured: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})
 
 def names():
     "The benchmarks that exist: every module here with a `main`."
-    return sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("__init__", "__main__", "record"))
+    return sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("__init__", "__main__", "pictures", "record"))
 
 
 def machine():
@@ -26,10 +26,11 @@ def machine():
             "python": platform.python_version(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
-def write(name, title, rows, note="", benchmark=None):
-    "Keep `rows` (a list of flat dicts, the columns of the table) as results/NAME.json. `benchmark`: the module that measures it, where it has several tables."
+def write(name, title, rows, note="", benchmark=None, picture=None):
+    """Keep `rows` (a list of flat dicts, the columns of the table) as results/NAME.json. `benchmark`: the module that measures it, where it has several tables.
+    `picture`: what benchmarks/pictures.py draws."""
     RESULTS.mkdir(exist_ok=True)
-    result = {"title": title, "note": note, "benchmark": benchmark or name, "machine": machine(), "rows": rows}
+    result = {"title": title, "note": note, "benchmark": benchmark or name, "machine": machine(), "rows": rows} | ({"picture": picture} if picture else {})
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -40,16 +41,20 @@ def markdown(rows):
     return "\n".join(lines + ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows])
 
 
+def source_line(name, result):
+    "The command that gave a result, and the machine."
+    m = result["machine"]
+    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
+    return f"`make bench NAME={result.get('benchmark', name)}` on {where}."
+
+
 def section(name):
     "One recorded table as Markdown: title, rows, note, and the machine and command that gave it."
     path = RESULTS / f"{name}.json"
     if not path.exists():
         raise SystemExit(f"No figures are recorded for {name!r}: `make bench NAME={name}` measures them.")
     result = json.loads(path.read_text())
-    m = result["machine"]
-    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
-    command = f"make bench NAME={result.get('benchmark', name)}"
-    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], f"`{command}` on {where}."]
+    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], source_line(name, result)]
     return "\n\n".join(part for part in parts if part)
 
 

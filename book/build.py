@@ -18,12 +18,14 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from benchmarks.pictures import illustrate
 from benchmarks.record import fill
 
-from . import vendor, widgets
+from . import api, vendor, widgets
 from .execute import ANSI, ChapterFailed, default_threads, execute, explorer_files, key_of, record_of
+from .cite import citation
 from .pages import page
-from .project import BUILD, PROFILES, ROOT, notebooks, profile_parameters, read_notebook, settings, toc_files
+from .project import BUILD, PROFILES, ROOT, address, modules, notebooks, profile_parameters, read_notebook, settings, site_toc, toc_files
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -127,17 +129,26 @@ def write_pages(chapters, source):
         target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            (source / f"{Path(file).name}.md").write_text(fill((ROOT / f"{file}.md").read_text()))
+            (source / f"{address(file)}.md").write_text(illustrate(filled((ROOT / f"{file}.md").read_text()), source))
+    (source / "api").mkdir()
+    for name in modules():
+        (source / f"api/{name}.md").write_text(api.page(name))
     shutil.copytree(ROOT / "book/static", source / "static")
     vendor.mathjax(BUILD / "vendor", source / "static/mathjax")
     if manager:  # some page shows more than explorers
         vendor.widget_manager(BUILD / "vendor", source / "static/explorers/manager")
     publish_explorer_files(chapters, source / "published/assets/explorers")
     shutil.copy(ROOT / "book/references.bib", source)
-    toc = (ROOT / "_toc.yml").read_text().replace("nbs/", "").replace("book/", "")
-    (source / "_toc.yml").write_text(toc)
+    (source / "_toc.yml").write_text(yaml.safe_dump(site_toc(), sort_keys=False))
     (source / "_config.yml").write_text(yaml.safe_dump(configuration()))
     return complete
+
+
+def filled(text):
+    "A page's text with what is made from other files at its marks: measured tables, the list of modules, the citation."
+    for mark, made in (("modules", api.overview), ("citation", citation)):
+        text = text.replace(f"<!-- {mark} -->", made()) if f"<!-- {mark} -->" in text else text
+    return fill(text).replace("../nbs/", "")  # the site has the notebooks beside its other pages
 
 
 def publish_explorer_files(chapters, folder):
@@ -156,6 +167,17 @@ def configuration():
     return config | {"title": home["title"], "author": home["author"], "copyright": home["copyright"].split()[0]}
 
 
+ROLES = re.compile(r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)')
+
+
+def help_screen_readers(html):
+    """Two repairs. docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items), and what unfolds a part of the contents
+    has a picture only, no name."""
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8").replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
+        path.write_text(ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8")
+
+
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
@@ -171,6 +193,7 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
+        help_screen_readers(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
@@ -192,8 +215,9 @@ def main():
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
         console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
-    html = BUILD / "html"
+    html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
+    (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "threads": args.threads}))
     console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
 
 

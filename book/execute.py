@@ -59,15 +59,25 @@ def default_threads():
     return int(os.environ.get("OMP_NUM_THREADS") or min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
 
 
+def ended(process):
+    "None while the process runs; then the largest resident set of it and its children, in MB, its exit status being in `returncode`."
+    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    if pid == 0:
+        return None
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def wait(process, log, tick, timeout):
-    "Wait for papermill, calling tick(cell number) a few times a second; the cell is read from its log."
+    "Wait for papermill, calling tick(cell number) a few times a second; the cell is read from its log. Returns the peak memory in MB."
     started = time.monotonic()
-    while process.poll() is None:
+    while (memory := ended(process)) is None:
         time.sleep(0.1)
         cells = re.findall(r"Executing Cell (\d+)", log.read_text(errors="replace"))
         tick(int(cells[-1]) if cells else 0)
         if timeout and time.monotonic() - started > timeout:
             raise ChapterFailed(f"still running after {timeout} s: stopped. Its log is {log}")
+    return memory
 
 
 def failure(executed, log):
@@ -82,7 +92,7 @@ def failure(executed, log):
 
 
 def papermill(path, partial, log, parameters, python, threads, tick, timeout):
-    "Run papermill in an empty folder and return its exit status; what it says goes to `log`."
+    "Run papermill in an empty folder and return its exit status and peak memory, MB; what it says goes to `log`."
     with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch, open(log, "w") as stream:
         work, given = Path(scratch, "work"), Path(scratch, "parameters.yaml")
         work.mkdir()
@@ -92,12 +102,12 @@ def papermill(path, partial, log, parameters, python, threads, tick, timeout):
         command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
         process = subprocess.Popen(command, cwd=work, env=env, stdout=stream, stderr=stream)
         try:
-            wait(process, log, tick, timeout)
+            memory = wait(process, log, tick, timeout)
         finally:
             if process.poll() is None:  # Ctrl-C, or too slow: its kernel goes with it
                 process.kill()
                 process.wait()
-        return process.returncode
+        return process.returncode, memory
 
 
 def execute(path, out, profile, parameters, *, python=sys.executable, threads=1, tick=lambda cell: None, timeout=None):
@@ -109,12 +119,13 @@ def execute(path, out, profile, parameters, *, python=sys.executable, threads=1,
     shutil.rmtree(for_page, ignore_errors=True)
     for_page.mkdir()
     key, started = key_of(read_notebook(path), parameters), time.monotonic()
-    if papermill(path, partial, log, parameters, python, threads, tick, timeout):
+    status, memory = papermill(path, partial, log, parameters, python, threads, tick, timeout)
+    if status:
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
     lean_figures(notebook)
     names = sorted(p.name for p in for_page.iterdir())
-    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "explorers": names}
+    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "memory": round(memory), "explorers": names}
     partial.write_text(json.dumps(notebook))
     shutil.rmtree(final, ignore_errors=True)
     for_page.replace(final)

@@ -8,7 +8,8 @@ import re
 
 from benchmarks.record import fill
 
-from . import widgets
+from . import glossary, widgets
+from .colab import badge
 from .project import published_parameters, source, tags
 
 DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$")
@@ -23,6 +24,7 @@ TAG_OF = {
     "exports": "exported",
     "exporti": "exported",
 }
+FOLDED = (("parameters", "hide-input", "parameters"), ("solution", "hide-cell", "solution"))  # tag, what is folded, its name
 SILENT = ("default_exp", "eval:")  # known, and nothing to do for the page
 
 
@@ -71,9 +73,10 @@ def code_cell(cell, where, state=None):
         return None
     shown = {*tags(cell), *tags_of(directives, where)}
     myst = dict(cell["metadata"].get("mystnb", {}))
-    if "parameters" in shown:
-        shown.add("hide-input")
-        myst |= {"code_prompt_show": "Show the parameters", "code_prompt_hide": "Hide the parameters"}
+    for tag, hidden, name in FOLDED:
+        if tag in shown:
+            shown.add(hidden)
+            myst |= {"code_prompt_show": f"Show the {name}", "code_prompt_hide": f"Hide the {name}"}
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
     outputs = [beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)]
     outputs = [new for o in outputs for new in widgets.with_still(o, state or {}, where)]
@@ -97,16 +100,28 @@ def markdown(text):
     return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
+def prose(text, name, first, seen):
+    "A Markdown cell's text on the page: the first one has the badge below its title, and a chapter's words lead to the glossary."
+    up = "../" * name.count("/")
+    text = text.replace(f"{up}../book/", up)  # the site has the book's other pages beside the chapters
+    if "/" not in name and name != "index":
+        text = glossary.linked(text, seen)
+    if first:
+        head, quote, rest = re.match(r"(# [^\n]*\n*)(> [^\n]*\n*)?(.*)", text, re.DOTALL).groups("")
+        text = f"{head}{quote}\n\n{badge(name)}\n\n{rest}"
+    return text
+
+
 def page(notebook, name, record):
     "The page of an executed notebook. `record` says how it ran; None means that it did not."
-    cells, published, state = [], published_parameters(notebook), widgets.saved_state(notebook)
+    cells, published, state, seen = [], published_parameters(notebook), widgets.saved_state(notebook), set()
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "raw" or "injected-parameters" in tags(cell):
             continue
         if cell["cell_type"] == "code":
             cell = code_cell(cell, f"{name}, cell {number}", state)
         elif cell["cell_type"] == "markdown":
-            cell = cell | {"source": fill(source(cell))}
+            cell = cell | {"source": prose(fill(source(cell)), name, not any(c["cell_type"] == "markdown" for c in cells), seen)}
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):

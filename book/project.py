@@ -18,11 +18,35 @@ def settings():
     return parser["DEFAULT"]
 
 
+def toc():
+    "The contents, _toc.yml."
+    return yaml.safe_load((ROOT / "_toc.yml").read_text())
+
+
 def toc_files():
     "The files of _toc.yml in reading order, without their ending."
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    chapters = [c for part in toc.get("parts", [toc]) for c in part.get("chapters", [])]
-    return [toc["root"]] + [c["file"] for c in chapters]
+    contents = toc()
+    return [contents["root"]] + [c["file"] for part in contents["parts"] for c in part["chapters"]]
+
+
+def modules():
+    "The modules of the library that notebooks export: each has a page of its own below the reference."
+    return sorted(p.stem for p in (ROOT / "vae_nb").glob("[a-z]*.py"))
+
+
+def address(file):
+    "The page that a file of _toc.yml becomes: the first folder of a source is not part of it."
+    return file.split("/", 1)[1]
+
+
+def site_toc():
+    "The contents of the built site: addresses in the place of files, and the pages of the modules below the reference."
+    contents = toc() | {"root": address(toc()["root"])}
+    for chapter in (c for part in contents["parts"] for c in part["chapters"]):
+        chapter["file"] = address(chapter["file"])
+        if chapter["file"] == "api":
+            chapter["sections"] = [{"file": f"api/{name}"} for name in modules()]
+    return contents
 
 
 def notebooks():
@@ -35,8 +59,8 @@ def notebooks():
 
 
 def page_names():
-    "Every page of the built book, without .html: the first folder of a source is not part of the address."
-    return [file.split("/", 1)[1] for file in toc_files()]
+    "Every page of the built book, without .html."
+    return [address(file) for file in toc_files()] + [f"api/{name}" for name in modules()]
 
 
 def profile_parameters(profile):

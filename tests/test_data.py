@@ -492,7 +492,7 @@ def test_a_cache_folder_that_cannot_be_made_is_part_of_the_answer(tmp_path, monk
 def test_a_stand_in_says_so_once_and_keeps_saying_it(capsys):
     images = [load("mnist", s, fallback="digits") for s in data.SPLITS]
     assert [x.name for x in images] == ["digits"] * 3 and [len(x) for x in images] == [1197, 300, 300]
-    sentence = "The real MNIST was not found, so this page uses scikit-learn's 1,797 digits, enlarged to 28×28.\n"
+    sentence = "The real MNIST was not found, so scikit-learn's 1,797 digits, enlarged to 28×28, stand in.\n"
     assert capsys.readouterr().out == sentence
     assert all(x.note == sentence.strip() and "stand-in" in repr(x) for x in images)
     assert images[0][:3].resized(32).binarised().note == sentence.strip(), "the note stays with every view"
@@ -694,7 +694,7 @@ def test_large_photographs_are_decoded_small_but_right(tmp_path):
 
 def test_unreadable_pictures_are_left_out_counted_and_named(pets):
     good = load(pets)
-    names = [p for p in data.by_split(data.image_paths(pets))["train"]][:3]
+    names = list(data.by_split(data.image_paths(pets))["train"])[:3]
     whole = (pets / names[0]).read_bytes()
     (pets / names[0]).write_bytes(whole[:-30])  # header fine, pixels cut short
     (pets / names[1]).write_bytes(b"")
@@ -704,6 +704,12 @@ def test_unreadable_pictures_are_left_out_counted_and_named(pets):
         assert len(caught) == 1 and all(n in str(caught[0].message) for n in names) and caught[0].filename == __file__
         assert torch.equal(rest.pixels, good.pixels[3:]) and torch.equal(rest.labels, good.labels[3:])
     with pytest.raises(DatasetError, match=names[1]): load(pets, strict=True)
+
+
+def test_a_pipe_in_a_folder_is_left_out_not_waited_for(pets):
+    os.mkfifo(pets / "cat" / "pipe.png")  # its name sends it to the validation split
+    for size in (None, 16):
+        with pytest.warns(UserWarning, match="pipe.png .*is not a file"): load(pets, "valid", size=size)
 
 
 def test_a_folder_of_rubbish_is_an_error_and_leaves_no_cache(tmp_path):
@@ -791,7 +797,7 @@ class Full:
 @pytest.mark.parametrize("writes", [0, 1, 10])
 def test_a_full_disk_is_a_clean_error(writes, pets, monkeypatch):
     real = data.write_decoded
-    monkeypatch.setattr(data, "write_decoded", lambda f, *rest: real(Full(f, writes), *rest))
+    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: real(Full(f, writes), *rest, **more))
     with pytest.raises(DatasetError, match="could not be written to .*No space left on device.*\n.*VAE_NB_CACHE"): load(pets)
     assert left() == []
 

@@ -80,7 +80,7 @@ def test_the_judges_table(net):
 
 def test_a_rare_attribute_does_not_flatter_the_judge():
     always_no = SimpleNamespace(names=("left",), body=lambda x: torch.zeros(len(x), 4), head=lambda f: torch.full((len(f), 1), -1.0),
-                                modules=lambda: [], eval=lambda: None, parameters=lambda: iter([torch.zeros(1)]))
+                                modules=list, eval=lambda: None, parameters=lambda: iter([torch.zeros(1)]))
     few = TEST[torch.cat([(TEST.attributes[:, 0] == 1).nonzero()[:5, 0], (TEST.attributes[:, 0] == 0).nonzero()[:45, 0]])]
     row = judge_table(always_no, few).loc["left"]
     assert row["share"] == pytest.approx(0.1) and row["accuracy"] == pytest.approx(0.9) and row["balanced"] == 0.5

@@ -632,9 +632,9 @@ def test_onnx_computes_the_same(tmp_path):
     z, x = torch.randn(3, 4), torch.rand(5, 3, 17, 20)
     with evaluating(model):
         wanted = {"decoder": (z, model.decode(z).mean), "encoder": (x, model.encoder(x))}
-    for part, (given, want) in wanted.items():
+    for part, (put_in, want) in wanted.items():
         session = onnxruntime.InferenceSession(str(to_onnx(model, tmp_path / f"{part}.onnx", part)))
-        (out,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+        (out,) = session.run(None, {session.get_inputs()[0].name: put_in.numpy()})
         assert out.shape == tuple(want.shape) and abs(out - want.numpy()).max() < 1e-4
     with pytest.raises(ValueError, match="part must be one of"):
         to_onnx(model, tmp_path / "x.onnx", "decodr")

@@ -1,4 +1,5 @@
 """Paths, grids and directions in latent space, and edits along them."""
+import os
 import warnings
 
 import numpy as np
@@ -363,6 +364,18 @@ def test_files_that_are_no_pictures(tmp_path):
         photograph(tmp_path / "letter.jpg", (1, 16, 16))
     with pytest.raises(FileNotFoundError, match="nothing.png"):
         photograph(tmp_path / "nothing.png", (1, 16, 16))
+
+
+def test_what_would_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="is not a file"): photograph(path, (1, 16, 16))
+
+
+def test_a_photograph_that_ends_in_the_middle_is_refused_by_its_name(tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:-30])
+    with pytest.raises(OSError, match="half.png cannot be read as a picture: .*truncated"): photograph(tmp_path / "half.png", (1, 16, 16))
 
 
 def test_a_photograph_of_the_wrong_size_is_refused_by_the_model():

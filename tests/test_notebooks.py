@@ -25,10 +25,11 @@ def test_library_is_what_the_notebooks_export(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
     for name in ("settings.ini", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    version = (tmp_path / "vae_nb/__init__.py").read_text()
+    written = {name: (tmp_path / "vae_nb" / name).read_text() for name in ("__init__.py", "__main__.py")}  # by hand
     shutil.rmtree(tmp_path / "vae_nb")
     (tmp_path / "vae_nb").mkdir()
-    (tmp_path / "vae_nb/__init__.py").write_text(version)
+    for name, text in written.items():
+        (tmp_path / "vae_nb" / name).write_text(text)
     run([BIN / "nbdev_export"], tmp_path)
     names = {p.name for folder in (ROOT, tmp_path) for p in (folder / "vae_nb").glob("*.py")}
     assert {"core.py", "_modidx.py"} <= names

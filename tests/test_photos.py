@@ -269,7 +269,7 @@ def test_a_large_set_is_downloaded_on_request_whole_or_not_at_all(name, kind, mo
 
 def test_drawn_faces_stand_in_and_say_so(capsys):
     images = load("celeba", n=6, size=32, attributes="Smiling", fallback="faces")
-    sentence = "CelebA was not found, so this page uses drawn faces, not photographs."
+    sentence = "CelebA was not found, so drawn faces, not photographs, stand in."
     assert images.name == "faces" and images.note == sentence and images.shape == (3, 32, 32) and len(images) == 6
     assert capsys.readouterr().out == sentence + "\n"
 
@@ -335,7 +335,7 @@ def test_a_full_disk_is_a_clean_error(after, tmp_path, monkeypatch):
             if self.writes > after: raise OSError(errno.ENOSPC, "No space left on device")
             return self.f.write(x)
 
-    monkeypatch.setattr(data, "write_decoded", lambda f, *rest: write(Full(f), *rest))
+    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: write(Full(f), *rest, **more))
     with pytest.raises(DatasetError, match="(?s)No space left on device.*VAE_NB_CACHE"): load("celeba", root=tmp_path)
     assert left() == []
 
@@ -382,15 +382,81 @@ def test_what_a_killed_process_leaves_is_never_trusted_and_goes_away(tmp_path, m
     assert len(left()) == 2 and not any(f.endswith(".partial") for f in left())
 
 
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(data, "PIECE", 3 * 3 * 64 * 64)  # three faces
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("damage", [None, b"", b"no array", "cut short"])
+def test_a_killed_process_costs_one_piece(damage, tmp_path, monkeypatch):
+    expected = fake_celeba(tmp_path / "celeba") and load("celeba", root=tmp_path).pixels.clone()
+    for file in data.cache_dir().rglob("*.npy"): file.unlink()
+    small_pieces(monkeypatch)
+    seventh, real = fork.Event(), data.decode
+
+    def until_the_seventh(path, *how):
+        if path.name == FILES[6]:
+            seventh.set()
+            time.sleep(60)
+        return real(path, *how)
+
+    monkeypatch.setattr(data, "decode", until_the_seventh)
+    process = fork.Process(target=load, args=("celeba",), kwargs={"root": tmp_path})
+    process.start()
+    assert seventh.wait(60)
+    process.kill()
+    process.join(60)
+    pieces = sorted(file for file in left() if file.endswith(".piece"))
+    assert len(pieces) == 2
+    if damage is not None:
+        piece = data.cache_dir() / pieces[0]
+        piece.write_bytes(piece.read_bytes()[:-1] if damage == "cut short" else damage)
+    again = []
+    monkeypatch.setattr(data, "decode", lambda path, *how: again.append(path.name) or real(path, *how))
+    assert torch.equal(load("celeba", root=tmp_path).pixels, expected)
+    assert sorted(again) == sorted(FILES[6:8] if damage is None else [*FILES[:3], *FILES[6:8]])
+    assert not any(file.endswith(".piece") for file in left())
+
+
+def test_unreadable_pictures_stay_known_in_pieces(tmp_path, monkeypatch):
+    base = tmp_path / "celeba"
+    fake_celeba(base)
+    for i in (0, 1, 2, 4): (base / "img_align_celeba" / FILES[i]).write_bytes(b"no picture")  # a whole piece, and one
+    small_pieces(monkeypatch)
+    with pytest.warns(UserWarning, match="4 of 8 pictures cannot be read"): images = load("celeba", root=tmp_path)
+    assert which(images) == [3, 5, 6, 7] and len(left()) == 1
+
+
+def test_pieces_go_when_the_disk_is_full_or_a_week_has_passed(tmp_path, monkeypatch):
+    fake_celeba(tmp_path / "celeba")
+    small_pieces(monkeypatch)
+    real = data.write_decoded
+
+    def full(f, *rest, **more):
+        real(f, *rest, **more)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(data, "write_decoded", full)
+    with pytest.raises(DatasetError, match="No space left"): load("celeba", root=tmp_path)
+    assert left() == []
+    monkeypatch.setattr(data, "write_decoded", real)
+    (old := data.cache_dir() / "decoded" / ".x.npy.0.piece").write_bytes(b"")
+    (new := data.cache_dir() / "decoded" / ".y.npy.0.piece").write_bytes(b"")
+    os.utime(old, (time.time() - 8 * 86400,) * 2)
+    load("celeba", root=tmp_path)
+    assert new.exists() and not old.exists()
+
+
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_two_processes_decode_at_once(tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
     barrier, real = fork.Barrier(2, timeout=60), data.write_decoded
 
-    def together(*arguments):  # both have found nothing; both write
+    def together(*arguments, **more):  # both have found nothing; both write
         barrier.wait()
-        real(*arguments)
+        real(*arguments, **more)
 
     def work(i):
         np.save(tmp_path / f"{i}.npy", load("celeba", root=tmp_path).pixels.numpy())
@@ -641,3 +707,12 @@ def test_the_real_cifar_as_jpegs():
     assert all(p.shape == (3, 32, 32) and p.name == "cifar10 (JPEG)" and len(p.labels.unique()) > 5 for p in parts.values())
     for split, total in (("train", 45_000), ("valid", 5_000), ("test", 10_000)):
         with pytest.raises(ValueError, match=f"holds {total:,} images"): load("cifar10", split, n=total + 1, root=REAL)
+
+
+@pytest.mark.parametrize("layout", ["text", "csv"])
+def test_what_is_on_disk_is_found_without_reading_it(layout, tmp_path):
+    assert data.on_disk("celeba", tmp_path) is None
+    folder = fake_celeba(tmp_path / "celeba", layout)
+    for f in folder.iterdir(): f.write_bytes(b"")
+    assert data.on_disk("celeba", tmp_path) == folder
+    with pytest.raises(ValueError, match="Did you mean 'celeba'"): data.on_disk("celebra")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_nb import plots
-from vae_nb.plots import (bound_curve, compare_rows, count_matrix, kl_per_dim_bars, labelled_bars, latent_histograms, latent_map, latent_map_3d,
+from vae_nb.plots import (as_classes, bound_curve, compare_rows, count_matrix, kl_per_dim_bars, labelled_bars, latent_histograms, latent_map, latent_map_3d, latent_tsne,
                           loss_curves, manifold_grid, set_style, show_grid, show_pairs, strip, tile)
 
 
@@ -454,3 +454,20 @@ def test_histograms_of_nothing(z, words):
 def test_histograms_need_a_panel():
     for bad in (dict(n=0), dict(ncol=0)):
         with pytest.raises(ValueError, match="at least 1"): latent_histograms(np.zeros((3, 2)), **bad)
+
+
+def test_attributes_become_classes_to_colour_by():
+    classes, names = as_classes(torch.tensor([0.0, 1, 1, 0]), "hat")
+    assert classes.tolist() == [0, 1, 1, 0] and names == ("no hat", "hat")
+    classes, names = as_classes(np.arange(-3.0, 3), "mouth")
+    assert classes.tolist() == [0, 0, 1, 1, 2, 2] and names == ("mouth ≤ −1.3", "between", "mouth > 0.33")
+    with pytest.raises(ValueError, match=r"shape \(2, 2\)"): as_classes(np.zeros((2, 2)))
+
+
+def test_t_sne_keeps_neighbours_together():
+    r = np.random.RandomState(0)
+    z, labels = np.r_[r.randn(30, 5) - 20, r.randn(30, 5) + 20], np.repeat([0, 1], 30)
+    flat = latent_tsne(z, labels).collections[0].get_offsets()
+    distance = ((flat[:, None] - flat[None]) ** 2).sum(-1) + 1e9 * np.eye(60)
+    assert (labels[distance.argmin(1)] == labels).all()
+    with pytest.raises(ValueError, match="at least 4 points and 2 latents"): latent_tsne(z[:3])

@@ -1,12 +1,13 @@
 "The recipes: every one builds, fits its data, learns, and can be saved; names and settings are checked."
 import inspect
+import math
 
 import pytest
 import torch
 
 from vae_nb import data
 from vae_nb.data import DATASETS, EMBEDDED, DatasetError, load
-from vae_nb.recipes import RECIPES, recipe
+from vae_nb.recipes import RECIPES, five_nats, recipe
 from vae_nb.train import check_settings, fit, make_optimiser
 from vae_nb.vae import VAE
 
@@ -28,7 +29,7 @@ def stand_in(made, n):
 
 
 def test_the_books_architectures_are_all_there():
-    assert set(RECIPES) == {"mnist_mlp", "mnist_conv", "cifar10_conv", "caltech92", "caltech128", "celeba64", "celeba128"}
+    assert set(RECIPES) == {"mnist_mlp", "mnist_conv", "mnist_vanilla", "cifar10_conv", "caltech92", "caltech128", "celeba64", "celeba64_joint", "celeba128"}
     assert all(made.name == name and made.matches and made.model.__doc__ for name, made in RECIPES.items())
 
 
@@ -54,7 +55,7 @@ def test_one_step_lowers_the_loss(name):
     losses = []
     for _ in range(2):
         torch.manual_seed(1)  # the same noise, and the same units dropped
-        loss = model.loss(x)["loss"]
+        loss = (made.training_loss or (lambda model, x, step: model.loss(x)))(model, x, 0)["loss"]
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -75,7 +76,7 @@ def test_settings_are_arguments_that_fit_accepts(name):
 def test_a_saved_recipe_is_rebuilt_from_its_config(name, tmp_path):
     model = recipe(name).model(latent=4)
     again = VAE.load(model.save(tmp_path))
-    z = torch.randn(1, 4)
+    z = model.prior.sample((1,))
     assert torch.equal(again.decode(z).mean, model.eval().decode(z).mean)
 
 
@@ -85,8 +86,11 @@ def test_the_architectures_are_those_that_they_follow():
 
     conv, linear = torch.nn.Conv2d, torch.nn.Linear
     assert sizes("mnist_mlp", linear) == [(512, 784), (4, 512)]
+    assert sizes("mnist_vanilla", linear) == [(400, 784)]
     assert sizes("mnist_conv", linear) == [(512, 784), (256, 512), (40, 256)]
     assert sizes("celeba64", linear) == [(256, 1024), (200, 256)]
+    assert sizes("celeba64_joint", conv) == sizes("celeba64", conv) == [(32, 3), (32, 32), (64, 32), (64, 64)]
+    assert sizes("celeba64_joint", linear) == [(256, 1024), (250, 256)]
     assert sizes("celeba128", conv) == [(32, 3), (64, 32), (128, 64), (256, 128)] and sizes("celeba128", linear) == [(400, 16384)]
 
 
@@ -103,5 +107,23 @@ def test_missing_data_are_an_error_unless_a_stand_in_is_named():
 def test_a_recipe_trains_in_one_line():
     made = recipe("mnist_mlp")
     images = made.data("train", n=64, fallback="digits")
-    history = fit(made.model(), images, progress=False, **made.settings | {"epochs": 2})
+    history = made.fit(made.model(), images, epochs=2, progress=False)
     assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
+    assert (history.info["batch_size"], history.info["lr"]) == (256, 1e-3) and history.last["epoch"] == 2
+
+
+def test_the_joint_recipe_trains_on_capacities_and_validates_on_nats():
+    made = recipe("celeba64_joint")
+    model, images = made.model(latent=5), made.data("train", n=16, fallback="faces")
+    row = made.fit(model, images, images, epochs=1, batch_size=8, progress=False, precision="float32").last
+    assert row["valid_loss"] == pytest.approx(row["valid_recon"] + row["valid_kl"])
+    assert row["train_loss"] != pytest.approx(row["train_recon"] + row["train_kl"], rel=1e-6)
+    assert row["train_kl"] == pytest.approx(row["train_kl_continuous"] + row["train_kl_categorical"], rel=1e-4)
+
+
+def test_five_nats_are_asked_of_both_parts_or_all_that_a_choice_can_carry():
+    model, x = recipe("celeba64_joint").model(latent=5), torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        terms = five_nats(model, x, 25_000)
+    asked = 40 * ((5 - terms["kl_continuous"]).abs() + (math.log(50) - terms["kl_categorical"]).abs())
+    assert (terms["loss"] - terms["recon"]).item() == pytest.approx(asked.item(), abs=0.05)  # the loss is some thousand nats in single precision

@@ -1,7 +1,6 @@
 "What holds for the whole repository: one direction of imports, clean notebooks, valid profiles, one home, a light import."
 import ast
 import configparser
-import json
 import re
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from book.project import PROFILES, notebooks, page_names, profile_parameters, pu
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
-MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "__main__.py", "_modidx.py"))
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
 NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()
@@ -56,7 +55,7 @@ def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
 @named(NOTEBOOKS)
 def test_notebook_carries_no_outputs(path):
     cells = [c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"]
-    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), f"run: nbstripout {path.relative_to(ROOT)}"
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), "run: make export"
 
 
 @named(NOTEBOOKS)
@@ -143,7 +142,7 @@ def test_the_library_needs_no_tool_of_development():
 
 
 def test_training_imports_no_plotting():
-    code = "import sys; sys.path.pop(0); import vae_nb.train; print([m for m in %r if m in sys.modules])" % NO_IMPORT
+    code = f"import sys; sys.path.pop(0); import vae_nb.train; print([m for m in {NO_IMPORT!r} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
 
 

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.elbo import LIKELIHOODS, kl_normal
+from vae_nb.joint import joint_vae
 from vae_nb.vae import ACTIVATIONS, VAE, build_from, mlp_vae
 
 SHAPE = (1, 4, 5)
@@ -119,6 +121,13 @@ def test_the_untrained_model_predicts_the_mean_image(likelihood):
 # ---- bad input -------------------------------------------------------------------------------------------------------------
 
 
+def test_without_hidden_layers_both_halves_are_linear(x):
+    model = mlp_vae(SHAPE, latent=3, hidden=(), likelihood="normal")
+    linear = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    assert linear == [(6, 20), (20, 3)] and model.loss(x)["loss"].isfinite()
+    assert not [m for m in model.modules() if isinstance(m, tuple(ACTIVATIONS.values()))]
+
+
 @pytest.mark.parametrize("value, message", [(float("nan"), "1 NaN"), (1.5, "to 1.5"), (-0.25, "-0.25")])
 def test_pixels_out_of_range_are_refused_with_the_value(model, x, value, message):
     x[0, 0, 0, 0] = value
@@ -140,7 +149,7 @@ def test_wrong_shapes_name_expected_and_given(model, x):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(latent=0), "latent"), (dict(latent=2.0), "latent"), (dict(hidden=()), "hidden"), (dict(hidden=(8, -1)), "hidden"),
+    (dict(latent=0), "latent"), (dict(latent=2.0), "latent"), (dict(hidden=(0,)), "hidden"), (dict(hidden=(8, -1)), "hidden"),
     (dict(shape=(28, 28)), "channels, height, width"), (dict(activation="silo"), "Did you mean 'silu'"),
     (dict(likelihood="bernouli"), "Did you mean 'bernoulli'"), (dict(sigma=0.1), "goes with likelihood='normal'"),
     (dict(likelihood="normal", sigma=-1.0), "-1.0"), (dict(likelihood="normal", sigma="optimum"), "optimum"),
@@ -164,6 +173,29 @@ def test_a_saved_model_comes_back_bit_identical(tmp_path, x, arguments):
     assert (again.beta, again.free_bits, again.variational, again.latent) == (model.beta, model.free_bits, model.variational, 3)
     assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "model.safetensors"]
     assert json.loads((tmp_path / "run" / "config.json").read_text())["builder"] == "vae_nb.vae.mlp_vae"
+
+
+@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), latent=3, hidden=(64,)), lambda: conv_vae((1, 16, 16), latent=3, channels=(8, 16)),
+                                  lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(64,))], ids=["mlp", "conv", "joint"])
+def test_16_bits_take_half_the_space_and_draw_the_same(tmp_path, make):
+    model = make().eval()
+    model.save(tmp_path / "whole")
+    again, size = VAE.load(model.save(tmp_path / "half", half=True)), lambda name: (tmp_path / name / "model.safetensors").stat().st_size
+    assert size("half") < 0.7 * size("whole")
+    assert {v.dtype for v in again.state_dict().values()} == {v.dtype for v in model.state_dict().values()}
+    z = model.prior.sample((50,), torch.Generator().manual_seed(0))
+    difference = (again.decode(z).mean - model.decode(z).mean).abs().max()
+    assert 0 < difference < 1e-2 and again.config == model.config
+
+
+@pytest.mark.parametrize("value", [1e5, float("inf"), float("nan")])
+def test_what_16_bits_cannot_say_is_refused_before_anything_is_written(tmp_path, model, value):
+    model.save(tmp_path)
+    with torch.no_grad():
+        model.decoder[0].weight[0, 0] = value
+    with pytest.raises(ValueError, match="'decoder.0.weight' holds .* save without half=True"):
+        model.save(tmp_path, half=True)
+    assert VAE.load(tmp_path).decoder[0].weight.isfinite().all()
 
 
 def test_a_second_save_replaces_the_first(tmp_path, model):

@@ -96,7 +96,8 @@ def kl_per_dim(
 ) -> Tensor:  # nats, (batch, latent)
     "KL(q ‖ prior) split over latent dimensions; possible because both are products over them."
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
-        ratio = q.logvar - prior.logvar  # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
+        # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
+        ratio = q.logvar - prior.logvar
         return 0.5 * ((q.mu - prior.mu) ** 2 * (-prior.logvar).exp() + ratio.expm1() - ratio)
     if hasattr(q, "kl_per_dim"):  # a posterior that is not Gaussian knows its own
         return q.kl_per_dim(prior)
@@ -147,7 +148,8 @@ class BernoulliLikelihood(nn.Module):
         self,
         logits: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
-        return Pixels(Bernoulli(logits=logits, validate_args=False))  # logits, not probabilities: stable at saturation
+        # logits, not probabilities: stable at saturation
+        return Pixels(Bernoulli(logits=logits, validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
         "The decoder output whose mean is `mean`."
@@ -218,7 +220,8 @@ class StableContinuousBernoulli(ContinuousBernoulli):
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats: the Bernoulli term plus the log-normaliser log(η / tanh(η/2)) of Loaiza-Ganem & Cunningham (2019)."
         eta, small, safe = self._split()
-        log_norm = torch.where(small, math.log(2) + eta**2 / 12 - 7 * eta**4 / 1440, (safe / (safe / 2).tanh()).log())
+        log_norm = torch.where(small, math.log(2) + eta**2 / 12 - 7 * eta**4 / 1440,
+                               (safe / (safe / 2).tanh()).log())
         return x * eta - F.softplus(eta) + log_norm
 
     @property
@@ -229,7 +232,8 @@ class StableContinuousBernoulli(ContinuousBernoulli):
 
     def icdf(self, u: Tensor) -> Tensor:
         "The grey value below which a share u of the probability lies; `sample` and `rsample` draw with it."
-        size, white = self.logits.abs().clamp(min=1e-4), self.logits > 0  # a negative logit is the mirror image of a positive one
+        # a negative logit is the mirror image of a positive one
+        size, white = self.logits.abs().clamp(min=1e-4), self.logits > 0
         x = 1 + torch.log1p(torch.where(white, 1 - u, u) * torch.expm1(-size)) / size
         return torch.where(white, x, 1 - x).clamp(0, 1)
 
@@ -405,7 +409,8 @@ class LinearGaussian(nn.Module):
         self.sigma, self.stretch, self.shift = sigma, stretch, shift
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        precision = torch.eye(weight.shape[1]).to(weight) + weight.T @ weight / sigma**2  # of the true posterior
+        # of the true posterior
+        precision = torch.eye(weight.shape[1]).to(weight) + weight.T @ weight / sigma**2
         self.register_buffer("gain", torch.linalg.solve(precision, weight.T) / sigma**2)
         self.register_buffer("logvar", -precision.diagonal().log())
 
@@ -421,7 +426,8 @@ class LinearGaussian(nn.Module):
 
     def decode(self, z: Tensor) -> Independent:
         "p(x|z) = N(Wz + b, σ²I)."
-        return Independent(Normal(z @ self.weight.T + self.bias, self.sigma, validate_args=False), 1, validate_args=False)
+        return Independent(Normal(z @ self.weight.T + self.bias, self.sigma, validate_args=False), 1,
+                           validate_args=False)
 
     def log_marginal(self, x: Tensor) -> Tensor:
         "The exact log p(x) = log N(x; b, WWᵀ + σ²I) in nats, (batch,)."

@@ -82,13 +82,15 @@ class OneHot(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
         "One-hot vectors, (*sample_shape, ..., K), by the Gumbel-max trick."
-        return to_one_hot(self.logits + gumbel_noise((*sample_shape, *self.logits.shape), generator, self.logits.device))
+        return to_one_hot(self.logits + gumbel_noise((*sample_shape, *self.logits.shape), generator,
+                                                     self.logits.device))
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "Relaxed samples through which gradients flow; without `tau` the same as `sample`."
         if self.tau is None:
             return self.sample(sample_shape, generator)
-        return gumbel_softmax(self.logits.expand(*sample_shape, *self.logits.shape), self.tau, self.hard, generator)
+        return gumbel_softmax(self.logits.expand(*sample_shape, *self.logits.shape), self.tau, self.hard,
+                              generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-probability in nats of one-hot vectors, (...)."
@@ -111,7 +113,8 @@ class Product(Distribution):
         parts: list,  # distributions of one batch shape whose events are vectors
     ):
         self.parts = list(parts)
-        super().__init__(self.parts[0].batch_shape, (sum(part.event_shape[0] for part in self.parts),), validate_args=False)
+        super().__init__(self.parts[0].batch_shape, (sum(part.event_shape[0] for part in self.parts),),
+                         validate_args=False)
 
     @property
     def mean(self) -> Tensor:
@@ -175,13 +178,15 @@ class JointVAE(VAE):
         beta: float = 1.0,
         free_bits: float = 0.0,
     ):
-        super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta, free_bits)
+        super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta,
+                         free_bits)
         self.continuous, self.categorical, self.tau, self.estimator = continuous, tuple(categorical), tau, estimator
 
     @property
     def parts(self) -> list[tuple[str, slice]]:
         "What the numbers of z are, in order: ('continuous', slice) and one ('categorical', slice) for each categorical."
-        kinds = [("continuous", self.continuous)] * bool(self.continuous) + [("categorical", k) for k in self.categorical]
+        kinds = [("continuous", self.continuous)] * bool(self.continuous) + [("categorical", k)
+                                                                             for k in self.categorical]
         ends = accumulate(n for _, n in kinds)
         return [(kind, slice(end - n, end)) for (kind, n), end in zip(kinds, ends)]
 
@@ -240,7 +245,8 @@ def joint_vae(
     else:
         encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm)
     likelihood = make_likelihood(likelihood, shape[0], sigma)
-    model = JointVAE(encoder, decoder, likelihood, shape, continuous, categorical, tau, estimator, beta, free_bits)
+    model = JointVAE(encoder, decoder, likelihood, shape, continuous, categorical, tau, estimator, beta,
+                     free_bits)
     return model.to(memory_format=torch.channels_last) if net == "conv" else model
 
 # %% ../nbs/04_gumbel_vae.ipynb #d0624244
@@ -293,7 +299,8 @@ def joint_loss(
 ):  # f(model, x, step) → terms, for `fit(training_loss=…)`
     "The −ELBO with capacities in place of beta, and the two terms that go beyond it, each zero unless asked for."
     check_terms(model, continuous, categorical, balance=balance, consistency=consistency)
-    capacity = {"continuous": continuous, "categorical": categorical and clip_capacity(categorical, model.categorical)}
+    capacity = {"continuous": continuous, "categorical": categorical and clip_capacity(categorical,
+                                                                                       model.categorical)}
 
     def loss(model, x: Tensor, step: int) -> dict[str, Tensor]:
         q = model.encode(x)

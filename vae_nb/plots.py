@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['set_style', 'tile', 'show_grid', 'compare_rows', 'show_pairs', 'strip', 'loss_curves', 'kl_per_dim_bars',
-           'bound_curve', 'labelled_bars', 'count_matrix', 'latent_map', 'latent_map_3d', 'manifold_grid',
-           'latent_histograms']
+           'bound_curve', 'labelled_bars', 'count_matrix', 'latent_map', 'latent_map_3d', 'latent_tsne', 'as_classes',
+           'manifold_grid', 'latent_histograms']
 
 # %% ../nbs/lib/15_plots.ipynb #773e931d
 from math import ceil
@@ -513,6 +513,34 @@ def latent_map_3d(
     ax.view_init(*view)
     if texts: _name_classes(ax, z, numbers, texts)
     return ax
+
+# %% ../nbs/lib/15_plots.ipynb #f7bceaba
+def latent_tsne(
+    z,            # latents, (N, latent)
+    labels=None,  # a class for each, (N,): whole numbers or text
+    classes=None, # names of the classes 0, 1, 2, …
+    ax=None,      # axes to draw on; None: a new figure
+    seed:int=0,   # of the projection
+):                # the axes
+    "A map by t-SNE: who is near whom in all dimensions. Coordinates and distances between groups mean nothing."
+    from sklearn.manifold import TSNE
+    z = _latents(z)
+    if len(z) < 4 or z.shape[1] < 2: raise ValueError(f"t-SNE wants at least 4 points and 2 latents; z has shape {z.shape}.")
+    flat = TSNE(init="pca", random_state=seed, max_iter=500, perplexity=min(30, (len(z) - 1)/3)).fit_transform(z)
+    return latent_map(flat, labels, classes, ax, rings=False, names=("t-SNE 1", "t-SNE 2"))
+
+# %% ../nbs/lib/15_plots.ipynb #d535c7b9
+def as_classes(
+    values,             # one number for each point, (N,)
+    name:str="value",   # of the attribute
+):                      # whole numbers, (N,), and the name of each
+    "Classes to colour by: without and with where all are 0 or 1, else the lowest, middle and highest third."
+    v = _numpy(values, name).astype(float)
+    if v.ndim != 1: raise ValueError(f"{name} has shape {v.shape}; it should be one number for each point, (N,).")
+    if np.isin(v, (0, 1)).all(): return v.astype(int), (f"no {name}", name)
+    low, high = np.quantile(v, [1/3, 2/3])
+    names = f"{name} ≤ {low:.2g}", "between", f"{name} > {high:.2g}"
+    return (v > low).astype(int) + (v > high), tuple(text.replace("-", "−") for text in names)
 
 # %% ../nbs/lib/15_plots.ipynb #8763eade
 def manifold_grid(

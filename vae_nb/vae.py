@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'WEIGHTS', 'CONFIG', 'Triple', 'VAE', 'check_images', 'builder', 'mlp_layers', 'check_sizes',
-           'mlp_networks', 'mlp_vae', 'save_model', 'build_from', 'load_model']
+           'mlp_networks', 'mlp_vae', 'halved', 'save_model', 'build_from', 'load_model']
 
 # %% ../nbs/02_mlp_vae.ipynb #27a6f79f
 import functools
@@ -49,9 +49,9 @@ class Triple(nn.Module):
         with evaluating(self):
             return self.decode(self.encode(x).mean).mean
 
-    def save(self, folder: str | Path) -> Path:
-        "Write model.safetensors and config.json into `folder`; an earlier model there survives until the new one is whole."
-        return save_model(self, folder)
+    def save(self, folder: str | Path, half: bool = False) -> Path:
+        "Write model.safetensors and config.json into `folder`; an earlier model there survives until the new one is whole. `half`: numbers of 16 bits."
+        return save_model(self, folder, half)
 
     @staticmethod
     def load(folder: str | Path, device=None) -> "Triple":
@@ -109,7 +109,8 @@ class VAE(Triple):
         "Set the decoder's last bias so that the untrained model already predicts the mean image (C, H, W). Only the first call acts."
         if self.initialised:
             return
-        bias = [module.bias for module in self.decoder.modules() if getattr(module, "bias", None) is not None][-1]
+        bias = [module.bias for module in self.decoder.modules()
+                if getattr(module, "bias", None) is not None][-1]
         mean = mean.to(bias.device) if bias.numel() == mean.numel() else mean.to(bias.device).mean((1, 2))
         bias.copy_(self.likelihood.link(mean).flatten())
         self.initialised.fill_(True)
@@ -138,7 +139,8 @@ def builder(
             bound = inspect.signature(build).bind(*args, **kwargs)
             bound.apply_defaults()
             model = build(*args, **kwargs)
-            arguments = json.loads(json.dumps(bound.arguments))  # as they will be read back: tuples become lists
+            # as they will be read back: tuples become lists
+            arguments = json.loads(json.dumps(bound.arguments))
             model.config = {"builder": path, "arguments": arguments}
             return model
 
@@ -148,7 +150,8 @@ def builder(
     return decorate
 
 # %% ../nbs/02_mlp_vae.ipynb #f645230b
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU,
+               "elu": nn.ELU}
 
 
 def mlp_layers(
@@ -161,7 +164,8 @@ def mlp_layers(
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:]):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
-    for linear in layers[:-2:2]:  # He et al. 2015: PyTorch's own start is √6 times fainter, and slow to wake the latents
+    # He et al. 2015: PyTorch's own start is √6 times fainter, and slow to wake the latents
+    for linear in layers[:-2:2]:
         nn.init.kaiming_normal_(linear.weight)
         nn.init.zeros_(linear.bias)
     return layers[:-1]
@@ -181,16 +185,17 @@ def mlp_networks(
     shape: tuple,  # of one image, (C, H, W)
     heads: int,  # outputs of the encoder
     latent: int,  # inputs of the decoder
-    hidden: tuple,  # widths of the encoder's hidden layers; the decoder mirrors them
+    hidden: tuple,  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
     "Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W)."
-    check_sizes(shape=shape, hidden=hidden)
+    check_sizes(shape=shape, **({} if hidden in ((), []) else {"hidden": hidden}))
     if len(shape) != 3:
         raise ValueError(f"shape must be (channels, height, width), not {shape!r}.")
     pixels = shape[0] * shape[1] * shape[2]
     encoder = nn.Sequential(nn.Flatten(), *mlp_layers([pixels, *hidden, heads], activation))
-    decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation), nn.Unflatten(1, tuple(shape)))
+    decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation),
+                            nn.Unflatten(1, tuple(shape)))
     return encoder, decoder
 
 # %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
@@ -198,7 +203,7 @@ def mlp_networks(
 def mlp_vae(
     shape: tuple,  # of one image, (C, H, W)
     latent: int = 2,  # latent dimensions
-    hidden: tuple = (512,),  # widths of the encoder's hidden layers; the decoder mirrors them
+    hidden: tuple = (512,),  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     likelihood: str = "bernoulli",  # see `vae_nb.elbo.LIKELIHOODS`
     sigma: float | str | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
     activation: str = "silu",  # see `ACTIVATIONS`
@@ -209,21 +214,35 @@ def mlp_vae(
     "A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C)."
     check_sizes(latent=latent)
     encoder, decoder = mlp_networks(shape, 2 * latent if variational else latent, latent, hidden, activation)
-    return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational, beta, free_bits)
+    return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational,
+               beta, free_bits)
 
 # %% ../nbs/02_mlp_vae.ipynb #11bbbcb1
+def halved(
+    weights: dict,  # name → Tensor
+) -> dict:
+    "Floating-point tensors in 16 bits; ValueError if one does not fit."
+    small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in small.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name!r} holds NaN, infinity or more than {torch.finfo(torch.float16).max:,.0f}, which 16 bits cannot say: save without half=True.")
+    return small
+
+# %% ../nbs/02_mlp_vae.ipynb #f06728b5
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_model(
     model: Triple,
     folder: str | Path,  # made if it is missing
+    half: bool = False,  # numbers of 16 bits
 ) -> Path:
     "Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read."
     if model.config is None:
         raise ValueError("only a model made by a vae_nb function such as mlp_vae can be saved: its config names that function. "
                          "For a network of your own use safetensors.torch.save_model.")
-    save_tensors(Path(folder, WEIGHTS), model.state_dict(), config=model.config)
+    weights = model.state_dict()
+    save_tensors(Path(folder, WEIGHTS), halved(weights) if half else weights, config=model.config)
     with atomic_path(Path(folder, CONFIG)) as partial:
         partial.write_text(json.dumps(model.config, indent=2) + "\n")
     return Path(folder)
@@ -243,11 +262,11 @@ def build_from(
 
 # %% ../nbs/02_mlp_vae.ipynb #8c633099
 def load_model(
-    folder: str | Path,  # what `save` wrote
+    folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
     "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
-    path = Path(folder, WEIGHTS)
+    path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
     weights, facts = load_tensors(path, "config")

@@ -1,0 +1,43 @@
+"""What the book costs: time and memory of each notebook, the time of building the pages, and what a page weighs. Read from what `make book` left in _build.
+
+`PROFILE=gpu` reads another profile's run than cpu's.
+"""
+import json
+import os
+import re
+from pathlib import Path
+
+from book.execute import record_of
+from book.project import BUILD, notebooks
+
+from .record import write
+
+SOURCE = re.compile(r'<(?:img|script)[^>]*\ssrc="([^"#?]+)')
+SHARED = re.compile(r"_static/(?!explorers/)")  # the theme and MathJax, which all pages share
+
+
+def page_weight(page):
+    "Bytes that opening a page loads and no other page shares: the page, its pictures, the explorers' script. Their networks come at the first touch."
+    found = {source for source in SOURCE.findall(page.read_text()) if ":" not in source and not SHARED.search(source)}
+    return page.stat().st_size + sum((page.parent / source).stat().st_size for source in found)
+
+
+def rows_of(profile):
+    "One row for each notebook of the book."
+    rows = []
+    for name in notebooks():
+        record, page = record_of(BUILD / "executed" / profile / f"{name}.ipynb"), BUILD / "html" / f"{name}.html"
+        if record is None or "memory" not in record or not page.exists():
+            raise SystemExit(f"{name} has not been run and built, or before its memory was recorded: rm -rf _build/executed/{profile}; make book PROFILE={profile}")
+        rows.append({"notebook": name, "run, s": f"{record['seconds']:.0f}", "peak memory, MB": f"{record['memory']:,.0f}", "page, kB": f"{page_weight(page) / 1e3:.0f}"})
+    return rows
+
+
+def main():
+    profile = os.environ.get("PROFILE", "cpu")
+    rows, built = rows_of(profile), json.loads(Path(BUILD, "built.json").read_text())
+    seconds = sum(float(row["run, s"]) for row in rows)
+    print(*rows, built, sep="\n")
+    write("book", f"The book under the profile `{profile}`", rows,
+          f"Wall-clock time of each notebook in a process of its own, PyTorch on {built['threads']} thread(s): {seconds / 60:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
+          "Memory is the largest resident set of the notebook's process. A page's weight is what it loads before a touch, without the theme that all pages share.")

@@ -1,0 +1,153 @@
+"The measurements: the peers' networks are ours, the clocks and charts do what they say. What takes minutes is `make bench`."
+import json
+import subprocess
+import sys
+import time
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import book as book_cost, curves, mnist_nll, peers, pictures, record, scaling
+from benchmarks.beside.nets import Enough, Plain, Watch, network
+from book import execute
+from vae_nb.conv import conv_vae
+from vae_nb.vae import mlp_vae
+
+
+@pytest.mark.parametrize("ours", [lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"), lambda: conv_vae((3, 32, 32), sigma=1.0), lambda: conv_vae((3, 64, 64), sigma=1.0)],
+                         ids=["MLP", "conv 32", "conv 64"])
+def test_the_peers_train_the_same_network(ours):
+    ours = ours()
+    plain = network(ours.shape)
+    sizes = lambda model: [tuple(p.shape) for p in model.parameters()]
+    assert sizes(plain.encoder) == sizes(ours.encoder) and sizes(plain.decoder) == sizes(ours.decoder)
+    plain.encoder.load_state_dict(ours.encoder.state_dict())
+    plain.decoder.load_state_dict(ours.decoder.state_dict())
+    x = torch.rand(4, *ours.shape)
+    torch.manual_seed(0)
+    terms = ours.eval().loss(x)
+    torch.manual_seed(0)
+    loss = plain.eval().loss(x)["loss"]
+    constant = 0.0 if plain.binary else 0.5 * np.log(2 * np.pi) * x[0].numel()
+    assert loss.item() + constant == pytest.approx(terms["loss"].item(), rel=1e-5)
+
+
+def test_a_watch_keeps_weights_at_its_marks_and_ends_at_the_last(tmp_path):
+    net = Plain(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), True)
+    watch = Watch(net, [0.0, 0.05], tmp_path)
+    watch.start()
+    with pytest.raises(Enough):
+        while True:
+            torch.rand(20_000).sort()
+            watch.tick()
+    (first, early), (last, late) = watch.report()
+    assert 0 <= first < 0.05 <= last < 1
+    assert torch.load(early, weights_only=True).keys() == net.state_dict().keys() and early != late
+
+
+def test_the_textbook_peer_answers_with_its_time_and_its_weights(tmp_path):
+    np.save(tmp_path / "digits.npy", np.random.default_rng(0).integers(0, 256, (300, 1, 28, 28), dtype=np.uint8))
+    with peers.peer("textbook") as ask:
+        assert 0 < ask(tmp_path / "digits.npy") < 60
+        (seconds, weights), = ask(tmp_path / "digits.npy", epochs=1000, marks=[0.2], folder=str(tmp_path / "kept"))
+        assert 0.2 <= seconds < 5
+        network((1, 28, 28)).load_state_dict(torch.load(weights, weights_only=True))
+        with pytest.raises(SystemExit, match="textbook.log"):
+            ask(tmp_path / "missing.npy")
+
+
+def test_an_environment_is_made_once_and_again_when_its_list_changes(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(peers, "HERE", tmp_path)
+    monkeypatch.setattr(peers, "BUILD", tmp_path / "built")
+    (tmp_path / "built/some").mkdir(parents=True)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command[1]))
+    (tmp_path / "some.txt").write_text("a==1\n")
+    assert peers.environment("some") == peers.environment("some") == tmp_path / "built/some/bin/python"
+    assert ran == ["venv", "pip"]
+    (tmp_path / "some.txt").write_text("a==2\n")
+    peers.environment("some")
+    assert ran == ["venv", "pip"] * 2
+    assert peers.environment("textbook") == sys.executable
+
+
+def test_a_peers_list_pins_everything_and_names_no_host():
+    lists = sorted((peers.HERE).glob("*.txt"))
+    assert {path.stem for path in lists} == {"lightning", "pythae"}
+    for path in lists:
+        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        assert all("==" in line and "://" not in line for line in lines), path.name
+        assert any(line.startswith(f"{path.stem}==") for line in lines)
+
+
+def test_a_power_law_has_its_exponent():
+    assert scaling.slope({n: 3e-5 * n**1.5 for n in (10, 40, 160)}) == pytest.approx(1.5)
+
+
+def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypatch):
+    from vae_nb.data import read_decoded
+
+    monkeypatch.setattr(scaling, "CELEBA", (5000, 3, 8, 8))
+    scaling.synthetic_map(tmp_path / "map.npy")
+    pixels, bad = read_decoded(tmp_path / "map.npy")
+    assert pixels.shape == (5000, 3, 8, 8) and bad == {}
+    assert 120 < pixels[4999].float().mean() < 135, "the last images are bytes too"
+
+
+def test_the_runs_of_mnist_nll_have_folders_of_their_own(monkeypatch):
+    full = {mnist_nll.place(net, seed) for net, (*_, seeds) in mnist_nll.NETS.items() for seed in seeds}
+    assert len(full) == sum(len(seeds) for *_, seeds in mnist_nll.NETS.values())
+    monkeypatch.setattr(mnist_nll, "SCALE", 0.01)
+    assert not full & {mnist_nll.place(net, 211) for net in mnist_nll.NETS}
+
+
+def test_curves_leave_the_look_at_validation_digits_out_of_the_time(monkeypatch):
+    def slow_look(model, images):
+        end = curves.time.process_time() + 0.3
+        while curves.time.process_time() < end:
+            pass
+        return 100.0
+
+    monkeypatch.setattr(curves, "score", slow_look)
+    curve = curves.Curve(valid=None, every=1)
+    for epoch in range(3):
+        curve(None, {"epoch": epoch})
+    assert [y for _, y in curve.points] == [100.0, 100.0] and curve.spent < 0.2
+
+
+def test_marks_of_pictures_become_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "RESULTS", tmp_path)
+    lines = [{"group": "ours", "points": [[5, 110.0], [20, 100.0]]}, {"group": "ours", "points": [[5, 112.0], [60, 98.0]]}, {"group": "theirs", "points": [[5, 130.0], [60, 105.0]]}]
+    (tmp_path / "curves.json").write_text(json.dumps({"picture": curves.picture(lines)}))
+    text = pictures.illustrate("before\n\n<!-- picture: curves -->\n\nafter", tmp_path)
+    assert "```{figure} measured-curves.png" in text and ":alt: Validation" in text and "105.0 nats after 60 s" in text
+    assert matplotlib.image.imread(tmp_path / "measured-curves.png").std() > 0.05
+    with pytest.raises(SystemExit, match="make bench NAME=never"):
+        pictures.illustrate("<!-- picture: never -->", tmp_path)
+
+
+def test_a_page_weighs_what_only_it_loads(tmp_path):
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_static/explorers").mkdir(parents=True)
+    (tmp_path / "_images/a.png").write_bytes(b"x" * 1000)
+    (tmp_path / "_static/explorers/host.js").write_bytes(b"x" * 200)
+    (tmp_path / "_static/theme.js").write_bytes(b"x" * 5000)
+    page = tmp_path / "page.html"
+    page.write_text('<img alt="" src="_images/a.png"><img src="_images/a.png"><script src="_static/explorers/host.js?v=1"></script>'
+                    '<script src="_static/theme.js"></script><img src="data:image/png;base64,AAAA">')
+    assert book_cost.page_weight(page) == page.stat().st_size + 1200
+
+
+def test_modules_that_measure_nothing_are_no_benchmarks():
+    assert not {"record", "pictures", "__init__", "__main__"} & set(record.names())
+    assert {"peers", "curves", "matmul_peak", "scaling", "choices", "book", "mnist_nll"} <= set(record.names())
+
+
+def test_the_memory_of_a_process_counts_its_children_and_its_exit_status_is_kept():
+    child = "import sys; x = bytearray(b'1') * (200 * 2**20); sys.exit(3)"
+    process = subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"])
+    while (memory := execute.ended(process)) is None:
+        time.sleep(0.05)
+    assert 200 < memory < 400 and process.returncode == process.poll() == 3

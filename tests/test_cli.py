@@ -1,0 +1,358 @@
+"The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
+import json
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmarks.fuzz_images import faulty, fuzz
+from vae_nb import cli, data
+from vae_nb.cli import app, as_text, model_of, plain, strengths
+from vae_nb.core import load_tensors
+from vae_nb.data import DATASETS, load
+from vae_nb.recipes import PRETRAINED
+from vae_nb.vae import load_model, mlp_vae
+
+TINY = ["train", "mnist-mlp", "--data", "digits", "--n", "150", "--batch-size", "32"]  # 5 steps an epoch
+
+
+def call(*words):
+    "Run the command in process; an exception that escapes is an error of the test."
+    done = CliRunner().invoke(app, list(map(str, words)))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def good(*words):
+    "A call that must succeed; its facts."
+    done = call(*words, "--json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(*words):
+    "A call that must be refused; its one line."
+    done = call(*words)
+    lines = done.stderr.splitlines()
+    assert done.exit_code == 1 and done.stdout == "" and len(lines) == 1 and lines[0].startswith("error: "), (done.exit_code, done.stdout, done.stderr)
+    return lines[0]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    "An empty folder to work in, an empty cache, no data, no download."
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("VAE_NB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("VAE_NB_DATA", raising=False)
+    monkeypatch.setattr(data, "failed_download", lambda *_: "no network in tests")
+    data.say_once.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "A finished run on the embedded digits."
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    good(*TINY, "--epochs", "2", "--latent", "3", "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    "A folder of drawn faces, one damaged."
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, x in enumerate(load("faces", n=40, size=40).pixels):
+        Image.fromarray(x.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    (folder / "letter.png").write_text("Dear Sir")
+    return folder
+
+
+# --- what it prints ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_help_comes_without_pytorch_and_names_every_command():
+    code = "import sys, runpy; sys.argv = ['vae_nb', '--help']\ntry: runpy.run_module('vae_nb', run_name='__main__')\n"
+    code += "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False False"
+    names = "train sample reconstruct manipulate interpolate latents evaluate diagnose recipes datasets info export".split()
+    assert all(f"\n  {name} " in done.stdout for name in names) and "130" in done.stdout
+
+
+def examples():
+    return [made.callback.__wrapped__.example for made in app.registered_commands]
+
+
+@pytest.mark.parametrize("line", examples())
+def test_the_example_of_each_help_works(line):
+    if line.split()[1] == "train":
+        line += " --n 200"  # the same, shorter
+    facts = good(*line.split()[1:])
+    for name in ("picture", "explorer", "losses", "samples"):
+        if isinstance(facts.get(name), str):
+            assert Path(facts[name]).stat().st_size > 1000
+    done = call(line.split()[1], "--help")
+    assert done.exit_code == 0 and line.split(" --n 200")[0] in " ".join(done.stdout.split())
+
+
+def test_facts_are_text_or_one_json_object():
+    facts = {"path": Path("a"), "nothing": float("nan"), "deep": {"k": (1, float("inf"))}, "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}]}
+    assert json.loads(json.dumps(plain(facts), allow_nan=False)) == {"path": "a", "nothing": None, "deep": {"k": [1, None]}, "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}]}
+    assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
+
+
+def test_errors_of_ours_are_told_from_faults(monkeypatch):
+    def broken(*_): raise KeyError("oops")
+    monkeypatch.setattr(cli, "model_of", broken)
+    done = call("sample")
+    assert done.exit_code == 1 and done.stderr.startswith("fault: KeyError") and len(done.stderr.splitlines()) == 1
+    assert "Traceback" in call("sample", "--debug").stderr
+
+
+def test_warnings_are_one_line(run, monkeypatch):
+    monkeypatch.setattr(cli, "seeded_samples", lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28))
+    done = call("sample", run)
+    assert done.exit_code == 0 and done.stderr == "warning: careful now\n" and "picture: samples.png" in done.stdout
+
+
+def test_a_command_line_that_is_not_understood_is_exit_2():
+    assert call("sample", "--colour", "red").exit_code == 2 and call("trane").exit_code == 2 and call("sample", "--n", "many").exit_code == 2
+
+
+# --- train, stop, go on --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_remembers_what_it_is(run):
+    assert json.loads((run / "run.json").read_text()) == {
+        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3,
+        "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0}}
+    assert {p.name for p in run.iterdir()} == {"run.json", "checkpoint.safetensors", "model.safetensors", "config.json", "best",
+                                              "history.csv", "losses.png", "samples.png"}
+    facts = good("info", run)
+    assert facts["epochs_done"] == 2 and facts["finished"] and facts["recipe"] == "mnist_mlp" and facts["latents"] == 3 and facts["last"]["valid_loss"] > 0
+
+
+def test_without_data_a_stand_in_is_used_and_said():
+    done = call("train", "mnist_mlp", "--epochs", "1", "--json")
+    assert "The real MNIST was not found" in done.stderr and "vae_nb datasets" in done.stderr and "stand in" in done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
+    assert json.loads(Path("run/run.json").read_text())["data"] == "digits"
+    good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
+    assert good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197, "the stand-in has fewer than were asked for"
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
+    words = [*TINY, "--epochs", "3"]
+    good(*words, "--out", "undisturbed")
+    steps, step = [], mlp_vae.__globals__["VAE"].loss
+
+    def pressed(model, *args, **options):
+        steps.append(1)
+        if len(steps) == 8:
+            signal.raise_signal(signal.SIGINT)
+        return step(model, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
+        done = call(*words, "--out", "stopped")
+    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist-mlp --out stopped --resume\n"
+    assert good("info", "stopped")["epochs_done"] == 1 and not good("info", "stopped")["finished"]
+    facts = good("train", "mnist-mlp", "--out", "stopped", "--resume")
+    assert facts["epochs"] == 3 and facts["images"] == 150
+    ends = [load_model(name).state_dict().values() for name in ("undisturbed", "stopped")]
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_a_run_is_not_overwritten_and_force_spares_what_is_not_its_own(run):
+    Path("run").mkdir()
+    Path("run/thesis.txt").write_text("years of work")
+    assert "--resume goes on" in refused(*TINY, "--out", "run") and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
+    good(*TINY, "--epochs", "1", "--out", "run", "--force")
+    good(*TINY, "--epochs", "1", "--seed", "1", "--out", "run", "--force")
+    assert Path("run/thesis.txt").read_text() == "years of work"
+    assert load_tensors("run/checkpoint.safetensors", "settings")[1]["settings"]["seed"] == 1
+
+
+def test_a_run_that_does_not_match_is_not_continued(run):
+    assert "holds a run of 'mnist_mlp', not of 'mnist_conv'" in refused("train", "mnist-conv", "--out", run, "--resume")
+    assert "epochs=2 there, 9 here" in refused("train", "mnist-mlp", "--out", run, "--resume", "--epochs", "9")
+    assert "no run" in refused("train", "mnist-mlp", "--out", "nothing", "--resume")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}'])
+def test_a_damaged_note_is_named(text):
+    Path("run").mkdir()
+    Path("run/run.json").write_text(text)
+    assert "run.json is damaged" in refused("train", "mnist-mlp", "--resume")
+
+
+def test_folders_that_cannot_be_written_are_refused_before_training():
+    Path("file").write_text("")
+    assert "cannot write to 'file/run'" in refused(*TINY, "--out", "file/run")
+    assert "cannot write" in refused(*TINY, "--out", "file")
+
+
+def test_ones_own_pictures(pictures):
+    words = ["train", "celeba64", "--data", pictures, "--size", "32", "--epochs", "1", "--latent", "4", "--out", "mine"]
+    done = call(*words)
+    assert done.exit_code == 0 and "letter.png (not an image)" in done.stderr and "run: mine" in done.stdout
+    assert model_of("mine").shape == (3, 32, 32)
+    facts = good("reconstruct", pictures / "0.png", pictures / "1.png", "--model", "mine")
+    assert len(facts["squared_error_of_each"]) == 2
+    assert "letter.png cannot be read as a picture: not an image" in refused("reconstruct", pictures / "letter.png", "--model", "mine", "--out", "b.png")
+    assert good("evaluate", "mine", "--k", "2", "--n", "9", "--split", "train")["data"] == pictures.name, "the run remembers its data"
+
+
+def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in (name for name in range(40) if data.name_hash(f"{name}.png") < 0.8):
+        (few / f"{i}.png").write_bytes((pictures / f"{i}.png").read_bytes())
+    done = call("train", "celeba64", "--data", few, "--size", "32", "--epochs", "1", "--latent", "4")
+    assert done.exit_code == 0 and "goes on without validation" in done.stderr
+
+
+# --- which model ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_by_folder_by_file_and_by_name(run):
+    same = [model_of(str(path)) for path in (run, run / "model.safetensors")]
+    assert all(torch.equal(a, b) for a, b in zip(*(model.state_dict().values() for model in same)))
+    assert model_of(str(run / "best")).latent == 3
+    assert {name: model_of(name).shape for name in PRETRAINED}.keys() == PRETRAINED.keys()
+    assert model_of().shape == (3, 64, 64), "no folder run here: the faces"
+
+
+@pytest.mark.parametrize("word, message", [("face", "faces"), ("runs/mine", "no run folder or model file 'runs/mine'"), ("empty", "model.safetensors"), ("junk", "truncated or not")])
+def test_what_is_no_model_is_named(word, message):
+    Path("empty").mkdir()
+    Path("junk").write_bytes(b"junk" * 20)
+    assert message in refused("sample", word)
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_decided_by_the_seed(run):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        good("sample", run, "--n", "4", "--seed", seed, "--out", f"{name}.png")
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_nothing_is_overwritten_without_force_and_a_full_disk_leaves_the_old_picture(run, monkeypatch):
+    good("sample", run, "--n", "1")
+    before = Path("samples.png").read_bytes()
+    assert "--force replaces it" in refused("sample", run, "--n", "2") and Path("samples.png").read_bytes() == before
+    with monkeypatch.context() as patch:
+        def full(*_, **__): raise OSError(28, "No space left on device")
+        patch.setattr("matplotlib.figure.Figure.savefig", full)
+        assert "No space left" in refused("sample", run, "--n", "2", "--force") and Path("samples.png").read_bytes() == before
+    good("sample", run, "--n", "2", "--force")
+    assert Path("samples.png").read_bytes() != before and not list(Path(".").glob(".*partial"))
+
+
+@pytest.mark.parametrize("out, message", [("picture.txt", "--out must end in .png"), ("folder.png", "is a folder"), ("picture", "must end in"), ("file/x.png", "file")])
+def test_where_a_picture_cannot_go(run, out, message):
+    Path("folder.png").mkdir()
+    Path("file").write_text("")
+    assert message in refused("sample", run, "--out", out)
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg", "jpg", "webp"])
+def test_other_formats(run, kind):
+    good("sample", run, "--n", "1", "--out", f"a.{kind}")
+    assert Path(f"a.{kind}").stat().st_size > 500
+
+
+def test_pictures_by_number_and_by_default(run):
+    assert len(good("reconstruct", "digits:0", "digits:7", "--model", run)["squared_error_of_each"]) == 2
+    assert len(good("reconstruct", "--model", run, "--out", "b.png")["squared_error_of_each"]) == 8
+    assert good("interpolate", "--model", run, "--n", "5")["steps"] == 5
+    assert "two pictures, or none" in refused("interpolate", "digits:0", "--model", run, "--out", "c.png")
+    assert "holds 300 images" in refused("reconstruct", "digits:999", "--model", run, "--out", "c.png")
+    assert "No such file" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "shape (batch, 1, 28, 28)" in refused("reconstruct", "faces:0", "--model", run, "--out", "c.png")
+
+
+@pytest.mark.parametrize("kind", ["map", "map3d", "tsne", "histograms"])
+def test_latents_are_drawn(run, kind):
+    assert good("latents", run, "--as", kind, "--n", "60")["images"] == 60
+
+
+def test_latents_that_cannot_be_drawn(run):
+    assert "unknown attribute 'smile'; these images have no attributes" in refused("latents", run, "--colour", "smile")
+    assert "histograms have no colours" in refused("latents", run, "--as", "histograms", "--colour", "smile")
+    assert "Did you mean 'tsne'" in refused("latents", run, "--as", "t-sne")
+    assert "--n must be at least 1" in refused("latents", run, "--n", "0")
+    assert "there is no split 'vali'" in refused("latents", run, "--split", "vali")
+    assert "in colour, the model's grey" in refused("latents", run, "--data", "faces")
+    assert "Did you mean 'digits'" in refused("latents", run, "--data", "digit")
+    assert "needs 3 continuous latents" in refused("latents", mlp_vae((1, 28, 28), 2, (4,)).save("two"), "--as", "map3d", "--data", "digits")
+
+
+# --- edits ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, expected", [("-3:4", [-3, -2, -1, 0, 1, 2, 3, 4]), ("0:1:3", [0, 0.5, 1]), ("2", [2]), ("-1,0.5", [-1, 0.5]), ("2:0", [2, 1, 0])])
+def test_strengths(text, expected):
+    assert strengths(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:", "1:2:3:4", "nan", "inf:1", "0:1:1", "0:1:999", "1e999", "0:1:-3", "0:0"])
+def test_strengths_that_mean_nothing(text):
+    with pytest.raises(ValueError, match="takes a range such as -3:4"): strengths(text)
+
+
+def test_a_smile_moves_the_code_by_the_strength_and_stays_in_seconds():
+    facts = good("manipulate", "faces:3", "--attribute", "smile", "--strength", "-3:4", "--n", "300")
+    assert facts["strengths"] == [-3, -2, -1, 0, 1, 2, 3, 4] and Path("manipulate.png").is_file()
+    assert facts["direction_from"] == "300 images of faces"
+
+
+def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
+    assert "Did you mean 'smile'" in refused("manipulate", "faces:3", "--attribute", "smiles", "--n", "50")
+    assert "no attributes" in refused("manipulate", "--model", run, "--attribute", "smile")
+    assert "Did you mean 'mnist_mlp'" in refused("train", "mnist-mpl")
+    assert "Did you mean 'mnist'" in refused("train", "mnist-mlp", "--data", "mnits")
+
+
+# --- the rest ------------------------------------------------------------------------------------------------------------------
+
+
+def test_scores_and_diagnosis(run):
+    facts = good("evaluate", run, "--n", "40", "--k", "4")
+    assert {"score", "value", "error", "unit"} == set(facts["scores"][0]) and facts["images"] == 40 and facts["data"] == "digits"
+    assert isinstance(good("diagnose", run, "--n", "100")["finding"], list)
+
+
+def test_datasets_says_what_is_where(tmp_path, monkeypatch):
+    folder = tmp_path / "mine/MNIST/raw"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        for name in data.idx_names(split):
+            (folder / name).write_bytes(b"")
+    facts = good("datasets", "--root", tmp_path / "mine")
+    here = {row["set"]: row["here"] for row in facts["sets"]}
+    assert here.keys() == DATASETS.keys() and here["mnist"] == str(folder) and here["celeba"] == "no" and here["faces"] == "embedded"
+    assert "Did you mean 'celeba'" in refused("datasets", "--download", "celebra")
+
+
+def test_exports(run):
+    facts = good("export", run, "--html", "--n", "50")
+    assert Path(facts["explorer"]).stat().st_size == facts["bytes"] > 100_000
+    assert "--html or --onnx" in refused("export", run) and "--out must end in .onnx" in refused("export", run, "--onnx", "--out", "a.html")
+
+
+def test_sixty_damaged_pictures_and_folders_end_in_a_result_or_one_line():
+    trials = fuzz(range(60))
+    assert faulty(trials) == []
+    assert {answer for _, _, answers, _ in trials for answer in answers} == {"result", "refused"}

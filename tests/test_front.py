@@ -1,0 +1,293 @@
+"What stands around the chapters: Colab, workflows, reference, glossary, citations, figures, README. All of it is read, nothing is run."
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.record import MARK
+from book import api, colab, glossary
+from book.cite import citation, reference
+from book.pages import page
+from book.project import ROOT, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
+from book.readme import PICTURE, absolute, filled
+
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text()
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+TEXTS = {name: "\n".join(source(c) for c in read_notebook(path)["cells"]) for name, path in notebooks().items()}
+TEXTS |= {file: (ROOT / f"{file}.md").read_text() for file in toc_files() if file.startswith("book/")}
+
+
+# --- Colab ---
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_every_notebook_has_the_cell_that_installs_the_library(name):
+    notebook = read_notebook(notebooks()[name])
+    assert colab.with_cell(notebook) == notebook, "run: make export"
+
+
+def installed_by(cell, there):
+    "The pip commands that the cell gives where the library is there, or is not."
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    calls = []
+    shell = type("Shell", (), {"run_line_magic": lambda self, *call: calls.append(call)})()
+    code = TransformerManager().transform_cell(source(cell)).replace("from importlib.util import find_spec", "")
+    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: there or None})
+    return calls
+
+
+def test_the_cell_installs_only_what_is_missing():
+    home = settings()
+    assert installed_by(colab.cell(), there=True) == []
+    assert installed_by(colab.cell(), there=False) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
+
+
+def test_after_a_release_the_cell_installs_from_pypi(monkeypatch):
+    released = settings()
+    released["released"] = "True"
+    monkeypatch.setattr(colab, "settings", lambda: released)
+    assert installed_by(colab.cell(), there=False) == [("pip", "install --quiet vae_nb")]
+
+
+def test_the_page_shows_a_badge_and_not_the_cell():
+    name, path = next(iter(notebooks().items()))
+    cells = page(colab.with_cell(read_notebook(path)), name, None)["cells"]
+    assert colab.address(name) in source(cells[0]) and "(/static/colab.svg)" in source(cells[0])
+    assert [tags(c) for c in cells if "find_spec" in source(c)] == [["colab", "remove-cell"]]
+
+
+def test_a_notebook_opens_on_colab_at_the_home_in_settings():
+    home = settings()
+    address = colab.address("lib/00_core")
+    assert address == f"https://colab.research.google.com/github/{home['user']}/{home['repo']}/blob/{home['branch']}/nbs/lib/00_core.ipynb"
+    assert home["git_url"].endswith(f"/{home['user']}/{home['repo']}") and (ROOT / address.split(f"/{home['branch']}/")[1]).exists()
+
+
+def test_links_to_the_books_other_pages_work_in_the_repository_and_on_the_site():
+    notebook = {"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# T\n\n> t\n\n[m](../book/measured.md)"}]}
+    assert "[m](measured.md)" in source(page(notebook, "02", None)["cells"][0])
+    notebook["cells"][0]["source"] = "# T\n\n> t\n\n[m](../../book/measured.md)"
+    assert "[m](../measured.md)" in source(page(notebook, "lib/02", None)["cells"][0])
+
+
+# --- workflows, ruff, citation file: checked by the tools that know their schemas ---
+
+
+def complaints(*command):
+    "What a tool says against files; '' if it is content."
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    return (done.stdout + done.stderr) if done.returncode else ""
+
+
+def schema(name, *files):
+    "What check-jsonschema has against files by one of the schemas that it carries (no network); '' if it is content."
+    from check_jsonschema import main
+    from click.testing import CliRunner
+
+    done = CliRunner().invoke(main, ["--builtin-schema", name, *(str(ROOT / file) for file in files)])
+    return done.output if done.exit_code else ""
+
+
+def test_workflows_are_valid():
+    assert {w.stem for w in WORKFLOWS} >= {"test", "book", "release"}
+    assert not schema("vendor.github-workflows", *WORKFLOWS)
+    assert not schema("custom.github-workflows-require-timeout", *WORKFLOWS)
+    assert not schema("vendor.dependabot", ".github/dependabot.yml")
+
+
+def test_a_wrong_workflow_is_refused(tmp_path):
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(WORKFLOWS[0].read_text().replace("runs-on", "runs_on"))
+    assert "runs-on" in schema("vendor.github-workflows", wrong)
+
+
+def test_workflows_use_what_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    runs = [step["run"] for w in WORKFLOWS for job in yaml.safe_load(w.read_text())["jobs"].values() for step in job["steps"] if "run" in step]
+    made = {name for run in runs for name in re.findall(r"\bmake ([a-z-]+)", run)}
+    assert {"test", "book", "dist"} <= made <= targets
+    texts = "\n".join(w.read_text() for w in WORKFLOWS)
+    assert len(re.findall(r"vars\.GPU_RUNNER", texts)) == 1, "the GPU runner has one place"
+    for python in ("3.11", "3.12", "3.13"):
+        assert f'"{python}"' in (ROOT / ".github/workflows/test.yml").read_text()
+
+
+def test_hooks_use_tools_of_the_environment():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert {"ruff", "nbdev_clean", "nbstripout"} <= {hook["id"] for hook in hooks}
+    for hook in hooks:
+        tool, *options = hook["entry"].split()
+        assert tool.startswith(".venv/bin/") and (BIN / Path(tool).name).exists(), tool
+        assert hook["id"] != "nbstripout" or "--keep-id" in options, "without it every cell gets a new id"
+
+
+def test_ruff_is_content():
+    assert not complaints("ruff", "check")
+    modules = sorted((ROOT / "vae_nb").glob("*.py"))  # named one by one: as a folder they are left out
+    assert not complaints("ruff", "check", "--select", "F821", *modules), "a name that is used and not imported"
+
+
+def test_ruff_finds_a_name_that_is_not_imported(tmp_path):
+    (tmp_path / "wrong.py").write_text("def f():\n    return maths.pi\n")
+    assert "F821" in complaints("ruff", "check", "--select", "F821", tmp_path / "wrong.py")
+
+
+# --- how to cite, and what is cited ---
+
+
+def test_the_citation_file_is_valid_and_up_to_date():
+    assert not schema("vendor.citation-file-format", "CITATION.cff")
+    cff, version = reference(), re.search(r'"(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[1]
+    assert cff["version"] == version and cff["repository-code"] == settings()["git_url"] and cff["title"] == settings()["title"]
+    assert f"version = {{{version}}}" in citation() and cff["title"] in citation()
+    assert version in (ROOT / "CHANGELOG.md").read_text()
+
+
+# a year after a name, with or without others: "Kingma & Welling 2014", "Burda et al. (2016)", "Gumbel (1954)"
+CITED = re.compile(r"\b([A-Z][\w’'-]+)(?: et al\.| (?:&|and) (?:[a-z]+ )*[A-Z][\w’'-]+)? \(?((?:18|19|20)\d\d)\b")
+
+
+def sources():
+    "(authors, year) of every entry of the bibliography."
+    entries = (ROOT / "book/references.bib").read_text().split("\n@")[1:]
+    field = lambda entry, name: re.search(rf"^\s*{name}\s*=\s*\{{(.*)\}}", entry, re.MULTILINE)[1]
+    return [(field(e, "author"), field(e, "year")) for e in entries]
+
+
+def without_source(text):
+    "The citations in a text that the bibliography does not have."
+    known = sources()
+    return sorted({found[0] for found in CITED.finditer(text) if not any(found[1] in who and found[2] == year for who, year in known)})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_cited_is_in_the_bibliography(name):
+    assert not without_source(TEXTS[name])
+
+
+def test_a_missing_source_is_found():
+    assert without_source("as Nobody et al. (2016) and Kingma & Welling (2014) and Burda et al. 2015 say") == ["Burda et al. 2015", "Nobody et al. (2016"]
+
+
+# --- the reference ---
+
+
+def exported(name):
+    "What a module exports, by its own word."
+    tree = ast.parse((ROOT / f"vae_nb/{name}.py").read_text())
+    return next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_reference_has_every_exported_name(name):
+    headings = re.findall(r"^## `(.*)`$", api.page(name), re.MULTILINE)
+    assert sorted(headings) == sorted(exported(name))
+
+
+def test_the_reference_tells_arguments_results_errors_and_source():
+    text = api.page("core")
+    section = text[text.index("## `nearest`"):].split("\n## ")[0]
+    assert "nearest(name: str, options) -> str" in section and "| `name` | what was typed |" in section
+    assert "**Returns** \" Did you mean" in section and "(../lib/00_core.ipynb)" in section
+    first, last = map(int, re.search(r"core\.py#L(\d+)-L(\d+)", section).groups())
+    lines = (ROOT / "vae_nb/core.py").read_text().splitlines()
+    assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith("    return")
+    assert "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
+    assert "`epochs`" not in api.page("elbo") and "    epochs: int = " in api.page("train")
+
+
+def test_methods_and_fields_are_in_the_reference():
+    assert ".sample(" in api.page("vae") and "| `pixels: Tensor` | uint8, (N, C, H, W) |" in api.page("data")
+
+
+def test_the_site_has_a_page_for_each_module():
+    listed = [s["file"] for part in site_toc()["parts"] for c in part["chapters"] for s in c.get("sections", [])]
+    assert listed == [f"api/{name}" for name in modules()] and set(listed) <= set(page_names())
+    assert re.findall(r"\(api/(\w+)\.md\)", api.overview()) == modules()
+
+
+# --- glossary, cures ---
+
+
+def test_the_first_mention_leads_to_the_glossary_and_nothing_else_is_touched():
+    seen = set()
+    assert glossary.linked("Two latents and a latent.", seen) == "Two {term}`latents <latent>` and a latent."
+    assert glossary.linked("A latent again; Posterior collapse.", seen) == "A latent again; {term}`Posterior collapse <posterior collapse>`."
+    same = ["# The prior", "`prior` and $prior$", "[the prior](x.ipynb#prior)", "| prior | x |", "**prior**", "```\nprior\n```", "a-priori, priority", "References: prior\nprior"]
+    assert [glossary.linked(text, set()) for text in same] == same
+
+
+def test_the_glossary_is_in_order_and_has_no_word_twice():
+    plain = [word.lower().replace("é", "e").replace("-", " ") for word in glossary.words()]
+    assert plain == sorted(set(plain)) and len(plain) > 30
+
+
+def test_cures_lead_somewhere():
+    entries = re.findall(r"^([^\n:#].*)\n: (.*)$", (ROOT / "book/cures.md").read_text(), re.MULTILINE)
+    assert len(entries) >= 15
+    for symptom, cure in entries:
+        targets = re.findall(r"\]\(\.\./nbs/([^)#]+)\.ipynb", cure)
+        assert targets and set(targets) <= set(notebooks()), symptom
+
+
+# --- figures ---
+
+
+def figures():
+    "(page, metadata) of every cell that is a figure."
+    cells = [(name, c) for name, path in notebooks().items() for c in read_notebook(path)["cells"]]
+    return [(name, c["metadata"]["mystnb"]) for name, c in cells if "figure" in c["metadata"].get("mystnb", {})]
+
+
+def test_figures_have_a_name_of_their_own_a_caption_and_alt_text():
+    found = figures()
+    assert found
+    for name, meta in found:
+        figure = meta["figure"]
+        assert figure.get("name", "").startswith("fig-") and len(figure.get("caption", "")) > 10 and len(meta.get("image", {}).get("alt", "")) > 10, (name, figure)
+    names = [meta["figure"]["name"] for _, meta in found]
+    assert not {n for n in names if names.count(n) > 1}, "two figures have one name"
+
+
+# --- README ---
+
+
+def test_readme_is_as_it_is_made():
+    assert filled(README) == README, "run: make readme"
+    assert len(MARK.findall(README)) <= 2, "the other tables are on the page Measured"
+
+
+def test_readme_has_its_picture():
+    assert f"]({PICTURE.relative_to(ROOT)})" in README
+    assert PICTURE.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and PICTURE.stat().st_size <= 200_000
+    assert json.loads((ROOT / "vae_nb/assets/pretrained/faces/config.json").read_text())["arguments"]["shape"][0] == 3  # what it is drawn by
+
+
+def test_links_of_the_root_pages_lead_somewhere():
+    for file in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / file).read_text())
+        assert not [t for t in targets if not (ROOT / t).exists()], file
+
+
+def test_absolute_links_work_outside_the_repository():
+    assert not re.findall(r"\]\((?!https://)", absolute(README))
+    text = "[a](x.md) ![b](y.svg) [![c](z.svg)](https://h/d) [e](#f)"
+    home = f"{settings()['git_url']}/blob/main"
+    raw = home.replace("github.com", "raw.githubusercontent.com").replace("/blob", "")
+    assert absolute(text) == f"[a]({home}/x.md) ![b]({raw}/y.svg) [![c]({raw}/z.svg)](https://h/d) [e](#f)"
+
+
+def test_the_three_lines_of_the_readme_run():
+    first = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    *before, last = ast.parse(first).body
+    names = {}
+    exec(compile(ast.Module(before, []), "README.md", "exec"), names)
+    made = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    assert type(made).__name__ == "LatentExplorer" and made.poster.startswith("data:image/png")
