@@ -162,7 +162,7 @@ def test_every_mutated_file_is_refused_with_one_line_or_gives_a_result(target):
     assert set(seen) == {"a result", "refused"} and seen["refused"] > 15
 
 
-@pytest.mark.parametrize("wrong", [{"at": {"epoch": "one"}}, {"at": 3}, {"rates": []}, {"rows": None}, {"rates": ["fast"]}, {"info": {}}, {"clock": {"earlier": None}}])
+@pytest.mark.parametrize("wrong", [{"at": {"epoch": "one"}}, {"at": 3}, {"at": {"epoch": 2, "step": 3}}, {"at": {"epoch": 4, "step": 10**6}}, {"rates": []}, {"rows": None}, {"rates": ["fast"]}, {"info": {}}, {"clock": {"earlier": None}}])
 def test_facts_of_the_wrong_kind_are_refused(tmp_path, wrong):
     fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
     names = ("settings", "at", "clock", "rates", "rows", "info")
