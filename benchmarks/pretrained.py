@@ -121,7 +121,7 @@ def save(model, name):
 # ---- cards: words here, figures from the record ----------------------------------------------------------------------------
 
 WORDS = {
-    "digits": ("MNIST's first 50,000 training digits (LeCun, Cortes and Burges), each grey level tossed to black or white anew in every epoch. The last 10,000 served for choices.",
+    "digits": ("MNIST's first 50,000 training digits (LeCun, Cortes and Burges), each grey level tossed to black or white anew in every epoch.",
                "Two numbers cannot hold a handwriting: reconstructions are typical digits, and 4 and 9, or 3, 5 and 8, are confused where they meet. It knows upright, centred white "
                "digits on black of 28 × 28 pixels and nothing else."),
     "joint_digits": ("MNIST's first 50,000 training digits (LeCun, Cortes and Burges) in grey. Labels were not used, neither to train nor to choose.",
