@@ -351,7 +351,8 @@ class Run:
             self.give_up(x, terms)
         self.optimiser.zero_grad(set_to_none=True)
         mine["loss"].backward()
-        self.team.average([w.grad for w in self.model.parameters() if w.grad is not None], self.team.weight(len(x)))
+        if self.team.size > 1:
+            self.team.average([w.grad for w in self.model.parameters() if w.grad is not None], self.team.weight(len(x)))
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimiser.step()
@@ -794,6 +795,8 @@ class Team:
 
     def any(self, flag: bool) -> bool:
         "Whether any process says so."
+        if self.size == 1:  # asked at every step
+            return flag
         told = torch.tensor([float(flag)], device=self.device)
         self.together([told], lambda flat: dist.all_reduce(flat, dist.ReduceOp.MAX))
         return bool(told.item())
