@@ -49,7 +49,7 @@ def mosaic(images, columns, cell):
 
 
 def draw():
-    "Three models at work: a map of handwriting, digits sorted without a label, and faces that put on glasses and a hat."
+    "Three models at work: a map of handwriting, digits sorted without a label, and faces that smile and put on glasses."
     import torch
     from PIL import Image
 
@@ -71,9 +71,9 @@ def draw():
         z = encode_all(painter, faces)
         plain = (faces.attributes[:, [faces.attribute_names.index(name) for name in ("smile", "eyeglasses", "hat")]] <= 0).all(1)
         first, second = z[plain][:2]
-        glasses, hat = (attribute_direction(painter, faces, name, z=z, against=other) for name, other in (("eyeglasses", "hat"), ("hat", "eyeglasses")))
+        smile, glasses = (attribute_direction(painter, faces, name, z=z, against=other) for name, other in (("smile", "eyeglasses"), ("eyeglasses", "smile")))
         steps = torch.linspace(0, 1, 5)
-        edited = [edit(face, way, (steps * way.strength).tolist()) for face, way in ((first, glasses), (second, hat))]
+        edited = [edit(face, way, (steps * way.strength).tolist()) for face, way in ((first, smile), (second, glasses))]
         edited = painter.decode(torch.cat(edited)).mean
     page = Image.new("RGB", (1224, 560), "white")
     page.paste(Image.fromarray(mosaic(landscape, 20, 28)), (0, 0))

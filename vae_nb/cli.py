@@ -640,7 +640,7 @@ def manipulate(
     direction = attribute_direction(net, images, attribute, tuple(against or ()))
     moments = edit_images(net, x, direction, steps).transpose(0, 1)
     labels = [f"{s:.3g}".replace("-", "−") for s in steps]
-    return {"picture": draw(out, lambda: strip(moments, labels, name="strength")), "attribute": attribute,
+    return {"picture": draw(out, lambda: strip(moments, labels, name="strength", scale=2)), "attribute": attribute,
             "strengths": steps, "direction_from": f"{len(images):,} images of {images.name}",
             "recommended_strength": direction.strength}
 
