@@ -6,10 +6,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors
@@ -23,7 +25,12 @@ KILLS, LONGEST, EPOCHS = 50, 1.0, 130
 
 def live(run, seconds):
     "Call `run` in a process of its own, and kill that with SIGKILL after so many seconds. Returns whether it was still running."
-    process = multiprocessing.get_context("fork").Process(target=run)
+
+    def alone():
+        tqdm.set_lock(threading.RLock())  # the usual one is shared: a process that is killed inside would lock us out
+        run()
+
+    process = multiprocessing.get_context("fork").Process(target=alone)
     process.start()
     time.sleep(seconds)
     alive = process.is_alive()

@@ -1,13 +1,16 @@
 "Shared by all tests: the repository on the path, the slow tests behind `--all`, and the closing line."
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch starts: spinning threads make a busy machine many times slower
 sys.path.insert(0, str(ROOT))  # for the book package, which is not part of the wheel
+os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))  # the usual one is shared: a child that is killed inside would lock us out
 LAST = ("test_notebooks", "test_book")  # minutes: after everything that fails in seconds
 
 

@@ -847,6 +847,7 @@ def launch(
 
     def with_one_thread(*args):
         torch.set_num_threads(1)  # the parent's threads are not copied, and a pool that waits for them would hang
+        tqdm.set_lock(threading.RLock())  # the usual one is shared: a process that is killed inside would lock the parent out
         return train(*args)
 
     return elastic_launch(config, with_one_thread)(*args)[0]
