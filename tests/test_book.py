@@ -133,13 +133,14 @@ def test_the_search_finds_names_of_the_library(html):
     assert all(word in index for word in ("kl_normal", "attribute_direction", "importance_weighted_bound", "posterior collaps"))
 
 
-def test_pictures_have_captions_and_alt_text(chapters):
+def test_pictures_have_alt_text_and_in_chapters_captions(chapters):
     for chapter in (c for c in chapters.values() if c.out.exists()):
         for cell in page(read_notebook(chapter.out), chapter.name, chapter.record)["cells"]:
             pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
             if pictures and not {"remove-cell", "remove-output", "solution"} & set(tags(cell)):
                 known = cell["metadata"].get("mystnb", {})
-                assert known.get("figure", {}).get("caption") and known.get("image", {}).get("alt"), f"{chapter.name}: {source(cell)[:200]}"
+                needed = known.get("image", {}).get("alt") and (chapter.name.startswith("lib/") or known.get("figure", {}).get("caption"))
+                assert needed, f"{chapter.name}: {source(cell)[:200]}"
 
 
 def test_link_checker_finds_what_is_broken(tmp_path):
