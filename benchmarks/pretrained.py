@@ -1,6 +1,6 @@
 """The models that come with the package: trained, scored on test images, and written to vae_nb/assets/pretrained/ with their cards.
 
-Networks and schedules are those of the chapters, made smaller. Test images and labels are read once, here, after the weights have been rounded to 16 bits.
+Networks and schedules are those of the chapters, made smaller. Test images and labels serve the record only, after the weights have been rounded to 16 bits.
 `ONLY=faces` trains one of them; a run that was killed goes on where it was. Every model is trained on one thread.
 """
 import json
