@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,18 +62,6 @@ def chapters():
     return planned
 
 
-@pytest.mark.parametrize("name", notebooks())
-def test_notebook_runs_from_the_wheel(name, chapters, wheel_python):
-    c = chapters[name]
-    failed = None
-    try:
-        execute(c.path, c.out, "test", c.parameters, python=wheel_python, threads=1, timeout=600)  # so small that a second thread only waits
-    except ChapterFailed as error:
-        failed = f"{name}: {error}"
-    if failed:
-        pytest.fail(failed, pytrace=False)
-
-
 def published_sizes():
     "Chapter → parameters: as published, but for how much is computed (images, epochs, steps, samples), which is as under `test`."
     amount = re.compile("n_|epochs|steps|k_")
@@ -82,14 +71,38 @@ def published_sizes():
     return {name: values for name, values in chosen.items() if values != profile_parameters("test")[name]}
 
 
+@pytest.fixture(scope="session")
+def runs(request, chapters, wheel_python):
+    "Test → the run of its notebook, to be waited for. They have one thread each, so that as many run at a time as there are cores."
+    pool, sizes = ThreadPoolExecutor(min(os.cpu_count() or 1, 4)), published_sizes()
+
+    def start(test):
+        name = test.callspec.params["name"]
+        if test.originalname == "test_notebook_runs_from_the_wheel":
+            return pool.submit(execute, chapters[name].path, chapters[name].out, "test", chapters[name].parameters, python=wheel_python, timeout=900)
+        return pool.submit(execute, notebooks()[name], OUT / f"sizes/{name}.ipynb", "gpu", sizes[name], python=wheel_python, timeout=900)
+
+    yield {test.name: start(test) for test in request.session.items if "runs" in getattr(test, "fixturenames", ())}
+    pool.shutdown(cancel_futures=True)
+
+
+def wait_for(run):
+    "The end of a notebook's run; what went wrong without pytest's traceback."
+    failed = run.exception()
+    if isinstance(failed, ChapterFailed):
+        pytest.fail(str(failed), pytrace=False)
+    run.result()
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_notebook_runs_from_the_wheel(name, runs, request):
+    wait_for(runs[request.node.name])
+
+
 @pytest.mark.parametrize("name", published_sizes())
-def test_chapter_runs_at_the_sizes_of_the_published_run(name, wheel_python, tmp_path):
+def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request):
     "A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid."
-    parameters = published_sizes()[name]
-    try:
-        execute(notebooks()[name], tmp_path / "run.ipynb", "gpu", parameters, python=wheel_python, threads=1, timeout=900)
-    except ChapterFailed as error:
-        pytest.fail(f"{name}, {parameters}: {error}", pytrace=False)
+    wait_for(runs[request.node.name])
 
 
 @pytest.fixture(scope="session")
