@@ -1,7 +1,8 @@
-"""What a training epoch costs beside the peers': the same network and the same images, one thread, alternating epochs, processor time.
+"""What a training epoch costs beside the peers': the same network and the same images, alternating epochs; one thread by processor time, two by the wall clock.
 
 pythae and Lightning run in environments of their own, made in _build/peers on first use from the pinned lists benchmarks/beside/*.txt (the same
-PyTorch as here). scikit-learn has no variational autoencoder, so it has no row. `ROUNDS=2` measures less often.
+PyTorch as here). scikit-learn has no variational autoencoder, so it has no row. `ROUNDS=2` measures less often, `THREADS=2`
+with that many threads only.
 """
 import os
 
@@ -11,7 +12,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,9 +24,11 @@ from vae_nb.data import load
 from vae_nb.train import fit
 from vae_nb.vae import mlp_vae
 
+from .beside.nets import clock
 from .record import write
 
 ROUNDS, BATCH, LR = int(os.environ.get("ROUNDS", 7)), 128, 1e-3
+THREADS = [int(n) for n in os.environ.get("THREADS", "1,2").split(",")]
 HERE, BUILD = Path(__file__).parent / "beside", Path("_build/peers").absolute()
 DEFAULTS = {"batch": BATCH, "lr": LR, "epochs": 1, "marks": [], "folder": None, "seed": 0}
 PEERS = {"textbook": "textbook loop", "lightning": "Lightning", "pythae": "pythae's trainer"}
@@ -48,11 +50,11 @@ def environment(name):
 
 
 @contextmanager
-def peer(name):
+def peer(name, threads=1):
     "A process that trains when it is asked to: a function of the arguments of `run` in beside/run_NAME.py."
     python = environment(name)
     BUILD.mkdir(parents=True, exist_ok=True)
-    environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": str(threads)}
     with open(BUILD / f"{name}.log", "w") as log:
         process = subprocess.Popen([python, HERE / f"run_{name}.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
         try:
@@ -73,10 +75,10 @@ def ask(process, log, request):
 
 
 def ours(images, **settings):
-    "CPU-seconds of one epoch of `fit`, from its beginning to its end, as for the peers."
+    "Seconds of one epoch of `fit`, from its beginning to its end, as for the peers."
     shape, marks = images.shape, []
     model = mlp_vae(shape, latent=20, hidden=(400,), activation="relu") if shape[0] == 1 else conv_vae(shape, sigma=1.0)
-    fit(model, images, epochs=1, progress=False, callbacks=[lambda model, row: marks.append(time.process_time())], **settings)
+    fit(model, images, epochs=1, progress=False, callbacks=[lambda model, row: marks.append(clock())], **settings)
     return marks[1] - marks[0]
 
 
@@ -88,7 +90,7 @@ def saved(images, name):
 
 
 def measure(images, name, peers):
-    "Way → CPU-seconds of an epoch, one figure a round; the first round of each is not counted."
+    "Way → seconds of an epoch, one figure a round; the first round of each is not counted."
     path = saved(images, name.replace(" ", "-"))
     ways = {PEERS[peer]: lambda ask=ask: ask(path) for peer, ask in peers.items()}
     ways |= {"fit, float32, constant rate": lambda: ours(images, batch_size=BATCH, lr=LR, schedule="constant", precision="float32"),
@@ -102,35 +104,38 @@ def measure(images, name, peers):
     return {way: values[1:] for way, values in seconds.items()}
 
 
-def table(name, n, seconds):
+def table(name, n, seconds, unit):
     "The rows of one network."
     median = {way: statistics.median(values) for way, values in seconds.items()}
     times = lambda base, way: f"{median[PEERS[base]] / median[way]:.2f}"
-    network = {"network": name} if name != "MLP" else {}  # it has a table of its own
-    return [network | {"loop": way, "images per CPU-second": f"{n / median[way]:,.0f}", "spread": f"{n / max(values):,.0f} to {n / min(values):,.0f}",
-                       "times the textbook loop": times("textbook", way), "times pythae's trainer": times("pythae", way)} for way, values in seconds.items()]
+    return [{"network": name, "loop": way, f"images per {unit}": f"{n / median[way]:,.0f}", "spread": f"{n / max(values):,.0f} to {n / min(values):,.0f}",
+             "times the textbook loop": times("textbook", way), "times pythae's trainer": times("pythae", way)} for way, values in seconds.items()]
 
 
-def publish(found):
-    "Write the tables; `found`: network → number of images, and CPU-seconds of every way."
+def publish(found, threads):
+    "Write the tables of one number of threads; `found`: network → number of images, and seconds of every way."
     lists = [(HERE / f"{name}.txt").read_text().split() for name in ("lightning", "pythae")]
     versions = ", ".join(line for name, lines in zip(("lightning", "pythae"), lists) for line in lines if line.startswith(f"{name}=="))
-    note = (f"alternating epochs, CPU-seconds; {versions}. Float32, batch {BATCH}, Adam at a constant rate, unless said; the defaults of fit are batch 256, one cycle, and bfloat16 where it is faster. "
-            "The textbook loop and Lightning read PIL images one by one, pythae a float tensor, fit uint8 images in batches.")
-    rows = {name: table(name, *one) for name, one in found.items()}
-    write("peers", "A training epoch of 784-400-20-400-784 beside the peers', one thread", rows.pop("MLP"),
-          f"{found['MLP'][0]:,} MNIST digits. Medians of {ROUNDS} {note}")
-    write("peers_conv", "The same for convolutional networks, 3-32-64-128-256 with 128 latents", [row for some in rows.values() for row in some],
-          f"{found['conv 64'][0]:,} drawn faces of 32 × 32 and 64 × 64. Medians of {ROUNDS} {note}", benchmark="peers")
+    digits, faces = f"{found['MLP'][0]:,} MNIST digits", f"{found['conv 64'][0]:,} drawn faces of 32 × 32 and 64 × 64"
+    unit, clock = ("CPU-second", "CPU-seconds") if threads == 1 else ("second", "by the wall clock")
+    note = (f"Medians of {ROUNDS} alternating epochs, {clock}; {versions}. Float32, batch {BATCH}, Adam at a constant rate, unless said; the defaults of fit are batch 256, one cycle, "
+            "and bfloat16 where it is faster. The textbook loop and Lightning read PIL images one by one, pythae a float tensor, fit uint8 images in batches.")
+    rows = {name: table(name, *one, unit) for name, one in found.items()}
+    if threads > 1:
+        write("peers_threads", f"The same networks with {threads} threads, by the wall clock", sum(rows.values(), []), f"{digits}; {faces}. {note}", benchmark="peers")
+        return
+    mlp = [{column: value for column, value in row.items() if column != "network"} for row in rows.pop("MLP")]  # it has a table of its own
+    write("peers", "A training epoch of 784-400-20-400-784 beside the peers', one thread", mlp, f"{digits}. {note}")
+    write("peers_conv", "The same for convolutional networks, 3-32-64-128-256 with 128 latents", sum(rows.values(), []), f"{faces}. {note}", benchmark="peers")
 
 
 def main():
-    torch.set_num_threads(1)
-    seed_everything(0)
     faces = load("faces", n=512)
-    sets, found = {"MLP": load("mnist", n=10_000), "conv 32": faces.resized(32), "conv 64": faces}, {}
-    with ExitStack() as stack:
-        peers = {name: stack.enter_context(peer(name)) for name in PEERS}
-        for name, images in sets.items():
-            found[name] = len(images), measure(images, name, peers)
-    publish(found)
+    sets = {"MLP": load("mnist", n=10_000), "conv 32": faces.resized(32), "conv 64": faces}
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        seed_everything(0)
+        with ExitStack() as stack:
+            peers = {name: stack.enter_context(peer(name, threads)) for name in PEERS}
+            publish({name: (len(images), measure(images, name, peers)) for name, images in sets.items()}, threads)
+    torch.set_num_threads(1)  # as other benchmarks have it

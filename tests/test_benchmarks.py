@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import matplotlib.image
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import book as book_cost, curves, mnist_nll, peers, pictures, record, scaling
-from benchmarks.beside.nets import Enough, Plain, Watch, network
+from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from vae_nb.conv import conv_vae
 from vae_nb.vae import mlp_vae
 
@@ -44,6 +45,30 @@ def test_a_watch_keeps_weights_at_its_marks_and_ends_at_the_last(tmp_path):
     (first, early), (last, late) = watch.report()
     assert 0 <= first < 0.05 <= last < 1
     assert torch.load(early, weights_only=True).keys() == net.state_dict().keys() and early != late
+
+
+@pytest.mark.parametrize("threads, counts", [(1, False), (2, True)])
+def test_one_thread_is_timed_by_the_processor_and_more_by_the_wall_clock(threads, counts):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        start = clock()
+        time.sleep(0.1)
+        assert (clock() - start > 0.09) == counts
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_several_threads_have_a_table_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    seconds = {"textbook loop": [4.0, 4.0, 8.0], "pythae's trainer": [2.0, 2.0, 2.0], "fit, its defaults": [1.0, 1.0, 0.5]}
+    found = dict.fromkeys(("MLP", "conv 32", "conv 64"), (1000, seconds))
+    peers.publish(found, 1)
+    peers.publish(found, 2)
+    tables = {path.stem: json.loads(path.read_text())["rows"] for path in tmp_path.glob("*.json")}
+    assert {name: len(rows) for name, rows in tables.items()} == {"peers": 3, "peers_conv": 6, "peers_threads": 9}
+    assert tables["peers"][2] == {"loop": "fit, its defaults", "images per CPU-second": "1,000", "spread": "1,000 to 2,000", "times the textbook loop": "4.00", "times pythae's trainer": "2.00"}
+    assert tables["peers_threads"][8]["network"] == "conv 64" and tables["peers_threads"][8]["images per second"] == "1,000"
 
 
 def test_the_textbook_peer_answers_with_its_time_and_its_weights(tmp_path):

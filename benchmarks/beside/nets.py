@@ -1,9 +1,10 @@
 """What the peers share: the networks in plain PyTorch as tutorials write them, a clock, and the loop of questions and answers.
 
 The `run_….py` beside this file are processes in environments of their own, which know nothing of vae_nb. Each trains on the images of a .npy file and answers
-with the processor time that training took.
+with the time that training took.
 """
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -65,8 +66,13 @@ class Enough(Exception):
     "The last mark is reached."
 
 
+def clock():
+    "Seconds: processor time under one thread, which a busy machine hardly disturbs; the wall clock's under several, whose processor times would be added up."
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 class Watch:
-    "Processor time of training. At each of `marks` (CPU-seconds) the weights are kept in `folder`; at the last of them training ends."
+    "Time of training. At each of `marks` (seconds) the weights are kept in `folder`; at the last of them training ends."
 
     def __init__(self, net, marks=(), folder=None):
         self.net, self.marks, self.folder, self.kept = net, list(marks), folder, []
@@ -74,33 +80,33 @@ class Watch:
 
     def start(self):
         "Training begins (the first call counts)."
-        self.began = self.began or time.process_time()
+        self.began = self.began or clock()
 
     def stop(self):
         "An epoch is over."
-        self.ended = time.process_time()
+        self.ended = clock()
 
     def tick(self):
         "A step is over."
-        now = time.process_time()
+        now = clock()
         if not self.marks or now - self.began < self.marks[0]:
             return
         path = Path(self.folder, f"{self.marks.pop(0):g}.pt")
         torch.save(self.net.state_dict(), path)
         self.kept.append([now - self.began, str(path)])
-        self.began += time.process_time() - now  # keeping weights is not training
+        self.began += clock() - now  # keeping weights is not training
         if not self.marks:
             raise Enough
 
     def report(self):
-        "CPU-seconds of the epochs, or those of each mark with the file of its weights."
+        "Seconds of the epochs, or those of each mark with the file of its weights."
         return self.kept if self.folder else self.ended - self.began
 
 
 def serve(run):
     "Answer requests, one line of JSON each, until there are no more. `run(images, batch, lr, epochs, marks, folder)` trains a network and returns its watch."
     answers, sys.stdout = sys.stdout, sys.stderr  # progress bars and prints go to the log
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     for line in sys.stdin:
         request = json.loads(line)
         torch.manual_seed(request.pop("seed"))
