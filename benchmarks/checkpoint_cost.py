@@ -66,8 +66,9 @@ def main():
     rows = [{"run": f"{EPOCHS} epochs without checkpoints", "CPU-s": f"{base:.2f}", "spread": spread(without), "ratio": "1.000"},
             {"run": f"{EPOCHS} epochs with checkpoint=", "CPU-s": f"{cpu:.2f}", "spread": spread(with_saves), "ratio": f"{cpu / base:.3f}"},
             {"run": "inside of the saves alone", "CPU-s": f"{share * cpu:.3f}", "spread": "", "ratio": f"{share:.4f}"}]
+    saves = f"{min(counts)} to {max(counts)} saves" if min(counts) < max(counts) else f"{max(counts)} save" + "s" * (max(counts) != 1)
     print(rows)
     write("checkpoint_cost", "What checkpoints cost, `checkpoint_seconds=10`", rows,
-          f"784-400-20 on {IMAGES:,} MNIST digits, validated every epoch. Medians of {ROUNDS} runs each, alternating; {min(counts)} to {max(counts)} saves a run, the one at its end included, "
+          f"784-400-20 on {IMAGES:,} MNIST digits, validated every epoch. Medians of {ROUNDS} runs each, alternating; {saves} a run, the one at its end included, "
           f"of {statistics.median(s[0] for s in saving):.3f} CPU-s ({statistics.median(s[1] for s in saving):.3f} s by the clock) each. The last line is measured inside "
           "the runs, and is free of the noise of a busy machine that the ratio of two runs has.")

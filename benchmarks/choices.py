@@ -101,7 +101,7 @@ def main():
             rows[choice][name] = f"{times['plain'] / times[choice]:.2f}" if choice in times else "not measured"
         shares.append({"network": name} | share_by_kind(name))
         print(name, times, compiling[name], shares[-1], f"{time.process_time() - start:.0f} s", flush=True)
-    after = "; ".join(f"{name} {value:.0f}" for name, value in compiling.items() if value)
+    after = ", ".join(f"{value:.0f} ({name})" for name, value in compiling.items() if value)
     write("choices", "What each choice gains in a training step: images per CPU-second, times the plain step", list(rows.values()),
           f"Medians of {ROUNDS} alternating rounds, one thread. Plain: float32, batch 128, AdamW in a loop, the loss read in every step, PyTorch's own layout. "
           "MLP: 784-400-20-400-784; conv: 3-32-64-128-256 with 128 latents on 32 × 32 and 64 × 64. "

@@ -173,4 +173,4 @@ def main():
     print(*rows, sep="\n")
     write("fuzz", f"{CASES:,} mutated files", rows,
           f"In one process, {SECONDS} s for each. Anything else: another exception, an error of several lines or one that does not name the file, a hang, a refused file that was "
-          "changed or lost. A file without its own mistake (a bit of a weight, a fact that nobody needs) gives a result.")
+          "changed or lost. A file whose damage nothing can notice (a bit of a weight, a fact that nobody needs) gives a result.")

@@ -41,10 +41,16 @@ def markdown(rows):
     return "\n".join(lines + ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows])
 
 
+def typeset(table):
+    "A table's signs as a printer sets them: a minus, and no line that ends at the hyphens of 784-400-20 and CPU-s or beside a ±."
+    table = re.sub(r"(?<=\| )-(?=\d)", "−", table.replace(" ± ", "\u00a0±\u00a0"))
+    return re.sub(r"(?<=\d)-(?=\d)|(?<=CPU)-(?=s)", "\u2011", table)
+
+
 def source_line(name, result):
     "The command that gave a result, and the machine."
     m = result["machine"]
-    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s) used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
+    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread{'s' * (m['threads'] != 1)} used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
     return f"`make bench NAME={result.get('benchmark', name)}` on {where}."
 
 
@@ -54,7 +60,7 @@ def section(name):
     if not path.exists():
         raise SystemExit(f"No figures are recorded for {name!r}: `make bench NAME={name}` measures them.")
     result = json.loads(path.read_text())
-    parts = [f"**{result['title']}**", markdown(result["rows"]), result["note"], source_line(name, result)]
+    parts = [f"**{result['title']}**", typeset(markdown(result["rows"])), result["note"], source_line(name, result)]
     return "\n\n".join(part for part in parts if part)
 
 

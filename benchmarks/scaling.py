@@ -180,7 +180,7 @@ def measure_resident():
         code = "import sys; from benchmarks.scaling import train_from; train_from(sys.argv[1])"
         out = subprocess.run([sys.executable, "-c", code, path], check=True, stdout=subprocess.PIPE, text=True).stdout
     found = json.loads(out.splitlines()[-1])
-    rows = [{"images": "202,599 × 64 × 64 × 3", "file, GB": f"{size / 1e9:.2f}", "steps": f"{RESIDENT_STEPS} of {RESIDENT_BATCH}", "peak resident, GB": f"{found['peak']:.2f}",
+    rows = [{"images": "202,599 × 64 × 64 × 3", "file, GB": f"{size / 1e9:.2f}", "steps": f"{RESIDENT_STEPS}, batch {RESIDENT_BATCH}", "peak resident, GB": f"{found['peak']:.2f}",
              "of it the process's own, GB": f"{found['own']:.2f}", "after imports, GB": f"{found['imported']:.2f}", "CPU-s": f"{found['seconds']:.0f}"}]
     print(rows, flush=True)
     write("resident", "Training on a set of CelebA's size from its memory map", rows,

@@ -178,6 +178,17 @@ def help_screen_readers(html):
         path.write_text(ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8")
 
 
+CELL = re.compile(r"<td>((?:(?!<td).)*?)</td>", re.DOTALL)
+
+
+def mark_long_cells(html):
+    "Cells of tables that hold a sentence get the class `prose`: book.css leaves them room."
+    long = lambda cell: f'<td class="prose">{cell[1]}</td>' if len(re.sub("<[^>]*>", "", cell[1]).strip()) > 40 else cell[0]
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(CELL.sub(long, text), encoding="utf-8")
+
+
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
@@ -194,6 +205,7 @@ def build_site(source, html, strict=True):
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
         help_screen_readers(html)
+        mark_long_cells(html)
     if run.returncode or not (html / "index.html").exists():
         told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
