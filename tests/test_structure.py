@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record import END, MARK, RESULTS, fill, section
+from benchmarks.record import END, MARK, RESULTS, fill, section, typeset
+from book.build import mark_long_cells
 from book.execute import key_of
 from book.pages import page, split_directives, tags_of
 from book.project import PROFILES, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
@@ -264,3 +265,15 @@ def test_marks_are_filled_once_and_kept_apart():
     assert kept.count(mark) == 2 and fill(kept, keep_marks=True) == kept
     with pytest.raises(SystemExit, match="make bench NAME=never_run"):
         fill("<!-- measured: never_run -->")
+
+
+def test_a_table_has_real_minus_signs_and_breaks_at_no_hyphen():
+    table = typeset("| net | CPU-s |\n| --- | --- |\n| 784-20-784 | -3.5 ± 0.2 |\n| one-cycle, 3 - 2 | 1 |")
+    assert table == "| net | CPU‑s |\n| --- | --- |\n| 784‑20‑784 | −3.5\u00a0±\u00a00.2 |\n| one-cycle, 3 - 2 | 1 |"
+
+
+def test_cells_with_a_sentence_are_marked(tmp_path):
+    (tmp_path / "a.html").write_text(f"<tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr>")
+    mark_long_cells(tmp_path)
+    cells = re.findall("<td.*?>", (tmp_path / "a.html").read_text())
+    assert cells == ["<td>", "<td>", '<td class="prose">']
