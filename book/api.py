@@ -8,6 +8,8 @@ from functools import cached_property
 from .project import ROOT, modules, read_notebook, settings, source
 
 PLACE = re.compile(r"^# %% \.\./nbs/(\S+)\.ipynb", re.MULTILINE)
+CODE = re.compile(r"""(`[^`]*`)|((?:\w+=)?"[^"`]*"|(?<!\w)'[\w. -]+'(?!\w)|(?<![\w-])--\w[\w-]*)""")  # code; what would get curly quotes or a dash
+MEASURES = {"len": "number of ", "numel": "number of ", "min": "least of ", "max": "largest of ", "type": "type of "}
 
 
 class Module:
@@ -34,6 +36,26 @@ class Module:
             found |= {getattr(t, "name", getattr(t, "id", None)): node for t in targets}
         return {name: node for name, node in found.items() if name in ast.literal_eval(found["__all__"].value)}
 
+    def later(self, name):
+        "The keys that a dictionary gets further down in the module."
+        for node in self.tree.body:
+            target, call = getattr(node, "targets", [None])[0], getattr(node, "value", None)
+            if isinstance(target, ast.Subscript) and ast.unparse(target.value) == name:
+                yield ast.literal_eval(target.slice)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == f"{name}.update":
+                yield from (keyword.arg for keyword in call.keywords)
+
+    def kind(self, annotation):
+        "A type and, of a command's option, its help."
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            return annotation.value, ""
+        named = self.exported.get(annotation.id) if isinstance(annotation, ast.Name) else None
+        annotation = named.value if isinstance(named, ast.Assign) else annotation
+        if not ast.unparse(annotation).startswith("Annotated["):
+            return ast.unparse(annotation), ""
+        kind, option = annotation.slice.elts
+        return ast.unparse(kind), next((message(k.value) for k in option.keywords if k.arg == "help"), "")
+
     def notebook(self, node):
         "The page that defines a node: lib/00_core."
         return PLACE.findall("\n".join(self.text.splitlines()[: node.lineno]))[-1]
@@ -53,28 +75,43 @@ def arguments(node):
     return [(arg, default) for arg, default in pairs if arg.arg not in ("self", "cls")]
 
 
-def signature(name, node):
+def signature(module, name, node):
     "A call as it is written: on one line if it fits, else a line for each argument."
     stars, parts = {node.args.vararg: "*", node.args.kwarg: "**"}, []
     for arg, default in arguments(node):
         if node.args.kwonlyargs and arg is node.args.kwonlyargs[0] and not node.args.vararg:
             parts.append("*")
-        parts.append(stars.get(arg, "") + ast.unparse(arg) + ("" if default is None else f" = {ast.unparse(default)}"))
-    back = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        kind = f": {module.kind(arg.annotation)[0]}" if arg.annotation else ""
+        parts.append(stars.get(arg, "") + arg.arg + kind + ("" if default is None else f" = {ast.unparse(default)}"))
+    back = f" -> {module.kind(node.returns)[0]}" if node.returns else ""
     line = f"{name}({', '.join(parts)}){back}"
     return line if len(line) <= 78 else "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){back}"])
 
 
+def coded(text):
+    "Prose whose quoted words and options are code."
+    return CODE.sub(lambda m: m[1] or f"`{m[2]}`", text)
+
+
+def prose(text):
+    "A comment as Markdown: what is no code in it stands as it is written."
+    parts = re.split("(`[^`]*`)", coded(" ".join(text.split())))
+    return "".join(p if p.startswith("`") else re.sub(r"([*$])", r"\\\1", p).replace("<", "&lt;") for p in parts)
+
+
 def cell(text):
-    "Text for a cell of a Markdown table; code in it stays code."
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace("*", "\\*").replace("$", "\\$")
+    "A comment in a cell of a table."
+    return prose(text).replace("|", "\\|")
 
 
 def documented(module, node):
-    "(argument, what it is) for the arguments that have a line and a comment of their own."
-    lines = [(arg.arg, (default or arg).end_lineno) for arg, default in arguments(node)]
+    "(argument, what it is) for the arguments that have a line and a comment of their own, or a help text."
+    lines = [(arg, (default or arg).end_lineno) for arg, default in arguments(node)]
     alone = [line for _, line in lines]
-    return [(name, module.comments[line]) for name, line in lines if line in module.comments and alone.count(line) == 1 and line != node.lineno]
+    for arg, line in lines:
+        said = module.comments.get(line) if alone.count(line) == 1 and line != node.lineno else None
+        if said := said or arg.annotation and module.kind(arg.annotation)[1]:
+            yield arg.arg, said
 
 
 def returned(module, node):
@@ -83,48 +120,91 @@ def returned(module, node):
     return module.comments.get(last) if last < node.body[0].lineno else None
 
 
+def message(node):
+    "A text with what varies in braces; a part computed after a full stop, a hint, is left out."
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    text = "".join(str(p.value) if isinstance(p, ast.Constant) else f"{{{varying(p)}}}" for p in parts)
+    return re.sub(r"\s+", " ", re.sub(r"(?<=\.)\{[^}]*\}(?= |$)", "", text)).replace("`", "'")
+
+
+def varying(node):
+    "What an expression is about, in a word: names for ', '.join(names), shape for tuple(x.shape)."
+    if isinstance(node, (ast.Name, ast.Attribute)) and getattr(node, "attr", "") != "__name__":
+        return getattr(node, "id", "") or node.attr
+    if isinstance(node, ast.Call):
+        inner = node.args[-1] if node.args else getattr(node.func, "value", None)
+        return MEASURES.get(ast.unparse(node.func).split(".")[-1], "") + varying(inner)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        return f"{varying(node.left)} - {ast.unparse(node.right)}"
+    inner = next((getattr(node, part) for part in ("value", "left", "iter", "body") if hasattr(node, part)), None)
+    inner = node.generators[0] if hasattr(node, "generators") else inner
+    return varying(inner) if isinstance(inner, ast.AST) else "…"
+
+
 def refusals(node):
-    "(error, message) for each `raise` that is written with a message; what varies stands in braces, or as … where it is computed."
-    for call in (n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call) and n.exc.args):
-        parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else [call.args[0]]
-        text = "".join(str(p.value) if isinstance(p, ast.Constant) else varying(p) for p in parts)
-        if " " in text.strip("… "):  # a sentence; not an exit status, not a value handed on
-            yield ast.unparse(call.func), re.sub(r"\s+", " ", text).replace("`", "'")
-
-
-def varying(part):
-    "The part of a message that is filled in: {name}, or … for an expression."
-    return f"{{{part.value.id}}}" if isinstance(getattr(part, "value", None), ast.Name) else "…"
+    "(error, message) for each `raise` that is written with a message, and not caught at once to be raised anew."
+    tries = [t for t in ast.walk(node) if isinstance(t, ast.Try) and any(isinstance(n, ast.Raise) for h in t.handlers for n in ast.walk(h))]
+    again = {n for t in tries for part in t.body for n in ast.walk(part)}
+    for call in (n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and n not in again and isinstance(n.exc, ast.Call) and n.exc.args):
+        if " " in re.sub(r"\{[^}]*\}", "", text := message(call.args[0])).strip():  # a sentence; not an exit status, not a value handed on
+            yield ast.unparse(call.func), text
 
 
 def callable_text(module, name, node):
     "Signature, purpose, arguments, result and errors of a function or method."
-    parts = [f"```python\n{signature(name, node)}\n```", ast.get_docstring(node) or ""]
-    if table := documented(module, node):
+    parts = [f"```python\n{signature(module, name, node)}\n```", coded(ast.get_docstring(node) or "")]
+    if table := list(documented(module, node)):
         parts.append("\n".join(["| argument | what it is |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
     if said := returned(module, node):
-        parts.append(f"**Returns** {cell(said)}")
+        parts.append(f"**Returns** {prose(said)}")
     parts += [f"**Raises** `{error}`: `{message}`" for error, message in refusals(node)]
     return "\n\n".join(p for p in parts if p)
+
+
+def field(module, node):
+    "A field with its type and, where it is plain, its default."
+    plain = node.value and not isinstance(node.value, ast.Call)
+    return f"`{node.target.id}: {module.kind(node.annotation)[0]}{f' = {ast.unparse(node.value)}' if plain else ''}`"
 
 
 def class_text(module, name, node):
     "Purpose, fields and methods of a class."
     own = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
     bases = ", ".join(ast.unparse(b) for b in node.bases)
-    parts = [ast.get_docstring(node) or "", f"Extends `{bases}`." if bases else ""]
+    parts = [coded(ast.get_docstring(node) or ""), f"Extends `{bases}`." if bases else ""]
     fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
-    if fields:
-        rows = [f"| `{cell(ast.unparse(f))}` | {cell(module.comments.get(f.end_lineno, ''))} |" for f in fields]
-        parts.append("\n".join(["| field | what it is |", "| --- | --- |", *rows]))
+    rows = [(field(module, f), module.comments.get(f.end_lineno, "")) for f in fields]
+    if any(said for _, said in rows):
+        parts.append("\n".join(["| field | what it is |", "| --- | --- |", *(f"| {cell(code)} | {cell(said)} |" for code, said in rows)]))
+    elif rows:
+        parts.append("Fields: " + ", ".join(code for code, _ in rows) + ".")
     if "__init__" in own:
         parts.append(callable_text(module, name, own["__init__"]))
     shown = {n: m for n, m in own.items() if not n.startswith("_") and ast.get_docstring(m)}
     for method, m in shown.items():
         kind = [ast.unparse(d) for d in m.decorator_list]
-        text = f"`.{method}` {ast.get_docstring(m)}" if "property" in kind else callable_text(module, f".{method}", m)
+        call = f"{name if 'staticmethod' in kind or 'classmethod' in kind else ''}.{method}"
+        text = f"`.{method}` {coded(ast.get_docstring(m))}" if "property" in kind else callable_text(module, call, m)
         parts.append(f":::{{div}} api-method\n{text}\n:::")
     return "\n\n".join(p for p in parts if p)
+
+
+def constant_text(module, name, node):
+    "The value and the comment of a constant; only its keys where the value is long, computed, or grows further down."
+    value, target = node.value, getattr(node, "targets", [None])[0]
+    if isinstance(target, ast.Tuple):  # two names in one line: to each its own
+        value = value.elts[[t.id for t in target.elts].index(name)]
+    said = module.comments.get(node.lineno) or module.comments.get(node.end_lineno, "")
+    if ast.unparse(value).startswith("Annotated["):  # a command's option
+        kind, help_text = module.kind(value)
+        return f"`{kind}`: {prose(help_text or said)}"
+    later, text = list(module.later(name)), f"{name} = {ast.unparse(value)}"
+    if len(text) < 300 and "\\n" not in text and not later and not isinstance(value, ast.DictComp):
+        text = f"```python\n{text}\n```"
+    else:
+        keys = [ast.unparse(key) for key in getattr(value, "keys", []) if isinstance(key, ast.Constant)] + list(map(repr, later))
+        text = "Keys: " + ", ".join(f"`{key}`" for key in keys) + "." if keys else ""
+    return f"{text}\n\n{prose(said)}".strip()
 
 
 def entry(module, name, node):
@@ -137,15 +217,14 @@ def entry(module, name, node):
     elif isinstance(node, ast.ClassDef):
         text = class_text(module, name, node)
     else:
-        text = ast.unparse(node)
-        text = f"```python\n{text}\n```" if len(text) < 300 else f"```text\n{text[:300]} …\n```"  # a part cannot be coloured
+        text = constant_text(module, name, node)
     return f"## `{name}`\n\n{text}\n\n{links}"
 
 
 def page(name):
     "A module's page, in Markdown."
     module = Module(name)
-    return "\n\n".join([f"# `vae_nb.{name}`", f"> {module.about}", *(entry(module, n, node) for n, node in module.exported.items())]) + "\n"
+    return "\n\n".join([f"# `vae_nb.{name}`", f"> {coded(module.about)}", *(entry(module, n, node) for n, node in module.exported.items())]) + "\n"
 
 
 def overview():

@@ -195,7 +195,7 @@ def test_the_reference_tells_arguments_results_errors_and_source():
     text = api.page("core")
     section = text[text.index("## `nearest`"):].split("\n## ")[0]
     assert "nearest(name: str, options) -> str" in section and "| `name` | what was typed |" in section
-    assert "**Returns** \" Did you mean" in section and "(../lib/00_core.ipynb)" in section
+    assert "**Returns** `\" Did you mean" in section and "(../lib/00_core.ipynb)" in section
     first, last = map(int, re.search(r"core\.py#L(\d+)-L(\d+)", section).groups())
     lines = (ROOT / "vae_nb/core.py").read_text().splitlines()
     assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith("    return")
@@ -205,6 +205,33 @@ def test_the_reference_tells_arguments_results_errors_and_source():
 
 def test_methods_and_fields_are_in_the_reference():
     assert ".sample(" in api.page("vae") and "| `pixels: Tensor` | uint8, (N, C, H, W) |" in api.page("data")
+
+    assert "`rows: list`" in api.page("train") and "default_factory" not in api.page("train")
+    assert "Triple.load(" in api.page("vae") and "-> Triple" in api.page("vae")
+
+
+def test_constants_are_in_the_reference_as_they_are_after_the_import():
+    data, words = api.page("data"), api.page("vae")
+    assert "PIECE = 2 ** 26\n```\n\nbytes: " in data and "KNOWN_ATTRIBUTES = {}" not in data
+    assert "`'faces'`, `'mnist'`, `'fashion_mnist'`, `'cifar10'`" in data
+    assert "WEIGHTS = 'model.safetensors'\n" in words and "CONFIG = 'config.json'\n" in words
+
+
+def test_the_options_of_the_command_are_in_the_reference_with_their_help():
+    text = api.page("cli")
+    assert "    force: bool = False,\n" in text and "| `force` | Replace what is there. |" in text and "Annotated" not in text
+
+
+@pytest.mark.parametrize("name", modules())
+def test_code_in_the_reference_is_marked_as_code(name):
+    rest = re.sub(r"```.*?```|`[^`]*`", "", api.page(name), flags=re.DOTALL)
+    assert '"' not in rest and not re.search(r"(?<!\w)--\w", rest)
+
+
+def test_messages_in_the_reference_name_what_varies():
+    message = ast.parse("""f"{n} of {', '.join(names)}, {len(x)} or {x.shape}.{hint(n)}" """.strip(), mode="eval").body
+    assert api.message(message) == "{n} of {names}, {number of x} or {shape}."
+    assert not list(api.refusals(ast.parse("try: raise ValueError('a b')\nexcept ValueError as e: raise OSError from e")))
 
 
 def test_the_site_has_a_page_for_each_module():

@@ -118,13 +118,13 @@ def one_line(
         raise typer.Exit(1) from None
 
 # %% ../nbs/lib/60_cli.ipynb #3e3ecf05
-app = typer.Typer(
+app = typer.Typer(  # the command `vae_nb`
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Variational autoencoders from the shell: train, look, edit, evaluate.",
     epilog="MODEL is a run folder, a saved model file, or the name of a pretrained model such as faces. "
            "Exit status: 0 done, 1 refused (one line says why), 2 not understood, 130 stopped by Ctrl-C.")
-COMMON = [
+COMMON = [  # the options that every command has: --json and --debug
     inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[
         bool, typer.Option("--json", help="Print the facts as one JSON object.")]),
     inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[
@@ -155,7 +155,7 @@ def command(
     return register
 
 # %% ../nbs/lib/60_cli.ipynb #b997aea4
-RUN = "run.json"
+RUN = "run.json"  # what a run folder keeps of how it was trained
 
 
 def remembered(
@@ -178,7 +178,7 @@ def remembered(
 
 # %% ../nbs/lib/60_cli.ipynb #6f8447e3
 def model_of(
-    text: str | None = None,  # a run folder, a saved file, the name of a pretrained model; None: see above
+    text: str | None = None,  # a run folder, a saved file, the name of a pretrained model; None: the folder run if it is there, else faces
 ):  # in evaluation mode, on the best device there is
     "The model that a word on the command line means."
     from vae_nb.core import pick_device
@@ -402,7 +402,7 @@ def training_images(
 
 # %% ../nbs/lib/60_cli.ipynb #d6bcbadb
 OWN = "the recipe's"
-Own = Annotated[int | None, typer.Option(show_default=OWN)]
+Own = Annotated[int | None, typer.Option(show_default=OWN)]  # a setting; None: as the recipe has it
 
 # %% ../nbs/lib/60_cli.ipynb #dfa80571
 @command("vae_nb train mnist-mlp --epochs 3 --out run")

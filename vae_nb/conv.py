@@ -69,18 +69,37 @@ def up_layers(
 class ConvEncoder(nn.Sequential):
     "Halvings, then fully connected layers: (batch, C, H, W) → (batch, heads)."
 
-    def __init__(self, shape, channels, hidden, heads, activation, norm, pool, dropout):
+    def __init__(
+        self,
+        shape: tuple,  # of one image, (C, H, W)
+        channels: tuple,  # feature maps after each halving
+        hidden: tuple,  # widths of the fully connected layers
+        heads: int,  # outputs
+        activation: str,  # see `vae_nb.vae.ACTIVATIONS`
+        norm: str,  # see `NORMS`
+        pool: str,  # "stride" or "max"
+        dropout: float,  # share of feature maps set to 0 in training
+    ):
         sizes, widths, layers = halvings(shape[1:], len(channels)), (shape[0], *channels), []
         for n_in, n_out in zip(widths, channels):
             layers += down_layers(n_in, n_out, activation, norm, pool, dropout)
         flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
         super().__init__(*layers, nn.Flatten(), *mlp_layers([flat, *hidden, heads], activation))
 
-
+# %% ../nbs/03_conv_vae.ipynb #f5cf56c9
 class ConvDecoder(nn.Sequential):
     "The encoder backwards: (batch, latent) → (batch, C, H, W), every size on the way the encoder's own."
 
-    def __init__(self, shape, channels, hidden, latent, activation, norm, upsample):
+    def __init__(
+        self,
+        shape: tuple,  # of one image, (C, H, W)
+        channels: tuple,  # feature maps after each halving of the encoder
+        hidden: tuple,  # widths of the encoder's fully connected layers
+        latent: int,  # inputs
+        activation: str,  # see `vae_nb.vae.ACTIVATIONS`
+        norm: str,  # see `NORMS`
+        upsample: str,  # "transposed" or "nearest"
+    ):
         sizes, widths = halvings(shape[1:], len(channels)), (shape[0], *channels)
         last, flat = sizes[-1], channels[-1] * sizes[-1][0] * sizes[-1][1]
         layers = mlp_layers([latent, *reversed(hidden), flat], activation)

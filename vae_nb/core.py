@@ -96,7 +96,7 @@ def atomic_path(
 
 # %% ../nbs/lib/00_core.ipynb #4b2a36cf
 def save_tensors(
-    path: str | Path,
+    path: str | Path,  # of the file to write
     tensors: dict,  # name → Tensor
     **facts,  # anything that JSON can hold
 ) -> Path:
@@ -111,7 +111,7 @@ def load_tensors(
     path: str | Path,  # what `save_tensors` wrote
     *facts: str,  # those that must be there
 ) -> tuple[dict, dict]:  # name → Tensor, on the CPU; name → fact
-    "Read such a file. ValueError if it is truncated, of another kind, or lacks a fact."
+    "Read a file that `save_tensors` wrote. ValueError if it is truncated, of another kind, or lacks a fact."
     path = Path(path)
     data = path.read_bytes()  # once: whatever is being saved meanwhile, this is one whole file
     try:

@@ -547,7 +547,8 @@ def look(path)->tuple: # (has colour, (h, w) when upright)
 
 # %% ../nbs/lib/10_data.ipynb #027c3de6
 def survey(
-    folder:Path, paths, # relative to it
+    folder:Path,
+    paths, # relative to `folder`
 ):         # {path: look(path)}, {path: why it cannot be read}
     "Look at all headers."
     good, bad = {}, {}
@@ -572,8 +573,9 @@ def common_size(sizes:list)->tuple: # (h, w)
 
 # %% ../nbs/lib/10_data.ipynb #1039fe92
 def decode_all(
-    folder:Path, paths, # relative to it
-    *how,               # for `decode`: channels, size, crop
+    folder:Path,
+    paths, # relative to `folder`
+    *how,  # for `decode`: channels, size, crop
 ):  # iterator, one for each path and in their order: its pixels, or the exception
     "Decode all pictures, on all cores: Pillow lets other threads run while it works."
     def attempt(p):
@@ -596,7 +598,8 @@ def write_header(f, shape):
 # %% ../nbs/lib/10_data.ipynb #1b29fc09
 def write_decoded(
     f,                  # a binary file, open for writing at its beginning
-    folder:Path, paths, # the pictures
+    folder:Path,
+    paths,              # the pictures, relative to `folder`
     size,               # (h, w), or None if all have one size
     channels=None,      # 1 or 3; None: 3 if any has colour
     crop=None,          # see `decode`
@@ -658,9 +661,10 @@ PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
 
 
 def decode_in_pieces(
-    path:Path,          # of the whole; its pieces lie beside it
-    folder:Path, paths, # relative to it
-    *how,               # for `decode`: channels, size, crop
+    path:Path, # of the whole set; its pieces lie beside it
+    folder:Path,
+    paths,     # relative to `folder`
+    *how,      # for `decode`: channels, size, crop
 ):  # iterator, as `decode_all`
     "Decode all pictures, except those of pieces that an earlier process has left."
     per = max(1, PIECE//(how[0]*how[1][0]*how[1][1]))  # pictures in a piece
@@ -684,7 +688,9 @@ def write_pixels(f, pixels, bad):
     f.write(json.dumps(bad).encode())
 
 
-def forget_pieces(path:Path): # of the whole
+def forget_pieces(
+    path:Path, # of the whole set, whose pieces lie beside it
+):
     "Remove its pieces."
     for piece in path.parent.glob(f".{path.name}.*.piece"): piece.unlink(missing_ok=True)
 
@@ -697,7 +703,12 @@ def sweep(folder:Path):
                 if time.time() - f.stat().st_mtime > hours*3600: f.unlink()
 
 # %% ../nbs/lib/10_data.ipynb #57862cdd
-def decoded(folder:Path, paths, size, *how): # for `write_decoded`: channels, crop
+def decoded(
+    folder:Path,
+    paths, # relative to `folder`
+    size,  # (h, w), or None if all have one size
+    *how,  # for `write_decoded`: channels, crop
+):
     "Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there."
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
@@ -718,7 +729,7 @@ def decoded(folder:Path, paths, size, *how): # for `write_decoded`: channels, cr
 
 # %% ../nbs/lib/10_data.ipynb #95c523c2
 def decoded_in_memory(folder:Path, paths, size, *how):
-    "The same without a file."
+    "What `decoded` gives, without a file."
     f = io.BytesIO()
     write_decoded(f, folder, paths, size, *how)
     f.seek(0)
@@ -732,10 +743,12 @@ def report(bad:dict, total:int, strict:bool):
 
 # %% ../nbs/lib/10_data.ipynb #1904efd9
 def read_pictures(
-    folder:Path, paths, # relative to it
-    strict:bool,        # whether one that cannot be read is an error
-    size, *how,         # as for `decoded`
-):                      # pixels, and the paths that they come from
+    folder:Path,
+    paths,       # relative to `folder`
+    strict:bool, # whether one that cannot be read is an error
+    size,        # as for `decoded`
+    *how,        # as for `decoded`
+):               # pixels, and the paths that they come from
     "Decoded pictures, those that cannot be read left out and reported."
     pixels, bad = decoded(folder, paths, size, *how)
     report(bad, len(paths), strict)
@@ -743,8 +756,11 @@ def read_pictures(
 
 # %% ../nbs/lib/10_data.ipynb #ba6291a2
 def of_split(
-    splits:dict, split, n, # split → paths
-    what, hint="",         # whose they are; what to do if there are none
+    splits:dict, # split → paths
+    split,
+    n,           # how many; None: all
+    what,        # whose they are
+    hint="",     # what to do if there are none
 )->list:
     "The first `n` paths of a split (None: all), which must have some."
     counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
@@ -766,13 +782,13 @@ def folder_set(folder:Path, split, n=None, size=None, root=None, strict=False, *
 
 # %% ../nbs/lib/10_data.ipynb #d9066bfa
 FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-DATASETS = {
+DATASETS = { # name of a set → the function that reads a split of it
     "digits": digits,
     "faces": faces,
     "mnist": partial(idx_set, "mnist", "MNIST", TEN_DIGITS),
     "fashion_mnist": partial(idx_set, "fashion_mnist", "FashionMNIST", FASHION),
 }
-EMBEDDED = { # always there, so that they can stand in for others: what they are, and how many
+EMBEDDED = { # always there, so that they can stand in for others: what they are, and how many images each split has
     "digits": ("scikit-learn's 1,797 digits, enlarged to 28×28", DIGITS),
     "faces": ("drawn faces, not photographs", FACES),
 }
@@ -790,7 +806,7 @@ def reader(name, root):
                      f"A folder of pictures is given by its path: './{name}' or '~/pictures/{name}'.")
 
 # %% ../nbs/lib/10_data.ipynb #31a76376
-say_once = lru_cache(maxsize=None)(print)
+say_once = lru_cache(maxsize=None)(print)  # prints a line, but the same line only once
 
 # %% ../nbs/lib/10_data.ipynb #53001c35
 def stand_in(
@@ -869,7 +885,8 @@ def obtain(
     look,          # as for `first_found`
     what:str,      # the name of the set in the messages
     kind:str,      # its name for `download`
-    root, fetch:bool, # whether it may be downloaded
+    root,          # where to look first
+    fetch:bool,    # whether it may be downloaded
     ways:tuple,    # what someone can do who has not got the files
 ):
     "The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on."
@@ -947,7 +964,7 @@ CELEBA = 202_599  # pictures, in the whole set
 CELEBA_ATTRIBUTES = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
     Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open
     Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
-    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split())
+    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split())  # the 40 names, as its table of attributes has them
 
 # %% ../nbs/lib/12_photographs.ipynb #4909e991
 def table_lines(path:Path)->list:
@@ -1020,7 +1037,7 @@ def celeba_in(
 
 # %% ../nbs/lib/12_photographs.ipynb #a836d390
 def celeba_at(place:Path):
-    "The same at a place: in its folder celeba, or right there."
+    "CelebA's files at a place, as `celeba_in` finds them: in its folder celeba, or right there."
     files, lacking = celeba_in(place/"celeba")
     return (files, lacking) if files else (celeba_in(place)[0], lacking)
 

@@ -148,6 +148,7 @@ class BernoulliLikelihood(nn.Module):
         self,
         logits: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
+        "Decoder output → the distribution of the image's pixels, a `Pixels`."
         # logits, not probabilities: stable at saturation
         return Pixels(Bernoulli(logits=logits, validate_args=False))
 
@@ -180,6 +181,7 @@ class NormalLikelihood(nn.Module):
         self,
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
+        "Decoder output → the distribution of the image's pixels, a `Pixels`."
         mean = out.sigmoid()
         if self.optimal and self.training:
             return Pixels(OptimalNormal(mean, self.log_sigma))
@@ -245,6 +247,7 @@ class ContinuousBernoulliLikelihood(nn.Module):
         self,
         logits: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
+        "Decoder output → the distribution of the image's pixels, a `Pixels`."
         return Pixels(StableContinuousBernoulli(logits=logits, validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
@@ -307,6 +310,7 @@ class DiscretisedLogisticLikelihood(nn.Module):
         self,
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
+        "Decoder output → the distribution of the image's pixels, a `Pixels`."
         return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale))
 
     def link(self, mean: Tensor) -> Tensor:

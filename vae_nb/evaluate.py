@@ -400,7 +400,7 @@ def small_classifier(
 def digit_features(
     classifier: SmallClassifier,
     batch_size: int = 1000,
-):  # a function from images in [0, 1], (N, C, H, W), to features, (N, 64)
+):  # a function from images in [0, 1], (N, C, H, W), to features, (N, width)
     "The classifier's last hidden layer as features. It sees what tells classes apart, and little else: not ink, not background."
 
     @torch.no_grad()
@@ -693,7 +693,7 @@ class Finding:
 
 # %% ../nbs/lib/33_report.ipynb #396ff997
 class Findings(list):
-    "What `diagnose` found; an empty list is a healthy model. `skipped` says which questions could not be asked, and why."
+    "What `diagnose` found; empty: none of these illnesses was found. `skipped` says which questions could not be asked, and why."
 
     def __init__(self, findings=(), numbers=None, skipped=None):
         super().__init__(findings)
@@ -813,7 +813,7 @@ def diagnose(
     images,  # Images, or floats (N, C, H, W): best the training images, as the model was given them
     n: int = 1000,  # at most so many are used
     seed: int = 0,
-) -> Findings:  # empty: healthy
+) -> Findings:  # empty: none of these illnesses was found
     """Look for usual illnesses of a trained VAE: input range, bad copies, averaged, under- or over-weighted KL, a σ that does not fit, dead units, prior mismatch.
 
     An empty answer means that none of these was found, not that the model is good. Wait until training has settled: before, nothing balances.

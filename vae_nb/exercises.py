@@ -38,7 +38,7 @@ class Exercise:
     mistakes: dict[str, Callable]  # what is wrong, in a few words → what somebody computes who does it so
 
 
-EXERCISES: dict[str, Exercise] = {}
+EXERCISES: dict[str, Exercise] = {}  # title → how it is checked
 BLANK = "nothing here yet."
 
 # %% ../nbs/lib/55_exercises.ipynb #cb2aab50

@@ -201,7 +201,7 @@ class BrowserNetwork:
 def packed(
     ops: list[dict],  # with weights as tensors
     half: bool = True,  # half precision for all but small matrices
-) -> tuple[list[dict], bytes]:  # the same with places in the bytes, and the bytes
+) -> tuple[list[dict], bytes]:  # the operations with places in the bytes for their weights, and the bytes
     "Put the weights of all operations into one run of bytes."
     layers, blob = [], bytearray()
     for op in ops:
@@ -740,7 +740,7 @@ class Means(nn.Module):
 def to_onnx(
     model,  # a VAE of this library
     path: str | Path,
-    part: str = "decoder",  # latents → mean images; or "encoder": images → the encoder's numbers
+    part: str = "decoder",  # "decoder": latents → mean images; "encoder": images → the encoder's numbers
 ) -> Path:
     "Write a network of the model in the ONNX format, for any number of latents or images at once."
     check_model(model)

@@ -169,14 +169,14 @@ class JointVAE(VAE):
         self,
         encoder: nn.Module,  # (batch, C, H, W) → (batch, 2·continuous + sum of categorical)
         decoder: nn.Module,  # (batch, continuous + sum of categorical) → (batch, C, H, W)
-        likelihood: nn.Module,
-        shape: tuple,
-        continuous: int,
-        categorical: tuple,
-        tau: float,
-        estimator: str,
-        beta: float = 1.0,
-        free_bits: float = 0.0,
+        likelihood: nn.Module,  # decoder output → p(x|z)
+        shape: tuple,  # of one image, (C, H, W)
+        continuous: int,  # Gaussian latents; 0: none
+        categorical: tuple,  # sizes of the categoricals; (): none
+        tau: float,  # temperature of the relaxed samples in training
+        estimator: str,  # "relaxed", "straight_through" or "exact"
+        beta: float = 1.0,  # weight of the KL
+        free_bits: float = 0.0,  # nats per latent number without pressure
     ):
         super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta,
                          free_bits)
@@ -225,8 +225,8 @@ def joint_vae(
     continuous: int = 10,  # Gaussian latents; 0: none
     categorical: tuple = (10,),  # sizes of the categoricals; (): none
     tau: float = 0.67,  # temperature of the relaxed samples in training
-    estimator: str = "relaxed",  # or "straight_through" samples, or "exact": the sum over one categorical
-    net: str = "mlp",  # or "conv"
+    estimator: str = "relaxed",  # "relaxed" or "straight_through" samples, or "exact": the sum over one categorical
+    net: str = "mlp",  # "mlp" or "conv"
     hidden: tuple = (512,),  # widths of fully connected layers
     channels: tuple = (32, 64, 128),  # feature maps after each halving, net="conv" only
     likelihood: str = "bernoulli",  # see `vae_nb.elbo.LIKELIHOODS`
@@ -353,7 +353,7 @@ def join(
     continuous: Tensor | None,  # the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
     *categories,  # one for each categorical: an int, or whole numbers (...)
 ) -> Tensor:  # (..., latent)
-    "A latent from its parts: `join(model, None, 3)` is the prior's mean picture of category 3."
+    "A latent from its parts: `join(model, None, 3)` decodes to the picture of category 3 at the prior's mean."
     if continuous is None:
         continuous = torch.zeros(model.continuous, device=model.initialised.device)
     if continuous.shape[-1:] != (model.continuous,):
@@ -382,8 +382,8 @@ def category_of(
 def jitter(
     x: Tensor,  # images, (batch, C, H, W)
     degrees: float = 20.0,  # largest rotation
-    scale: float = 0.15,  # largest change of size
-    shear: float = 0.3,  # largest slant
+    scale: float = 0.15,  # largest change of size, as a share of it
+    shear: float = 0.3,  # largest slant: how far the top goes sideways, as a share of half the side
     shift: float = 0.07,  # largest shift, as a share of the side
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape; what comes in from outside is black
@@ -402,7 +402,7 @@ def jitter(
 # %% ../nbs/lib/22_joint.ipynb #75166a63
 def recolour(
     x: Tensor,  # colour images, (batch, 3, H, W)
-    brightness: float = 0.3,  # largest change
+    brightness: float = 0.3,  # largest change, as a share: 0.3 is a factor from 0.7 to 1.3
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape
     "Every image's colours turned around the grey axis by an angle of its own, and its brightness changed."

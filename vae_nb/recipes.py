@@ -58,7 +58,7 @@ def celeba64(shape: tuple = (3, 64, 64), latent: int = 100) -> VAE:
 
 
 def celeba64_joint(shape: tuple = (3, 64, 64), latent: int = 100) -> JointVAE:
-    "The same with one choice of 50 beside the `latent` Gaussian latents."
+    "The convolutions of `celeba64`, with one choice of 50 beside the `latent` Gaussian latents."
     return joint_vae(shape, latent, (50,), tau=0.6, net="conv", hidden=(256,), channels=(32, 32, 64, 64), likelihood="normal", sigma="optimal",
                      activation="leaky_relu", norm="none")
 
@@ -115,7 +115,7 @@ def five_nats(model: JointVAE, x, step: int) -> dict:
 
 # %% ../nbs/lib/58_recipes.ipynb #0c2eeb47
 KERAS = "the Keras VAE for MNIST, CIFAR-10 and Caltech-101"
-RECIPES = {made.name: made for made in (
+RECIPES = {made.name: made for made in (  # name → `Recipe`
     Recipe(mnist_mlp, "mnist", 28, "digits", dict(epochs=60, batch_size=256, lr=1e-3),
            f"{KERAS}; there exp(logvar) served as σ, and RMSprop as optimiser", binary=True),
     Recipe(mnist_conv, "mnist", 28, "digits", dict(epochs=100, batch_size=50, lr=1e-3),
@@ -146,7 +146,7 @@ def recipe(
     return RECIPES[name]
 
 # %% ../nbs/lib/58_recipes.ipynb #07db466c
-PRETRAINED = {
+PRETRAINED = {  # name → what the model has learned
     "digits": "MNIST digits on a map of two dimensions",
     "joint_digits": "MNIST digits as one choice of ten and ten Gaussian latents, sorted without labels",
     "faces": "drawn faces of 64 × 64 pixels, for edits: smile, eyeglasses, hat, hair, light",

@@ -583,24 +583,24 @@ def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, 
 def fit(
     model: nn.Module,  # anything with `loss(x)` → dict of scalars, among them "loss"
     train,  # Images, or a float tensor (N, ...)
-    valid=None,  # the same, to choose by; never the test set
+    valid=None,  # Images or a float tensor to choose by; never the test set
     *,
-    epochs: int = 10,
-    batch_size: int = 256,
+    epochs: int = 10,  # how often every image is seen
+    batch_size: int = 256,  # images per step
     lr: float = 2e-3,  # the highest of the schedule
     seed: int = 0,  # of the order of the batches and of all noise
-    schedule: str = "one_cycle",  # or "constant"
+    schedule: str = "one_cycle",  # of the learning rate: "one_cycle" or "constant"
     precision: str = "auto",  # "auto", "float32" or "bfloat16"
     clip: float | None = None,  # largest norm of the gradient
     patience: int | None = None,  # stop after so many epochs without a better validation loss, and keep the best weights
     betas: tuple = (0.9, 0.99),  # of Adam
-    weight_decay: float = 0.0,
+    weight_decay: float = 0.0,  # of the optimiser
     training_loss=None,  # f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
     callbacks: tuple = (),  # f(model, row), before training and after every epoch
     checkpoint: str | Path | None = None,  # a folder to save the run in, so that it survives a kill
     resume: bool = False,  # go on with the run that is there, if there is one
     checkpoint_seconds: float = 10.0,  # between two saves, at least; 0: save after every step
-    progress: bool = True,
+    progress: bool = True,  # show a progress bar
 ) -> History:
     "Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`."
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)

@@ -69,7 +69,7 @@ class VAE(Triple):
         likelihood: nn.Module,  # decoder output → p(x|z)
         shape: tuple,  # of one image, (C, H, W)
         latent: int,  # latent dimensions
-        variational: bool = True,
+        variational: bool = True,  # False: a plain autoencoder
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent dimension without pressure
     ):
