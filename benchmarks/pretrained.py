@@ -69,7 +69,7 @@ def score_digits(model):
     elbo, error = nll(model, test, k=1, batch_size=1000)
     bound, bound_error = nll(model, test, k=100, chunk=100, batch_size=100)
     return {"test −ELBO, nats": f"{elbo:.2f} ± {error:.2f}", "of it KL": f"{mean_kl_per_dim(model, test).sum():.2f}",
-            "and": f"NLL bound from 100 samples {bound:.2f} ± {bound_error:.2f}"}
+            "also": f"NLL bound from 100 samples {bound:.2f} ± {bound_error:.2f}"}
 
 
 def score_joint_digits(model):
@@ -78,7 +78,7 @@ def score_joint_digits(model):
     elbo, error = nll(model, test, k=1, batch_size=1000)
     accuracy = cluster_accuracy(category_of(model, encode_all(model, test)), test.labels)[0]
     return {"test −ELBO, nats": f"{elbo:.2f} ± {error:.2f}", "of it KL": f"{mean_kl_per_dim(model, test).sum():.2f}",
-            "and": f"{accuracy:.1%} of the digits lie in the category of their kind"}
+            "also": f"{accuracy:.1%} of the digits lie in the category of their kind"}
 
 
 def score_faces(model):
@@ -92,7 +92,7 @@ def score_faces(model):
     flips = score_edits(model, judge, test, edits)
     told = ", ".join(f"{row['direction']} {row['flips']:.1%}" for row in flips.to_dict("records"))
     return {"test −ELBO, nats": f"{elbo:,.0f} ± {error:.0f}", "of it KL": f"{mean_kl_per_dim(model, test).sum():.1f}",
-            "and": f"{bits_per_dim(elbo, test.shape, 256):.2f} bits per dimension; RMSE {rmse:.3f}; {int(active_units(model, test).sum())} of {model.latent} latents active; "
+            "also": f"{bits_per_dim(elbo, test.shape, 256):.2f} bits per dimension; RMSE {rmse:.3f}; {int(active_units(model, test).sum())} of {model.latent} latents active; "
                    f"edits at the recommended strength that convince a classifier: {told}"}
 
 
@@ -106,7 +106,7 @@ def one(name):
     row = {"model": name, "trained on": data, "network": network, "weights": f"{sum(w.numel() for w in model.parameters()):,}",
            "kB": f"{sum(p.stat().st_size for p in pretrained_folder(name).glob('*.safetensors')) / 1000:,.0f}", "epochs": history.last["epoch"],
            "CPU-s": f"{history.info['train_cpu_seconds']:.0f}"} | globals()[f"score_{name}"](model)
-    return row | {"rounding moves a pixel by at most": f"{difference:.4f}"}
+    return row | {"also": f"{row['also']}; rounding to 16 bits moves a pixel by at most {difference:.4f}"}
 
 
 def save(model, name):

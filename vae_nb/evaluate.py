@@ -866,7 +866,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import nearest
-from .train import fit
+from .train import TensorData, fit
 
 # %% ../nbs/lib/34_edits.ipynb #3a9b6d26
 class AttributeClassifier(nn.Module):
@@ -944,7 +944,7 @@ def attribute_classifier(
         x = pixels[index].float() / 255
         return net.loss_of(x.flip(-1) if mirror and step % 2 else x, targets[index])
 
-    fit(net, torch.arange(len(images)), epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=0.01, training_loss=learn, progress=progress)
+    fit(net, TensorData(torch.arange(len(images)), images.name), epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=0.01, training_loss=learn, progress=progress)
     return net.eval()
 
 # %% ../nbs/lib/34_edits.ipynb #1876bd0b

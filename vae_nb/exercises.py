@@ -141,7 +141,7 @@ EXERCISES["price of a code"] = Exercise(
     lambda g: normal(g, 4, 6, 5).unbind(),
     kl_of,
     {
-        "your KL is averaged over latents, and is a sum": lambda *a: kl_of(*a) / 5,
+        "your KL is averaged over latents, and should be a sum": lambda *a: kl_of(*a) / 5,
         "one value for each image is asked for, and you average over the batch": lambda *a: kl_of(*a).mean(),
         "one value for each image is asked for, and you sum over the batch": lambda *a: kl_of(*a).sum(),
         "the ½ is missing": lambda *a: 2 * kl_of(*a),

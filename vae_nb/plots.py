@@ -205,7 +205,8 @@ def strip(
     a = _stacked(list(frames), list(labels), cmap).swapaxes(0, 1) # (images, moments, ...)
     w, pad = a.shape[3], _gap(a.shape[3])
     ax = show_grid(_flat(a, 2), ncol=len(frames), ax=ax, scale=scale)
-    ax.set_xticks([c*(w + pad) + w/2 - 0.5 for c in range(len(frames))], labels)
+    ax.set_xticks([c*(w + pad) + w/2 - 0.5 for c in range(len(frames))],
+                  [str(v).replace("-", "−") if isinstance(v, (int, float)) else v for v in labels])
     ax.set_xlabel(f"{name} →")
     return ax
 

@@ -221,7 +221,7 @@ def explain(
         return f"The gradient of the step before was not finite, and spoilt {weights[0]!r}. Lower lr or set clip."
     names = [name for name, value in terms.items() if name != "loss" and not value.isfinite().all()]
     layer = first_bad_layer(model, compute)
-    where = f"the first bad output is layer {layer!r}'s" if layer else "every layer's output is finite, so it is the loss function itself"
+    where = f"the first bad output is that of layer {layer!r}" if layer else "every layer's output is finite, so it is the loss function itself"
     return f"Not finite: {', '.join(names) or 'loss'}; {where}. Lower lr, set clip, or use precision='float32'."
 
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
@@ -713,7 +713,8 @@ def summary(
     row = history.rows[info.get("kept_epoch", last["epoch"]) - 1]  # the losses of the weights that the model holds now
     losses = f"loss {row['train_loss']:.2f}" + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
     kept = f"kept epoch {row['epoch']}: " if row is not last else ""
-    return f"{name}: {last['epoch']} epochs, {info['steps']:,} steps in {last['seconds']:.0f} s ({info['precision']}, {info['device']}); {kept}{losses} nats"
+    seconds = f"{last['seconds']:.{1 if last['seconds'] < 10 else 0}f}"
+    return f"{name}: {last['epoch']} epochs, {info['steps']:,} steps in {seconds} s ({info['precision']}, {info['device']}); {kept}{losses} nats"
 
 # %% ../nbs/lib/21_processes.ipynb #0e9925c1
 class BatchNoise(TorchDispatchMode):

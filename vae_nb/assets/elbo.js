@@ -98,8 +98,8 @@ function paintPictures(svg, width, { mu, sigma }, bumps) {
   svg.style.height = `${height}px`;
   svg.replaceChildren(
     draw("path", { d: area(posterior, y, floor), fill: "var(--idea-p)", "fill-opacity": 0.25, stroke: "var(--idea-p)" }),
-    draw("path", { d: curve((z) => normal(z, 0, 1), y), fill: "none", stroke: "var(--idea-line)", "stroke-dasharray": "5 4" }),
     draw("path", { d: area(q, y, floor), fill: "var(--idea-q)", "fill-opacity": 0.18, stroke: "var(--idea-q)", "stroke-width": 2.5 }),
+    draw("path", { d: curve((z) => normal(z, 0, 1), y), fill: "none", stroke: "var(--idea-line)", "stroke-dasharray": "5 4" }), // on top: q starts as the prior
     line(0, width, floor),
     ...ticks,
     draw("text", { x: width - 6, y: floor + 24, "text-anchor": "end" }, "z"),

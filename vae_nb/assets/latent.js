@@ -16,12 +16,13 @@ function makeMap(model, move) {
   const svg = draw("svg", { viewBox: `${-reach} ${-reach} ${2 * reach} ${2 * reach}`, class: "map", tabindex: 0, role: "application", "aria-roledescription": "map of two latents" });
   svg.dataset.lmSuppressShortcuts = "true";
   for (const radius of [1, 2, 3]) svg.append(draw("circle", { r: radius, class: "ring" }));
-  for (const { name, xy, middle, colour } of model.get("points")) {
+  for (const { xy, colour } of model.get("points")) {
     let dots = "";
     for (let i = 0; i < xy.length; i += 2) dots += `M${xy[i]} ${y(xy[i + 1])}h0`; // lines of no length with round ends are dots
     svg.append(draw("path", { d: dots, class: "dots", stroke: COLOURS[colour % COLOURS.length] }));
-    if (name) svg.append(draw("text", { x: middle[0], y: y(middle[1]), style: `font-size: ${reach / 8}px; stroke-width: ${reach / 45}` }, name));
   }
+  for (const { name, middle } of model.get("points")) // names after all dots, so that none is covered
+    if (name) svg.append(draw("text", { x: middle[0], y: y(middle[1]), style: `font-size: ${reach / 8}px; stroke-width: ${reach / 45}` }, name));
   const handle = draw("circle", { r: reach / 20, class: "handle" });
   svg.append(handle);
   const clamped = (z) => z.map((value) => Number(clamp(value, -reach, reach).toFixed(3)));
