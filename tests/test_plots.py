@@ -261,11 +261,11 @@ def test_boxes_end_up_apart(points):
 
 # ---- KL per dimension
 
-def test_active_dimensions_are_counted_and_look_different():
+def test_dimensions_above_the_threshold_are_counted_and_look_different():
     ax = drawn(kl_per_dim_bars(torch.tensor([0.001, 2., 0.5, 0.])))
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["2 active", "2 unused (KL ≤ 0.01)"]
-    active, unused = ax.containers
-    assert [b.get_height() for b in active] == [2, 0.5] and {b.get_hatch() for b in active} == {None} and {b.get_hatch() for b in unused} == {"////"}
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["2 with KL > 0.01", "2 unused (KL ≤ 0.01)"]
+    above, unused = ax.containers
+    assert [b.get_height() for b in above] == [2, 0.5] and {b.get_hatch() for b in above} == {None} and {b.get_hatch() for b in unused} == {"////"}
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "0", "3"]
 
 
@@ -274,7 +274,7 @@ def test_a_batch_is_averaged():
     assert [b.get_height() for b in ax.containers[0]] == [2, 2]
 
 
-@pytest.mark.parametrize("kl", [[0.], [1.], [0.]*60, np.linspace(0, 1, 200)], ids=["one unused", "one active", "all collapsed", "many"])
+@pytest.mark.parametrize("kl", [[0.], [1.], [0.]*60, np.linspace(0, 1, 200)], ids=["one unused", "one used", "all collapsed", "many"])
 def test_kl_bars_at_the_extremes(kl): drawn(kl_per_dim_bars(kl))
 
 

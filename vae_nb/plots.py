@@ -291,16 +291,16 @@ def _apart(points, size):
 # %% ../nbs/lib/15_plots.ipynb #7374a3ce
 def kl_per_dim_bars(
     kl,       # KL of each latent dimension in nats: (latent,), or (batch, latent), which is averaged over the batch
-    threshold:float=0.01, # nats; a dimension above it counts as active
+    threshold:float=0.01, # nats; how many dimensions lie above it is counted
     ax=None,  # axes to draw on; None: a new figure
 ):            # the axes
-    "KL per latent dimension, largest first; active and unused ones told apart by fill, and counted."
+    "KL per latent dimension, largest first; those above the threshold and those below it are told apart by fill, and counted."
     kl = _kl(kl)
     order = np.argsort(-kl, kind="stable")
-    active, rank = kl[order] > threshold, np.arange(len(kl))
+    above, rank = kl[order] > threshold, np.arange(len(kl))
     ax = _new_axes(ax, 3.4)
-    for mask, style in ((active, dict(color=_colour(0), label=f"{active.sum()} active")), (~active, dict(
-            facecolor="white", edgecolor=_QUIET, hatch="////", lw=1, label=f"{(~active).sum()} unused (KL ≤ {threshold:g})"))):
+    for mask, style in ((above, dict(color=_colour(0), label=f"{above.sum()} with KL > {threshold:g}")), (~above, dict(
+            facecolor="white", edgecolor=_QUIET, hatch="////", lw=1, label=f"{(~above).sum()} unused (KL ≤ {threshold:g})"))):
         if mask.any(): ax.bar(rank[mask], np.maximum(kl[order][mask], 0.012*kl.max()), width=0.8, **style) # a sliver stays visible
     few = len(kl) <= 20
     ax.set_xticks(rank, order if few else [i if n%max(1, len(kl)//10) == 0 else "" for n, i in enumerate(order)])
