@@ -54,9 +54,9 @@ def judge_of(name, images, names):
 
 def shown(set_name, labels, scores, r=None):
     "Rows of the table from rows of `score_edits`; `r` is what each direction's reading correlates with the mouth by."
-    return [{"set": set_name, "labels": labels, "direction": s["direction"], "strength": f"{s['strength']:+.1f}", "r with the mouth": (r or {}).get(s["direction"], ""), "n": s["n"],
-             "flips": f"{s['flips']:.1%} ({s['from']:.1%} to {s['to']:.1%})", "mean leak": f"{s['leak']:.1%}", "worst leak": f"{s['worst leak']:.1%}, {s['into']}",
-             "recognised": f"{s['recognised']:.0%}", "SSIM": f"{s['SSIM']:.2f}", "RMSE": f"{s['RMSE']:.3f}"} for s in scores.to_dict("records")]
+    return [{"set": f"{set_name}, {labels} labels", "direction": s["direction"], "strength": f"{s['strength']:+.1f}", "r with the mouth": (r or {}).get(s["direction"], ""), "n": s["n"],
+             "flips": f"{s['flips']:.1%}\u00a0({100 * s['from']:.1f}–{100 * s['to']:.1f})", "mean leak": f"{s['leak']:.1%}", "worst leak": f"{s['worst leak']:.1%}, {s['into']}",
+             "recognised": f"{s['recognised']:.0%}", "SSIM": f"{s['SSIM']:.2f}"} for s in scores.to_dict("records")]
 
 
 def lopsided(n, rho=0.8):
@@ -126,5 +126,5 @@ def main():
               "Balanced accuracy of the judge on test images (and on their reconstructions): " + "; ".join(words) + ". n counts test images on which label and judge agree before the edit; "
               "positive strengths add the attribute to those without. Flips with the 95 % interval of Wilson; leaks are changes of the judge's mind about attributes that "
               "should have stayed, against the reconstruction: for the drawn faces those of yes or no, and for each continuous factor whether it is in its upper half. "
-              "Recognised: the nearest reconstruction among n, in the judge's features, is the person's own. Lopsided labels: drawn faces in which smile and glasses correlate by construction (0.8 between "
+              "SSIM compares edit and reconstruction. Recognised: the nearest reconstruction among n, in the judge's features, is the person's own. Lopsided labels: drawn faces in which smile and glasses correlate by construction (0.8 between "
               "their normal variables). Faces: 32 pixels each way, 20,000 to train on, 2,000 to score; CelebA: 64 pixels, 18,000 and 2,500.")

@@ -57,29 +57,29 @@ def vanilla(images, test):
         terms = validate(model, test, seed=SEED)
         kl = f"; KL {terms['kl']:.1f} nats" if "kl" in terms else ""
         yield {"system": f"“vanilla” 784-200-784, {name}", "metric": "squared error of a pixel, held-out digits", "reported": "0.0016" if "kl" not in terms else "",
-               "there": "30 epochs" if "kl" not in terms else "", "here": f"{squared_error(model, test):.4f}{kl}", "trained here": how}
+               "trained there": "30 epochs" if "kl" not in terms else "", "reached here": f"{squared_error(model, test):.4f}{kl}", "trained here": how}
 
 
 def conv(images, test):
     "The convolutional network with dropout, by its authors' convention: grey digits, training mode, last epoch."
     settings = recipe("mnist_conv").settings | {"epochs": EPOCHS["conv"]}
     model, history, how = trained(recipe("mnist_conv").model, images, **settings)
-    yield {"system": "MNIST with dropout (`mnist_conv`)", "metric": "training loss with dropout, grey digits, nats", "reported": "130.9", "there": "100 epochs",
-           "here": nats(history.last, "train_"), "trained here": how}
-    yield {"system": "", "metric": "the same on test digits, without dropout", "reported": "", "there": "", "here": nats(validate(model, test, seed=SEED)), "trained here": "the same run"}
+    yield {"system": "MNIST with dropout (`mnist_conv`)", "metric": "training loss with dropout, grey digits, nats", "reported": "130.9", "trained there": "100 epochs",
+           "reached here": nats(history.last, "train_"), "trained here": how}
+    yield {"system": "", "metric": "the same on test digits, without dropout", "reported": "", "trained there": "", "reached here": nats(validate(model, test, seed=SEED)), "trained here": "the same run"}
 
 
 def keras(images, test):
     "The example of the Keras documentation: two latents, no normalisation."
     make = lambda: conv_vae(images.shape, 2, (32, 64), (16,), "bernoulli", norm="none", activation="relu")
     model, history, how = trained(make, images, epochs=EPOCHS["keras"], batch_size=128, lr=1e-3)
-    yield {"system": "Keras example, 32-64 convolutions, 16, two latents", "metric": "training loss, grey digits, nats", "reported": "146.95 = 140.15 + 6.80", "there": "30 epochs",
-           "here": nats(history.last, "train_"), "trained here": how}
-    yield {"system": "", "metric": "the same on test digits", "reported": "", "there": "", "here": nats(validate(model, test, seed=SEED)), "trained here": "the same run"}
+    yield {"system": "Keras example, 32-64 convolutions, 16, two latents", "metric": "training loss, grey digits, nats", "reported": "146.95 = 140.15 + 6.80", "trained there": "30 epochs",
+           "reached here": nats(history.last, "train_"), "trained here": how}
+    yield {"system": "", "metric": "the same on test digits", "reported": "", "trained there": "", "reached here": nats(validate(model, test, seed=SEED)), "trained here": "the same run"}
 
 
-FACES = {"system": "faces at 128 pixels (`celeba128`)", "metric": "training loss, sum of squares + KL", "reported": "427.9 = 301.1 + 126.8", "there": "50 epochs",
-         "here": "not reached here", "trained here": "needs all of CelebA and a GPU"}
+FACES = {"system": "faces at 128 pixels (`celeba128`)", "metric": "training loss, sum of squares + KL", "reported": "427.9 = 301.1 + 126.8", "trained there": "50 epochs",
+         "reached here": "not reached here", "trained here": "needs all of CelebA and a GPU"}
 
 
 def record(rows, missing):
