@@ -47,7 +47,7 @@ def readable(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 else f"{value:.3g}"
+        return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
