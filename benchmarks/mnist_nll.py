@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from vae_nb.core import seed_everything
+from vae_nb.core import evaluating, seed_everything
 from vae_nb.data import load
 from vae_nb.elbo import importance_weighted_bound
 from vae_nb.evaluate import active_units, nll
@@ -53,6 +53,14 @@ def tightened(k):
     return None if k == 1 else lambda model, x, step: {"loss": -importance_weighted_bound(model, x, k, k).mean()}
 
 
+def strange(model, held_out):
+    "How many digits cost more than 1,000 nats, ten times the usual, and the dearest: codes that lie where training put none, from which the decoder extrapolates."
+    with evaluating(model):
+        torch.manual_seed(0)
+        cost = torch.cat([-importance_weighted_bound(model, x, 1) for x in held_out.batches(1000)])
+    return f"{int((cost > 1000).sum())} (dearest {cost.max():,.0f} nats)"
+
+
 def place(net, seed):
     "The folder of one run: its name says all that the run depends on."
     hidden, k, epochs, _ = NETS[net]
@@ -79,7 +87,7 @@ def one(net, seed, images, held_out):
     row = {"net": f"784-{'-'.join(map(str, hidden))}-{LATENT}", "objective": "ELBO" if k == 1 else f"IWAE, k = {k}", "seed": seed, "epochs": epochs,
            "training, CPU-min": round(history.info["train_cpu_seconds"] / 60, 1), "precision": history.info["precision"],
            "−ELBO": f"{elbo:.2f} ± {elbo_error:.2f}", "NLL": round(bound, 2), "standard error": round(error, 2),
-           "active units": int(active_units(model, held_out).sum()), "scoring, CPU-min": round((time.process_time() - start) / 60, 1)}
+           "active units": int(active_units(model, held_out).sum()), "digits over 1,000 nats": strange(model, held_out), "scoring, CPU-min": round((time.process_time() - start) / 60, 1)}
     (folder / "row.json").write_text(json.dumps(row))
     return row
 
