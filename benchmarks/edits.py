@@ -54,9 +54,9 @@ def judge_of(name, images, names):
 
 def shown(set_name, labels, scores, r=None):
     "Rows of the table from rows of `score_edits`; `r` is what each direction's reading correlates with the mouth by."
-    return [{"set": f"{set_name}, {labels} labels", "direction": s["direction"], "strength": f"{s['strength']:+.1f}", "r with the mouth": (r or {}).get(s["direction"], ""), "n": s["n"],
-             "flips": f"{s['flips']:.1%}\u00a0({100 * s['from']:.1f}–{100 * s['to']:.1f})", "mean leak": f"{s['leak']:.1%}", "worst leak": f"{s['worst leak']:.1%}, {s['into']}",
-             "recognised": f"{s['recognised']:.0%}", "SSIM": f"{s['SSIM']:.2f}"} for s in scores.to_dict("records")]
+    return [{"set": f"{set_name}, {labels} labels", "direction": s["direction"], "flips": f"{s['flips']:.1%}\u00a0({100 * s['from']:.1f}–{100 * s['to']:.1f})",
+             "mean leak": f"{s['leak']:.1%}", "worst leak": f"{s['worst leak']:.1%}, {s['into']}", "recognised": f"{s['recognised']:.0%}", "strength": f"{s['strength']:+.1f}", "n": s["n"],
+             "r with the mouth": (r or {}).get(s["direction"], ""), "SSIM": f"{s['SSIM']:.2f}"} for s in scores.to_dict("records")]
 
 
 def lopsided(n, rho=0.8):

@@ -171,7 +171,7 @@ def home(request, html):
         yield address
 
 
-RAW = ("#|", "{figure}", "{note}", "{numref}", "{cite", ":::", "```", "<PIL.", "<Figure size", "<Axes", "site-packages")
+RAW = ("#|", "{figure}", "{note}", "{numref}", "{cite", ":::", "```", "<PIL.", "<Figure size", "<Axes", "<matplotlib", "site-packages")
 PROSE = """() => { const a = (document.querySelector('article') ?? document.body).cloneNode(true);
     a.querySelectorAll('.cell_input, code, script, style').forEach(e => e.remove()); return a.textContent }"""
 CODE = "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).join('\\n')"
