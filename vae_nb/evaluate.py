@@ -401,7 +401,7 @@ def digit_features(
     classifier: SmallClassifier,
     batch_size: int = 1000,
 ):  # a function from images in [0, 1], (N, C, H, W), to features, (N, width)
-    "The classifier's last hidden layer as features. It sees what tells classes apart, and little else: not ink, not background."
+    "The classifier's last hidden layer as features. It sees what tells classes apart, and little else."
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
