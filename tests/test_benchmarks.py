@@ -146,6 +146,36 @@ def test_curves_leave_the_look_at_validation_digits_out_of_the_time(monkeypatch)
     assert [y for _, y in curve.points] == [100.0, 100.0] and curve.spent < 0.2
 
 
+def test_curves_train_for_the_epochs_that_a_budget_buys(monkeypatch):
+    clock = iter([0, 9, 11, 13, 15] * 2)  # the first epoch is slow: it warms up
+
+    def fake_fit(model, train, epochs, callbacks, progress):
+        for epoch in range(epochs + 1):
+            callbacks[0](model, {"epoch": epoch})
+
+    monkeypatch.setattr(curves, "fit", fake_fit)
+    monkeypatch.setattr(curves.time, "process_time", lambda: next(clock))
+    train = torch.zeros(2, 1, 28, 28)
+    assert curves.epochs_within(60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 30
+    assert curves.epochs_within(1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 1
+
+
+def test_digits_are_moved_a_little_and_counted_when_they_cost_much():
+    plus = torch.zeros(50, 1, 28, 28)
+    plus[:, :, 4:24, 12:16] = plus[:, :, 12:16, 4:24] = 1
+    moved = mnist_nll.moved(plus)
+    assert moved.shape == plus.shape and set(moved.unique().tolist()) == {0.0, 1.0}
+    assert 0.7 < (moved * plus).sum() / plus.sum() < 0.99, "moved, and not far"
+    assert torch.equal(moved, mnist_nll.moved(plus)), "always alike"
+    model = mlp_vae((1, 28, 28), latent=2, hidden=(4,))
+    assert mnist_nll.strange(model, plus.split(20)).startswith("0 (dearest ")
+    with torch.no_grad():
+        model.encoder[-1].bias[:2] = 1e4
+        assert mnist_nll.strange(model, plus.split(20)).startswith("50 (dearest ")
+        model.encoder[-1].bias[2:] = 1e4
+    assert mnist_nll.strange(model, plus.split(20)) == "50 (dearest beyond float32)"
+
+
 def test_marks_of_pictures_become_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "RESULTS", tmp_path)
     lines = [{"group": "ours", "points": [[5, 110.0], [20, 100.0]]}, {"group": "ours", "points": [[5, 112.0], [60, 98.0]]}, {"group": "theirs", "points": [[5, 130.0], [60, 105.0]]}]

@@ -178,6 +178,7 @@ CODE = "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).jo
 SIZES = "['.math', '.math mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)"
 STDERR = "[...document.querySelectorAll('.output.stderr')].map(e => e.textContent)"
 BROKEN = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+CUT = "[...document.querySelectorAll('div.highlight pre')].filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.textContent.slice(0, 60))"
 
 
 def outside(url, home):
@@ -208,6 +209,7 @@ def faults(chrome, home, name):
         "a cell has warned": tab.evaluate(STDERR),
         "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong" if wrong or typeset < formulas else "",
         "wider than a phone of 390 pixels": width if width > 390 else 0,
+        "code is cut off": tab.evaluate(CUT),
     }
     tab.close()
     return {kind: what for kind, what in found.items() if what}
