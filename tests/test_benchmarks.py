@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import book as book_cost, curves, mnist_nll, peers, pictures, record, scaling
+from benchmarks import book as book_cost, curves, engines, mnist_nll, peers, pictures, record, scaling
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from vae_nb.conv import conv_vae
 from vae_nb.vae import mlp_vae
@@ -158,6 +158,15 @@ def test_curves_train_for_the_epochs_that_a_budget_buys(monkeypatch):
     train = torch.zeros(2, 1, 28, 28)
     assert curves.epochs_within(60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 30
     assert curves.epochs_within(1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 1
+
+
+def test_engines_are_compared_pixel_by_pixel(monkeypatch):
+    looks = [[True, 100.0, [1, 2, 3], [10, 170]], [True, 120.0, [1, 2, 5], [20, 175]]]
+    row = engines.row("a decoder", "a browser", looks, reference=[1, 2, 3])
+    assert list(row.values()) == ["a decoder", "a browser", "110, 120", "20", "170 to 175", 2]
+    monkeypatch.setitem(engines.NEEDED, "xvfb", lambda: None)
+    with pytest.raises(SystemExit, match="Not here: .*xvfb.*apt-get install"):
+        engines.main()
 
 
 def test_digits_are_moved_a_little_and_counted_when_they_cost_much():
