@@ -20,7 +20,7 @@ SHARED = re.compile(r"_static/(?!explorers/)")  # the theme and MathJax, which a
 
 
 def page_weight(page):
-    "Bytes that opening a page loads and no other page shares: the page, its pictures, the explorers' script. Their networks come at the first touch."
+    "Bytes of a page that no other page shares: the page, its pictures (which come as the reader nears them), the explorers' script. Their networks come at the first touch."
     found = {source for source in SOURCE.findall(page.read_text()) if ":" not in source and not SHARED.search(source)}
     return page.stat().st_size + sum((page.parent / source).stat().st_size for source in found)
 
@@ -44,4 +44,4 @@ def main():
     print(*rows, built, sep="\n")
     write("book", f"The book under the profile `{profile}`", rows,
           f"Wall-clock time of each notebook in a process of its own, PyTorch on {built['threads']} thread(s): {seconds / 60:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
-          "Memory is the largest resident set of the notebook's process. A page's weight is what it loads before a touch, without the theme that all pages share.")
+          "Memory is the largest resident set of the notebook's process. A page's weight counts all its pictures, which come as the reader nears them; not the theme, which all pages share, nor the explorers' networks, which come at a touch.")
