@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import book as book_cost, curves, engines, mnist_nll, peers, pictures, record, scaling
+from benchmarks import __main__ as every, book as book_cost, curves, engines, mnist_nll, peers, pictures, record, scaling
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from vae_nb.conv import conv_vae
 from vae_nb.vae import mlp_vae
@@ -158,6 +158,21 @@ def test_curves_train_for_the_epochs_that_a_budget_buys(monkeypatch):
     train = torch.zeros(2, 1, 28, 28)
     assert curves.epochs_within(60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 30
     assert curves.epochs_within(1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 1
+
+
+def test_what_cannot_be_measured_here_does_not_keep_the_others_from_it(monkeypatch):
+    done = []
+
+    def refuse():
+        raise SystemExit("no browser here")
+
+    modules = {"benchmarks.engines": SimpleNamespace(main=refuse), "benchmarks.imports": SimpleNamespace(main=lambda: done.append("imports"))}
+    monkeypatch.setattr(every.importlib, "import_module", modules.__getitem__)
+    monkeypatch.setattr(every, "write_tables", lambda: done.append("tables"))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "engines", "imports"])
+    with pytest.raises(SystemExit, match=r"Not measured: engines \(no browser here\)"):
+        every.main()
+    assert done == ["imports", "tables"]
 
 
 def test_engines_are_compared_pixel_by_pixel(monkeypatch):
