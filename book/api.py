@@ -5,9 +5,9 @@ import re
 import tokenize
 from functools import cached_property
 
-from .project import ROOT, modules, read_notebook, settings, source
+from .project import ROOT, module_path, modules, read_notebook, settings, source
 
-PLACE = re.compile(r"^# %% \.\./nbs/(\S+)\.ipynb", re.MULTILINE)
+PLACE = re.compile(r"^# %% (?:\.\./)+nbs/(\S+)\.ipynb", re.MULTILINE)
 CODE = re.compile(r"""(`[^`]*`)|((?:\w+=)?"[^"`]*"|(?<!\w)'[\w. -]+'(?!\w)|(?<![\w-])--\w[\w-]*)""")  # code; what would get curly quotes or a dash
 MEASURES = {"len": "number of ", "numel": "number of ", "min": "least of ", "max": "largest of ", "type": "type of "}
 
@@ -16,7 +16,8 @@ class Module:
     "One generated module: its tree, its comments, and the notebook that each line came from."
 
     def __init__(self, name):
-        self.name, self.text = name, (ROOT / "vae_nb" / f"{name}.py").read_text()
+        self.name, self.path = name, module_path(name)
+        self.text = self.path.read_text()
         self.tree = ast.parse(self.text)
         self.about = ast.get_docstring(self.tree) or ""
 
@@ -211,7 +212,7 @@ def entry(module, name, node):
     "One exported name."
     home, lines = settings(), f"#L{node.lineno}-L{node.end_lineno}"
     page = module.notebook(node)
-    links = f"[{title(page)}](../{page}.ipynb) · [source]({home['git_url']}/blob/{home['branch']}/vae_nb/{module.name}.py{lines})"
+    links = f"[{title(page)}](../{page}.ipynb) · [source]({home['git_url']}/blob/{home['branch']}/{module.path.relative_to(ROOT).as_posix()}{lines})"
     if isinstance(node, ast.FunctionDef):
         text = callable_text(module, name, node)
     elif isinstance(node, ast.ClassDef):

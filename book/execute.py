@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .images import lean_figures
-from .project import ROOT, read_notebook, source, tags
+from .project import ROOT, library, read_notebook, source, tags
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -28,9 +28,9 @@ class ChapterFailed(Exception):
 def key_of(notebook, parameters):
     "What an executed notebook depends on: its code, its parameters, the library and its assets, PyTorch, and where the data are."
     cells = [(c["cell_type"], source(c), tags(c), c["metadata"].get("mystnb")) for c in notebook["cells"]]
-    library = [(p.name, p.read_text()) for p in sorted((ROOT / "vae_nb").glob("*.py")) if p.name != "_modidx.py"]
+    files = [(str(p.relative_to(ROOT)), p.read_text()) for p in library()]
     assets = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted((ROOT / "vae_nb/assets").glob("*")) if p.is_file()]
-    parts = [cells, sorted(parameters.items()), library, assets, version("torch"), os.environ.get("VAE_NB_DATA", "")]
+    parts = [cells, sorted(parameters.items()), files, assets, version("torch"), os.environ.get("VAE_NB_DATA", "")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

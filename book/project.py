@@ -29,9 +29,26 @@ def toc_files():
     return [contents["root"]] + [c["file"] for part in contents["parts"] for c in part["chapters"]]
 
 
+def library():
+    "The Python files of the library, those of its packages included; not nbdev's index, which no code reads."
+    return sorted(p for p in (ROOT / "vae_nb").rglob("*.py") if p.name != "_modidx.py")
+
+
+def dotted(path):
+    "The name of a library file as it is imported below vae_nb: `data.load`, or `data` for a package's own file."
+    parts = path.relative_to(ROOT / "vae_nb").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def module_path(name):
+    "The file of a module, `data.load`, or of a package, `data`."
+    path = ROOT.joinpath("vae_nb", *name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def modules():
     "The modules of the library that notebooks export: each has a page of its own below the reference."
-    return sorted(p.stem for p in (ROOT / "vae_nb").glob("[a-z]*.py"))
+    return sorted(dotted(p) for p in library() if p.parent != ROOT / "vae_nb" or not p.stem.startswith("_"))
 
 
 def address(file):

@@ -13,7 +13,7 @@ from benchmarks.record import MARK
 from book import api, colab, glossary
 from book.cite import citation, reference
 from book.pages import page
-from book.project import ROOT, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
+from book.project import ROOT, library, module_path, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
 from book.readme import PICTURE, absolute, filled
 
 BIN = Path(sys.executable).parent
@@ -130,8 +130,7 @@ def test_hooks_use_tools_of_the_environment():
 
 def test_ruff_is_content():
     assert not complaints("ruff", "check")
-    modules = sorted((ROOT / "vae_nb").glob("*.py"))  # named one by one: as a folder they are left out
-    assert not complaints("ruff", "check", "--select", "F821", *modules), "a name that is used and not imported"
+    assert not complaints("ruff", "check", "--select", "F821", *library()), "a name that is used and not imported"
 
 
 def test_ruff_finds_a_name_that_is_not_imported(tmp_path):
@@ -181,7 +180,7 @@ def test_a_missing_source_is_found():
 
 def exported(name):
     "What a module exports, by its own word."
-    tree = ast.parse((ROOT / f"vae_nb/{name}.py").read_text())
+    tree = ast.parse(module_path(name).read_text())
     return next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
 
 
@@ -237,7 +236,7 @@ def test_messages_in_the_reference_name_what_varies():
 def test_the_site_has_a_page_for_each_module():
     listed = [s["file"] for part in site_toc()["parts"] for c in part["chapters"] for s in c.get("sections", [])]
     assert listed == [f"api/{name}" for name in modules()] and set(listed) <= set(page_names())
-    assert re.findall(r"\(api/(\w+)\.md\)", api.overview()) == modules()
+    assert re.findall(r"\(api/([\w.]+)\.md\)", api.overview()) == modules()
 
 
 # --- glossary, cures ---

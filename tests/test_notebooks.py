@@ -31,7 +31,7 @@ def test_library_is_what_the_notebooks_export(tmp_path):
     for name, text in written.items():
         (tmp_path / "vae_nb" / name).write_text(text)
     run([BIN / "nbdev_export"], tmp_path)
-    names = {p.name for folder in (ROOT, tmp_path) for p in (folder / "vae_nb").glob("*.py")}
+    names = {str(p.relative_to(folder / "vae_nb")) for folder in (ROOT, tmp_path) for p in (folder / "vae_nb").rglob("*.py")}
     assert {"core.py", "_modidx.py"} <= names
     _, differ, missing = filecmp.cmpfiles(ROOT / "vae_nb", tmp_path / "vae_nb", sorted(names), shallow=False)
     assert not differ + missing, f"run `make export` and commit: {', '.join(differ + missing)} of vae_nb/ are not what the notebooks export"

@@ -30,7 +30,8 @@ def texts():
     found = {str(path.relative_to(ROOT)): only_prose(path.read_text()) for path in PAGES if path.exists()}
     for name, path in notebooks().items():
         found[f"nbs/{name}"] = "\n\n".join(only_prose(source(c)) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown")
-    return found | {str(p.relative_to(ROOT)): docstrings(p.read_text()) for folder in ("vae_nb", "book", "benchmarks") for p in sorted((ROOT / folder).glob("*.py"))}
+    code = [p for folder in ("vae_nb", "book", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))]
+    return found | {str(p.relative_to(ROOT)): docstrings(p.read_text()) for p in code}
 
 
 def british(folder):

@@ -13,11 +13,11 @@ from benchmarks.record import END, MARK, RESULTS, fill, section, typeset
 from book.build import mark_long_cells
 from book.execute import key_of
 from book.pages import page, split_directives, tags_of
-from book.project import PROFILES, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
+from book.project import PROFILES, dotted, module_path, modules, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
-MODULES = sorted(p for p in (ROOT / "vae_nb").glob("*.py") if p.name not in ("__init__.py", "__main__.py", "_modidx.py"))
+MODULES = [module_path(name) for name in modules()]
 NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
 NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()
@@ -28,10 +28,10 @@ def named(paths):
     return pytest.mark.parametrize("path", paths, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-def imported_modules(path):
-    "The modules of vae_nb that a module imports, wherever in it."
+def imported_modules(path, depth=1):
+    "The modules and packages of vae_nb that a file imports, wherever in it; the file stands `depth` folders deep."
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
             yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vae_nb":
             yield from node.module.split(".")[1:2] or [alias.name for alias in node.names]
@@ -41,16 +41,33 @@ def imported_modules(path):
 
 @named(MODULES)
 def test_imports_run_one_way(path):
-    assert path.stem in ORDER, f"{path.name} has no place in the order of modules"
-    left = ORDER[: ORDER.index(path.stem)]
-    wrong = [name for name in imported_modules(path) if name in ORDER and name not in left]
-    assert not wrong, f"{path.stem} may import only from {left}, and imports {wrong}"
+    room, depth = dotted(path).split(".")[0], len(path.relative_to(ROOT / "vae_nb").parts)
+    assert room in ORDER, f"{room} has no place in the order of modules"
+    left = ORDER[: ORDER.index(room)]
+    wrong = [name for name in imported_modules(path, depth) if name in ORDER and name not in left]
+    assert not wrong, f"{room} may import only from {left}, and imports {wrong}"
 
 
 def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
     path = tmp_path / "core.py"
     path.write_text("from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\nfrom . import latent\nfrom vae_nb import joint\n")
     assert sorted(imported_modules(path)) == ["cli", "joint", "latent", "train", "vae"]
+
+
+def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr("book.project.ROOT", tmp_path)
+    monkeypatch.setattr("book.execute.ROOT", tmp_path)
+    for name in ("__init__.py", "_modidx.py", "core.py", "data/__init__.py", "data/load.py"):
+        path = tmp_path / "vae_nb" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("from ..core import nearest\n")
+    assert modules() == ["core", "data", "data.load"] and module_path("data.load").read_text() and module_path("data").name == "__init__.py"
+    assert list(imported_modules(tmp_path / "vae_nb/data/load.py", depth=2)) == ["core"]
+    base = key_of(example(), {})
+    (tmp_path / "vae_nb/_modidx.py").write_text("changed")
+    assert key_of(example(), {}) == base, "nbdev's index is read by no code"
+    (tmp_path / "vae_nb/data/load.py").write_text("changed")
+    assert key_of(example(), {}) != base, "a page would stay as an older library made it"
 
 
 @named(NOTEBOOKS)
@@ -137,7 +154,7 @@ def run_python(code):
 
 
 def test_the_library_needs_no_tool_of_development():
-    names = [f"vae_nb.{p.stem}" for p in MODULES]
+    names = [f"vae_nb.{name}" for name in modules()]
     block = "import sys\nfor name in ('nbdev', 'execnb', 'fastcore', 'jupytext', 'papermill'): sys.modules[name] = None\nsys.path.pop(0)\n"
     run_python(block + "\n".join(f"import {name}" for name in names))
 
