@@ -889,3 +889,15 @@ def test_faces_stand_in_without_drawing_all_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_NB_DATA", str(tmp_path))
     faces = load(str(tmp_path / "no_such_folder"), n=4, fallback="faces")
     assert len(faces) == 4 and "drawn faces" in faces.note
+
+
+def test_another_seed_draws_other_faces_and_no_split_of_one_is_a_split_of_another():
+    drawn = [load("faces", split, n=2, size=16, seed=seed).pixels.numpy().tobytes() for seed in (0, 1, np.int64(2)) for split in data.SPLITS]
+    assert len(set(drawn)) == 9 and drawn[0] == load("faces", n=2, size=16).pixels.numpy().tobytes(), "seed 0 is the usual one"
+    assert drawn[3] == load("faces", n=2, size=16, seed=1).pixels.numpy().tobytes()
+
+
+@pytest.mark.parametrize("name, seed, message", [("faces", -1, "seed must be .*not -1"), ("faces", "a", "seed must be"), ("faces", 1.5, "not 1.5"),
+                                                ("digits", 3, "seed=3 is for 'faces'.*'digits' has no seed")])
+def test_a_seed_that_would_do_nothing_is_refused(name, seed, message):
+    with pytest.raises(ValueError, match=message): load(name, n=2, seed=seed)

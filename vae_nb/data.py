@@ -289,10 +289,10 @@ def digits(split, n=None, *_)->Images:
 # %% ../nbs/lib/10_data.ipynb #5059a72b
 FACES = {"train": 20_000, "valid": 2_000, "test": 2_000}
 
-def faces(split, n=None, size=None, *_)->Images:
-    "Drawn faces, 64×64; every factor is an attribute. Each split has its own seed, and n faces are the first n of it."
+def faces(split, n=None, size=None, *_, seed=0)->Images:
+    "Drawn faces, 64×64; every factor is an attribute. Each split of each seed has its own faces, and n faces are the first n of it."
     n = check_n(n, FACES[split], f"split {split!r} of 'faces'")
-    factors = random_factors(n, seed=SPLITS.index(split))
+    factors = random_factors(n, seed=3*seed + SPLITS.index(split))  # no two splits share a stream, whatever their seeds
     attributes, names = factor_table(factors)
     pixels = draw_faces(factors, max(*(size or (64, 64)), 16))
     return Images(pixels, attributes=attributes, attribute_names=tuple(names), name="faces", split=split)
@@ -844,6 +844,13 @@ def with_attributes(images, wanted)->Images:
     return replace(images, attributes=images.attributes[:, columns], attribute_names=tuple(images.attribute_names[c] for c in columns))
 
 # %% ../nbs/lib/10_data.ipynb #bfd39466
+def _seeded(name, seed)->dict:
+    "The seed as an argument of a reader; only the drawn faces take one."
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32): raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+    if seed and str(name) != "faces": raise ValueError(f"seed={seed} is for 'faces', which are drawn; {str(name)!r} has no seed: leave it out.")
+    return {"seed": int(seed)} if seed else {}
+
+# %% ../nbs/lib/10_data.ipynb #59935536
 def load(
     name,            # a key of `DATASETS` such as "mnist" or "celeba", or the path of a folder of pictures
     split="train",   # "train", "valid" or "test"
@@ -854,6 +861,7 @@ def load(
     *, strict=False, # raise an error if a picture cannot be read, instead of leaving it out with a warning
     attributes=None, # the name of an attribute, or several; None: all that the set has
     download=False,  # whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
+    seed=0,          # of "faces", which are drawn: another seed, other faces
 )->Images:
     "A data set as uint8 images with labels or attributes, from wherever it can be had."
     size = as_size(size)
@@ -861,7 +869,8 @@ def load(
     if n is not None and not (isinstance(n, Integral) and n >= 1): raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
     if fallback not in (None, *EMBEDDED): raise ValueError(f"fallback must be an embedded set ({', '.join(EMBEDDED)}), not {fallback!r}.")
     if attributes is not None and str(name) in KNOWN_ATTRIBUTES: attribute_columns(attributes, KNOWN_ATTRIBUTES[str(name)], name)
-    try: images = with_attributes(reader(name, root)(split, n, size, root, strict, download), attributes)
+    drawn = _seeded(name, seed)
+    try: images = with_attributes(reader(name, root)(split, n, size, root, strict, download, **drawn), attributes)
     except DatasetError as e:
         if fallback is None: raise
         images = stand_in(e, fallback, split, n)
