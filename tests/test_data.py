@@ -6,6 +6,7 @@ import http.server
 import multiprocessing
 import os
 import resource
+import subprocess
 import threading
 import time
 import warnings
@@ -795,21 +796,56 @@ class Full:
 
 
 @pytest.mark.parametrize("writes", [0, 1, 10])
-def test_a_full_disk_is_a_clean_error(writes, pets, monkeypatch):
-    real = data.write_decoded
-    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: real(Full(f, writes), *rest, **more))
-    with pytest.raises(DatasetError, match="could not be written to .*No space left on device.*\n.*VAE_NB_CACHE"): load(pets)
-    assert left() == []
+def test_a_full_disk_means_memory_and_a_warning(writes, pets, monkeypatch):
+    expected, real = load(pets, n=12), data.write_decoded
+    for f in left(): (data.cache_dir() / f).unlink()
+    on_disk = lambda f, *rest, **more: real(f if hasattr(f, "getbuffer") else Full(f, writes), *rest, **more)
+    monkeypatch.setattr(data, "write_decoded", on_disk)
+    with pytest.warns(UserWarning, match="cannot be kept .*No space left on device.*into memory.*VAE_NB_CACHE") as caught: images = load(pets, n=12)
+    assert len(caught) == 1 and caught[0].filename == __file__ and left() == []
+    assert torch.equal(images.pixels, expected.pixels) and torch.equal(images.labels, expected.labels)
+    images.pixels.zero_()  # memory like any other
 
 
-def test_a_write_that_the_system_refuses_is_a_clean_error(tmp_path):
+def test_a_write_that_the_system_refuses_means_memory(tmp_path):
     for i in range(60): picture(tmp_path / "big" / f"{i}.png", i, size=(64, 64))  # 12 kB each, once decoded
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(DatasetError, match="could not be written.*File too large"): load(tmp_path / "big")
+        with pytest.warns(UserWarning, match="cannot be kept .*File too large"): images = load(tmp_path / "big")
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert left() == [] and len(load(tmp_path / "big")) > 30
+    assert left() == [] and torch.equal(load(tmp_path / "big").pixels, images.pixels)
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    "The cache folder on a disk of its own: a function that mounts one of so many bytes."
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size):
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True).returncode:
+            pytest.skip("only root may mount a disk here")
+        monkeypatch.setenv("VAE_NB_CACHE", str(folder))
+
+    yield mount
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a disk")
+@pytest.mark.parametrize("room, kept", [(300_000, []), (None, ["decoded"])])
+def test_a_small_disk_holds_the_pixels_or_nothing(room, kept, disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "PIECE", 5 * 3 * 64 * 64)  # five pictures
+    for i in range(60): picture(tmp_path / "big" / f"{i}.png", i, size=(64, 64))
+    expected, decoded, real = load(tmp_path / "big"), [], data.decode
+    disk(room or expected.pixels.nbytes + 4096 * (len(expected) // 5 + 4))  # its own size, and a page for every file's header
+    monkeypatch.setattr(data, "decode", lambda path, *how: decoded.append(path.name) or real(path, *how))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        images = load(tmp_path / "big")
+    assert [str(w.message).count("No space left on device") for w in caught] == ([] if kept else [1])
+    assert torch.equal(images.pixels, expected.pixels) and [Path(f).parts[0] for f in left()] == kept
+    assert len(set(decoded)) == len(expected) and len(decoded) <= len(expected) + 5, "what was decoded before the disk was full is used"
 
 
 def test_a_cache_folder_that_cannot_be_written_means_memory_and_a_warning(pets, tmp_path, monkeypatch):

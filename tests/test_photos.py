@@ -323,7 +323,7 @@ def test_a_cache_that_cannot_be_right_is_made_anew(damage, tmp_path):
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_a_full_disk_is_a_clean_error(after, tmp_path, monkeypatch):
+def test_a_full_disk_means_memory(after, tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
     write = data.write_decoded
 
@@ -335,19 +335,19 @@ def test_a_full_disk_is_a_clean_error(after, tmp_path, monkeypatch):
             if self.writes > after: raise OSError(errno.ENOSPC, "No space left on device")
             return self.f.write(x)
 
-    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: write(Full(f), *rest, **more))
-    with pytest.raises(DatasetError, match="(?s)No space left on device.*VAE_NB_CACHE"): load("celeba", root=tmp_path)
-    assert left() == []
+    monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: write(f if hasattr(f, "getbuffer") else Full(f), *rest, **more))
+    with pytest.warns(UserWarning, match="No space left on device.*VAE_NB_CACHE") as caught: images = load("celeba", root=tmp_path)
+    assert left() == [] and which(images) == list(range(8)) and caught[0].filename == __file__
 
 
-def test_a_write_that_the_system_refuses_is_a_clean_error(tmp_path):
+def test_a_write_that_the_system_refuses_means_memory(tmp_path):
     fake_celeba(tmp_path / "celeba")  # 8 training faces of 12,288 bytes each
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
-        with pytest.raises(DatasetError, match="(?s)could not be written.*File too large.*VAE_NB_CACHE"): load("celeba", root=tmp_path)
+        with pytest.warns(UserWarning, match="cannot be kept .*File too large.*VAE_NB_CACHE"): images = load("celeba", root=tmp_path)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert left() == [] and which(load("celeba", root=tmp_path)) == list(range(8))
+    assert left() == [] and which(images) == which(load("celeba", root=tmp_path)) == list(range(8))
 
 
 fork = multiprocessing.get_context("fork") if "fork" in multiprocessing.get_all_start_methods() else None
@@ -435,10 +435,10 @@ def test_pieces_go_when_the_disk_is_full_or_a_week_has_passed(tmp_path, monkeypa
 
     def full(f, *rest, **more):
         real(f, *rest, **more)
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if not hasattr(f, "getbuffer"): raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(data, "write_decoded", full)
-    with pytest.raises(DatasetError, match="No space left"): load("celeba", root=tmp_path)
+    with pytest.warns(UserWarning, match="No space left"): load("celeba", root=tmp_path)
     assert left() == []
     monkeypatch.setattr(data, "write_decoded", real)
     (old := data.cache_dir() / "decoded" / ".x.npy.0.piece").write_bytes(b"")

@@ -576,13 +576,17 @@ def decode_all(
     folder:Path,
     paths, # relative to `folder`
     *how,  # for `decode`: channels, size, crop
+    tick=lambda n=1: None, # told of every picture
 ):  # iterator, one for each path and in their order: its pixels, or the exception
     "Decode all pictures, on all cores: Pillow lets other threads run while it works."
     def attempt(p):
         try: return decode(folder/p, *how)
         except Exception as e: return e  # decoders raise all kinds of errors on damaged files
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        for i in range(0, len(paths), 512): yield from pool.map(attempt, paths[i:i + 512])  # never far ahead of the disk
+        for i in range(0, len(paths), 512):  # never far ahead of the disk
+            for x in pool.map(attempt, paths[i:i + 512]):
+                tick()
+                yield x
 
 # %% ../nbs/lib/10_data.ipynb #038d4da6
 def unreadable(bad:dict, total:int)->str:
@@ -604,17 +608,18 @@ def write_decoded(
     channels=None,      # 1 or 3; None: 3 if any has colour
     crop=None,          # see `decode`
     keep=None,          # the file's final name: pieces of a large set are kept beside it
+    room=True,          # False: no new pieces, only those that are there are used
 ):
     "Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others."
     good, bad = (dict.fromkeys(paths), {}) if size and channels else survey(folder, paths)
     channels = channels or (3 if any(colour for colour, _ in good.values()) else 1)
     size = size or common_size([s for _, s in good.values()] or [(0, 0)])
     write_header(f, (len(good), channels, *size))
-    n, bar = 0, partial(tqdm, desc=f"decoding {folder.name}", unit=" images", delay=2, mininterval=1, leave=False)
-    pictures = (partial(decode_in_pieces, keep) if keep else decode_all)(folder, list(good), channels, size, crop)
-    for p, x in zip(bar(good), pictures):
-        if isinstance(x, Exception): bad[p] = reason(x); continue
-        f.write(x); n += 1
+    n, decoder = 0, partial(decode_in_pieces, keep, room) if keep else decode_all
+    with tqdm(total=len(good), desc=f"decoding {folder.name}", unit=" images", delay=2, mininterval=1, leave=False) as bar:
+        for p, x in zip(good, decoder(folder, list(good), channels, size, crop, tick=bar.update)):
+            if isinstance(x, Exception): bad[p] = reason(x); continue
+            f.write(x); n += 1
     if n == 0: raise DatasetError(unreadable(bad, len(bad)))
     f.write(json.dumps(bad).encode())
     f.seek(0)
@@ -662,23 +667,38 @@ PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
 
 def decode_in_pieces(
     path:Path, # of the whole set; its pieces lie beside it
+    room:bool, # whether new pieces may be written
     folder:Path,
     paths,     # relative to `folder`
     *how,      # for `decode`: channels, size, crop
+    tick,      # told how many are done
 ):  # iterator, as `decode_all`
     "Decode all pictures, except those of pieces that an earlier process has left."
     per = max(1, PIECE//(how[0]*how[1][0]*how[1][1]))  # pictures in a piece
-    for i in range(0, len(paths), per):
-        some, kept = paths[i:i + per], path.with_name(f".{path.name}.{i}.piece")
-        found = read_decoded(kept)
-        if found is None or not fits(*found, some, how[1]):
-            got = list(decode_all(folder, some, *how))
-            bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
-            found = torch.from_numpy(np.array([x for x in got if not isinstance(x, Exception)], np.uint8)), bad
-            if len(paths) > per:
-                with atomic_path(kept) as new, open(new, "wb") as f: write_pixels(f, *found)
-        rows = iter(found[0].numpy())
-        for p in some: yield OSError(found[1][p]) if p in found[1] else next(rows)
+    pieces = {path.with_name(f".{path.name}.{i}.piece"): paths[i:i + per] for i in range(0, len(paths), per)}
+    for kept, some in pieces.items() if room and len(pieces) > 1 else ():
+        if _kept(kept, some, how[1]): tick(len(some)); continue
+        with atomic_path(kept) as new, open(new, "wb") as f: write_pixels(f, *_fresh(folder, some, how, tick))
+    for kept, some in pieces.items():
+        pixels, bad = _kept(kept, some, how[1]) or _fresh(folder, some, how, tick)
+        pixels = pixels.clone()  # no longer mapped: the file's room is free once it has gone
+        kept.unlink(missing_ok=True)
+        rows = iter(pixels.numpy())
+        for p in some: yield OSError(bad[p]) if p in bad else next(rows)
+
+# %% ../nbs/lib/10_data.ipynb #f60f779b
+def _kept(kept:Path, some, size):
+    "Pixels and {path: why} of some pictures from the file of their piece; None if it has not these."
+    found = read_decoded(kept)
+    return found if found and fits(*found, some, size) else None
+
+
+def _fresh(folder:Path, some, how, tick):
+    "The same by decoding them."
+    got = list(decode_all(folder, some, *how, tick=tick))
+    bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
+    good = np.array([x for x in got if not isinstance(x, Exception)], np.uint8)
+    return torch.from_numpy(good.reshape(-1, how[0], *how[1])), bad
 
 # %% ../nbs/lib/10_data.ipynb #ef3b521a
 def write_pixels(f, pixels, bad):
@@ -713,27 +733,35 @@ def decoded(
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
     if found and fits(*found, paths, size): return found
-    if problem := cannot_write(path.parent):
-        warnings.warn(f"The decoded pictures cannot be kept ({problem}): they are decoded into memory, now and each time. "
-                      "Set VAE_NB_CACHE to a folder that can be written.", stacklevel=5)
-        return decoded_in_memory(folder, paths, size, *how)
+    if problem := cannot_write(path.parent): return _not_kept(problem, folder, paths, size, *how)
     sweep(path.parent)
     try:
         with atomic_path(path) as new, open(new, "wb") as f: write_decoded(f, folder, paths, size, *how, keep=path)
-    except OSError as e:
+    except OSError as e:  # the disk's: those of pictures are caught where they arise
+        found = _not_kept(f"{path.parent}: {e.strerror or e}", folder, paths, size, *how, keep=path)
         forget_pieces(path)
-        raise DatasetError(f"The decoded pictures of {folder} could not be written to {path.parent} ({e.strerror or e})",
-                           "Make room there, or set VAE_NB_CACHE to a folder on another disk; nothing incomplete was left behind.") from e
+        return found
     forget_pieces(path)
     return read_decoded(path) or decoded_in_memory(folder, paths, size, *how)
 
 # %% ../nbs/lib/10_data.ipynb #95c523c2
-def decoded_in_memory(folder:Path, paths, size, *how):
-    "What `decoded` gives, without a file."
+def _not_kept(problem:str, folder:Path, *rest, keep=None):
+    "Decode into memory, and say why."
+    warnings.warn(f"The decoded pictures cannot be kept ({problem}): they are decoded into memory, now and each time. "
+                  "Make room there, or set VAE_NB_CACHE to a folder that can be written.", stacklevel=6)
+    return decoded_in_memory(folder, *rest, keep=keep)
+
+# %% ../nbs/lib/10_data.ipynb #92c6d16e
+def decoded_in_memory(folder:Path, paths, size, *how, keep=None):
+    "What `decoded` gives, without a file; pieces that lie beside `keep` are used."
     f = io.BytesIO()
-    write_decoded(f, folder, paths, size, *how)
+    write_decoded(f, folder, paths, size, *how, keep=keep, room=False)
     f.seek(0)
-    return torch.from_numpy(np.lib.format.read_array(f)), json.loads(f.read())
+    np.lib.format.read_magic(f)
+    shape = np.lib.format.read_array_header_1_0(f)[0]
+    pixels = np.frombuffer(f.getbuffer(), np.uint8, int(np.prod(shape)), f.tell()).reshape(shape)  # in place: no second copy
+    f.seek(pixels.nbytes, io.SEEK_CUR)
+    return torch.from_numpy(pixels), json.loads(f.read())
 
 # %% ../nbs/lib/10_data.ipynb #3a037f0a
 def report(bad:dict, total:int, strict:bool):
