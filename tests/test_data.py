@@ -487,6 +487,55 @@ def test_a_cache_folder_that_cannot_be_made_is_part_of_the_answer(tmp_path, monk
     with pytest.raises(DatasetError, match=f"download by torchvision: .*{tmp_path / 'file'}"): load("mnist")
 
 
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    "An unknown user in a container: no $HOME, and no entry among the users."
+    import pwd
+
+    for name in ("HOME", "XDG_CACHE_HOME", "VAE_NB_CACHE"): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}["nobody"])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data._temporary_cache.cache_clear()
+    yield
+    data._temporary_cache.cache_clear()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users have numbers elsewhere")
+def test_without_a_home_folder_a_temporary_one_is_used_and_said_once(homeless, pets, tmp_path):
+    with pytest.warns(UserWarning, match="no home folder: .* kept in .*vae_nb-.*VAE_NB_CACHE") as caught: images = [load(pets) for _ in range(2)]
+    folder = tmp_path / f"vae_nb-{os.getuid()}"
+    assert len(caught) == 1 and torch.equal(images[0].pixels, images[1].pixels)
+    assert data.cache_dir() == folder and len(left()) == 1 and folder.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(DatasetError, match=f"(?s)was not found.*{folder}"): load("mnist")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users have numbers elsewhere")
+def test_a_temporary_folder_of_someone_else_is_not_used(homeless, tmp_path, monkeypatch):
+    theirs = tmp_path / f"vae_nb-{os.getuid()}"
+    theirs.mkdir()
+    real = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda p: type("S", (), {"st_uid": os.getuid() + 1}) if p == theirs else real(p))
+    with pytest.warns(UserWarning, match="no home folder"): folder = data.cache_dir()
+    assert folder != theirs and folder.parent == tmp_path and folder.is_dir()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users have numbers elsewhere")
+def test_without_a_home_and_any_folder_that_can_be_written_pictures_are_decoded_into_memory(homeless, pets, monkeypatch):
+    (pets.parent / "file").write_text("in the way")
+    monkeypatch.setenv("TMPDIR", str(pets.parent / "file"))
+    with pytest.warns(UserWarning) as caught: images = load(pets)
+    assert [word in str(w.message) for w, word in zip(caught, ("no home folder", "into memory"))] == [True, True] and len(images) > 20
+
+
+@pytest.mark.parametrize("where", ["name", "root", "VAE_NB_DATA", "VAE_NB_CACHE"])
+def test_a_home_folder_that_does_not_exist_is_named(where, monkeypatch):
+    path = "~nobody_has_this_name/pictures"
+    if where.isupper(): monkeypatch.setenv(where, path)
+    with pytest.raises(DatasetError, match="~nobody_has_this_name/pictures.* begins with a home folder, and there is none"):
+        load(path if where == "name" else "mnist", root=path if where == "root" else None)
+
+
 # --- the stand-in --------------------------------------------------------------------------------------------------------------
 
 

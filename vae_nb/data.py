@@ -298,18 +298,32 @@ def faces(split, n=None, size=None, *_, seed=0)->Images:
     return Images(pixels, attributes=attributes, attribute_names=tuple(names), name="faces", split=split)
 
 # %% ../nbs/lib/10_data.ipynb #3eadc543
-def cache_dir()->Path:
-    "The folder for downloads and decoded images: $VAE_NB_CACHE, or the platform's cache folder."
-    if os.environ.get("VAE_NB_CACHE"): return Path(os.environ["VAE_NB_CACHE"]).expanduser()
-    if sys.platform == "darwin": return Path.home()/"Library/Caches/vae_nb"
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"): return Path(os.environ["LOCALAPPDATA"], "vae_nb")
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"vae_nb"
+@lru_cache
+def _temporary_cache(user:int)->Path:
+    "A folder of this user's among the temporary ones, for those who have no home folder; said once."
+    folder = Path(os.environ.get("TMPDIR") or "/tmp", f"vae_nb-{user}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != user: folder = Path(tempfile.mkdtemp(prefix="vae_nb-"))  # someone else's: not to be trusted
+    warnings.warn(f"This user has no home folder: downloads and decoded pictures are kept in {folder}. "
+                  "Set VAE_NB_CACHE to a folder that can be written.", stacklevel=3)
+    return folder
 
 # %% ../nbs/lib/10_data.ipynb #61702cdf
+def cache_dir()->Path:
+    "The folder for downloads and decoded images: $VAE_NB_CACHE, or the platform's cache folder; without a home folder, a temporary one."
+    if os.environ.get("VAE_NB_CACHE"): return _expand(os.environ["VAE_NB_CACHE"])
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"): return Path(os.environ["LOCALAPPDATA"], "vae_nb")
+    try:
+        if sys.platform == "darwin": return Path.home()/"Library/Caches/vae_nb"
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"vae_nb"
+    except RuntimeError: return _temporary_cache(getattr(os, "getuid", int)())  # an unknown user, as in a container
+
+# %% ../nbs/lib/10_data.ipynb #6dac8b5f
 def places(root=None)->list:
     "Where data sets are looked for, in this order: `root`, $VAE_NB_DATA, the cache folder."
     given = [root, os.environ.get("VAE_NB_DATA")]
-    return [Path(p).expanduser() for p in given if p] + [cache_dir()]
+    return [_expand(p) for p in given if p] + [cache_dir()]
 
 # %% ../nbs/lib/10_data.ipynb #e58397be
 class DatasetError(RuntimeError):
@@ -317,6 +331,12 @@ class DatasetError(RuntimeError):
     def __init__(self, why, *more):
         super().__init__("\n".join([f"{why}.", *more]))
         self.why = why
+
+# %% ../nbs/lib/10_data.ipynb #b274f623
+def _expand(path)->Path:
+    "A path with its ~ written out."
+    try: return Path(path).expanduser()
+    except RuntimeError: raise DatasetError(f"{path} begins with a home folder, and there is none", "Write the path out, from / on.") from None
 
 # %% ../nbs/lib/10_data.ipynb #12502740
 def read_idx(
@@ -825,7 +845,7 @@ EMBEDDED = { # always there, so that they can stand in for others: what they are
 def reader(name, root):
     "The function that reads a set: one of `DATASETS`, or `folder_set` for a path."
     if str(name) in DATASETS: return DATASETS[str(name)]
-    folder = Path(root or "", name).expanduser()
+    folder = _expand(Path(root or "", name))
     if folder.is_dir(): return partial(folder_set, folder)
     if isinstance(name, Path) or any(c in name for c in "/\\~."):
         raise DatasetError(f"{folder.absolute()} is {'a file, not a folder' if folder.exists() else 'no folder'}",
