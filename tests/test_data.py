@@ -5,6 +5,7 @@ import gzip
 import http.server
 import multiprocessing
 import os
+import re
 import resource
 import subprocess
 import threading
@@ -659,7 +660,175 @@ def test_an_empty_folder_is_named(tmp_path):
 
 def test_links_that_loop_end(pets):
     (pets / "cat" / "again").symlink_to(pets, target_is_directory=True)
-    assert len(data.image_paths(pets)) == 40
+    assert len(data.image_paths(pets)) == 40 and "(1, such as cat/again/)" in message(pets)
+
+
+# --- nothing is left out without a word ---
+
+
+def message(folder, *arguments, **options):
+    "What `load` warns of, in one warning at the line of its caller; and that `strict` refuses with the same words."
+    with pytest.warns(UserWarning) as caught: message.images = load(folder, *arguments, **options)
+    assert len(caught) == 1 and caught[0].filename == __file__, [str(w.message) for w in caught]
+    text = str(caught[0].message)
+    with pytest.raises(DatasetError) as refused: load(folder, *arguments, strict=True, **options)
+    assert text.split("They are")[0].strip(". ") in str(refused.value)
+    return text
+
+
+@pytest.fixture
+def split_pets(tmp_path):
+    "Forty pictures in train/ and twenty in test/, two wrappings deep."
+    for i in range(60): picture(tmp_path / "given" / "data" / "v2" / ("train" if i < 40 else "test") / ("cat" if i % 2 else "dog") / f"{i}.png", 4 * i)
+    return tmp_path / "given"
+
+
+def test_wrappings_are_taken_off(split_pets):
+    (split_pets / "__MACOSX").mkdir()
+    for split in data.SPLITS:
+        wrapped, bare = load(split_pets, split), load(split_pets / "data" / "v2", split)
+        assert torch.equal(wrapped.pixels, bare.pixels) and torch.equal(wrapped.labels, bare.labels) and wrapped.name == "given"
+        assert wrapped.classes == ("cat", "dog") and ((wrapped.pixels[:, 0, 0, 0] >= 160) == (split == "test")).all()
+
+
+def test_one_class_stays_a_class_and_a_split_folder_a_split(tmp_path):
+    for i in range(20): picture(tmp_path / "pets" / "cat" / f"{i}.png", i)
+    for i in range(20): picture(tmp_path / "half" / "train" / ("cat" if i % 2 else "dog") / f"{i}.png", i)
+    assert load(tmp_path / "pets").classes == ("cat",) and load(tmp_path / "half").classes == ("cat", "dog")
+    with pytest.raises(DatasetError, match="no pictures for split 'test'"): load(tmp_path / "half", "test")
+
+
+@pytest.mark.parametrize("names", [("scans/train", "scans/test", "photos"), ("test", "val")])
+def test_names_like_splits_that_are_none_are_said(names, tmp_path):
+    for name in names:
+        for i in range(20): picture(tmp_path / name / f"{i}.png", i)
+    assert re.search(r"40 pictures lie in folders named like splits, such as .*/\d+.png, but are split by a hash", message(tmp_path))
+
+
+def test_a_run_inside_the_data_is_no_data(pets):
+    before = load(pets)
+    for i in range(20): picture(pets / "out" / "pictures" / f"{i}.png", i)
+    (pets / "out" / "run.json").write_text("{}")
+    assert "run.json, what a training run has written (1, such as out/)" in message(pets)
+    assert torch.equal(message.images.pixels, before.pixels) and message.images.classes == ("cat", "dog")
+
+
+def test_pictures_of_other_kinds_are_counted_and_other_files_are_not(pets):
+    for name in ("cat/a.heic", "cat/b.svg"): (pets / name).write_bytes(b"?")
+    picture(pets / "dog" / "1.png").rename(pets / "dog" / "no_suffix")
+    picture(pets / "dog" / "2.png").rename(pets / "dog" / "2.jpg_large")
+    for name in ("labels.csv", "README", "Makefile", "cat/Thumbs.db", ".hidden"): (pets / name).write_text("text")
+    os.mkfifo(pets / "pipe")
+    assert re.search(r"^Left out of .*pets: pictures that do not end in one of \.png .* \(4, such as cat/a.heic\)\.$", message(pets))
+
+
+@pytest.mark.parametrize("suffix, kind", [("jfif", "JPEG"), ("jpe", "JPEG"), ("jp2", "JPEG2000"), ("avif", "AVIF")])
+def test_pictures_by_other_names_are_read(suffix, kind, tmp_path):
+    from PIL import features
+    if not features.check({"JPEG2000": "jpg_2000", "AVIF": "avif"}.get(kind, "jpg")): pytest.skip(f"this Pillow cannot write {kind}")
+    for i in range(4): Image.new("RGB", (20, 20), (200, 200, 200)).save(tmp_path / f"{i}.{suffix}", kind)
+    assert load(tmp_path).pixels.float().mean() == pytest.approx(200, abs=2)
+
+
+def test_what_lies_beside_the_split_folders_is_counted(split_pets):
+    folder = split_pets / "data" / "v2"
+    for i in range(9): picture(folder / "dev" / "cat" / f"{i}.png", 1)
+    picture(folder / "sheet.png")
+    assert re.search(r"pictures beside test, train, the split folders \(10, such as (dev/cat/\d|sheet).png\)", message(folder))
+
+
+def test_pages_that_are_not_taken_are_counted(tmp_path):
+    one, two = (Image.new("L", (20, 20), v) for v in (10, 20))
+    for i in range(20): one.save(tmp_path / f"{i}.tif")
+    one.save(tmp_path / "pages.tif", save_all=True, append_images=[two])
+    one.save(tmp_path / "frames.gif", save_all=True, append_images=[two])
+    one.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[two])  # a preview, which nobody misses
+    sentence = {split: load_quietly(tmp_path, split) for split in data.SPLITS}
+    said = " ".join(sentence.values())
+    assert said.count("have more pages or frames than the first, which alone is taken") >= 1 and "phone.jpg" not in said
+    assert sum(int(n) for n in re.findall(r"(\d+) of \d+ pictures have more pages", said)) == 2
+    split = next(s for s, words in sentence.items() if words)
+    assert message(tmp_path, split) == sentence[split], "told again when it comes from the cache"
+
+
+def load_quietly(*arguments):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(*arguments)
+    return " ".join(str(w.message) for w in caught)
+
+
+def test_of_two_links_the_first_by_name_is_read_and_the_other_named(pets):
+    for name in ("b_link", "a_link"): (pets / name).symlink_to(pets / "cat", target_is_directory=True)
+    assert "folders that were read before, as links can be (2, such as b_link/)" in message(pets)
+    assert message.images.classes == ("a_link", "dog")
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error")])
+def test_a_folder_that_cannot_be_read_is_named(error, pets, monkeypatch):
+    real, closed = os.scandir, [str(pets / "cat")]
+
+    def scandir(path="."):
+        if str(path) in closed: raise type(error)(error.errno, error.strerror, str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert f"folders that cannot be read (1, such as cat: {error.strerror})" in message(pets)
+    closed.append(str(pets))
+    with pytest.raises(DatasetError, match=f"(?s)pets holds no image.*such as .: {error.strerror}"): load(pets)
+
+
+@pytest.mark.parametrize("size", [None, 16])
+def test_no_free_file_is_no_fault_of_the_pictures(size, pets):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    expected, taken = load(pets, size=10), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True: taken.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(DatasetError, match="(?s)no file can be opened .*Too many.*ulimit"): load(pets, size=size)
+    finally:
+        for fd in taken: os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(load(pets, size=size)) == len(expected), "nothing of that is kept"
+
+
+def test_numbers_sort_by_value(tmp_path):
+    for i in range(24): picture(tmp_path / str(i % 12) / f"{i}.png", i)
+    images = load(tmp_path)
+    assert images.classes == tuple(map(str, range(12))) and torch.equal(images.labels, (images.pixels[:, 0, 0, 0] % 12).long())
+    assert data.class_names(["b10/1", "b9/1", "B1/1", "01/1", "1/1"]) == ("01", "1", "B1", "b9", "b10")
+
+
+def test_a_picture_too_large_is_named_with_the_way_out(pets, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    good, names = load(pets), list(data.by_split(data.image_paths(pets))["train"])
+    picture(pets / names[0], size=(40, 40))  # above the limit, where Pillow only warns
+    picture(pets / names[1], size=(50, 50))  # above twice the limit
+    text = message(pets, size=20)
+    assert f"2 of {len(good)} pictures cannot be read" in text and "40×40, more pixels than PIL.Image.MAX_IMAGE_PIXELS allows" in text
+    assert text.count("raise that limit") == 2
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert len(load(pets, size=20)) == len(good), "the way out is one"
+
+
+def test_a_large_jpeg_that_is_decoded_small_is_not_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30_000)
+    picture(tmp_path / "1.jpg", size=(200, 200))
+    assert data.decode(tmp_path / "1.jpg", 3, (10, 10)).shape == (3, 10, 10)
+    with pytest.raises(ValueError, match="200×200, more pixels"): data.decode(tmp_path / "1.jpg", 3, (200, 200))
+
+
+@pytest.mark.parametrize("bits, factor", [(12, 16), (10, 64), (14, 4)])
+def test_twelve_bits_in_sixteen_are_said(bits, factor, tmp_path):
+    ramp = np.linspace(0, 2**bits - 1, 400).round().astype(np.uint16).reshape(20, 20)
+    for i in range(10): Image.fromarray(ramp).save(tmp_path / f"{i}.png")
+    text = message(tmp_path)
+    assert "pictures with 16 bits come out nearly black" in text and f"multiplied by {factor}" in text
+    for i in range(10): Image.fromarray(ramp * np.uint16(factor)).save(tmp_path / f"{i}.png")
+    assert load_quietly(tmp_path) == "" and load(tmp_path).pixels.max() > 250
+    for i in range(9): Image.new("L", (20, 20), 3).save(tmp_path / f"{i}.png")  # 8 bits may be dark
+    assert load_quietly(tmp_path) == ""
 
 
 def test_mixed_sizes_are_listed(pets):
@@ -729,7 +898,7 @@ def test_photographs_stand_upright(orientation, stored_as, tmp_path):
     exif[0x0112] = orientation
     stored = upright if stored_as is None else upright.transpose(stored_as)
     stored.save(tmp_path / "1.png", exif=exif)
-    assert data.look(tmp_path / "1.png") == (False, (8, 12))
+    assert data.look(tmp_path / "1.png") == (False, (8, 12), [])
     assert (data.decode(tmp_path / "1.png", 1, (8, 12))[0] == np.asarray(upright)).all()
 
 

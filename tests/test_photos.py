@@ -618,6 +618,18 @@ def test_a_class_that_cifar_has_not_is_named(tmp_path):
     with pytest.raises(DatasetError, match="class folder 'unicorn', which is none of CIFAR-10's"): load("cifar10", root=tmp_path)
 
 
+def test_pictures_that_belong_to_no_class_or_split_are_counted(tmp_path):
+    jpeg(fake_jpegs(tmp_path) / "dev" / "cat" / "1.jpg")
+    jpeg(tmp_path / "cifar10_jpg" / "train" / "loose.jpg")
+    with pytest.warns(UserWarning, match=r"not in train/CLASS/ or test/CLASS/ \(2, such as dev/cat/1.jpg\)") as caught: load("cifar10", root=tmp_path)
+    assert caught[0].filename == __file__
+    jpeg(fake_caltech(tmp_path) / "loose.jpg")
+    with pytest.warns(UserWarning, match=r"beside the class folders \(1, such as loose.jpg\)") as caught: load("caltech101", root=tmp_path)
+    assert caught[0].filename == __file__
+    for name in ("cifar10", "caltech101"):
+        with pytest.raises(DatasetError, match="Left out of"): load(name, root=tmp_path, strict=True)
+
+
 # --- Caltech-101 ---------------------------------------------------------------------------------------------------------------
 
 

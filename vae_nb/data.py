@@ -6,7 +6,7 @@
 __all__ = ['SPLITS', 'TEN_DIGITS', 'DIGITS', 'FACES', 'CIFAR_URL', 'CIFAR_MD5', 'UNITS', 'SUFFIXES', 'SPLIT_FOLDERS', 'PIECE', 'FASHION', 'DATASETS', 'EMBEDDED', 'say_once', 'KNOWN_ATTRIBUTES', 'to_unit', 'random_words', 'binarise', 'gather', 'epoch_order', 'on_device', 'iterate', 'Batched', 'resize', 'fixed_tosses', 'as_size', 'check_n', 'Views', 'label_number', 'Images', 'as_index', 'check_images', 'describe', 'digits', 'faces', 'cache_dir', 'places', 'DatasetError', 'read_idx', 'idx_names', 'find_idx', 'socket_timeout', 'fetch', 'download', 'failed_download', 'ways_on', 'idx_files', 'idx_set', 'name_hash', 'image_paths', 'by_split', 'class_names', 'flat', 'centre', 'check_file', 'decode', 'look', 'survey', 'reason', 'common_size', 'decode_all', 'unreadable', 'write_header', 'write_decoded', 'read_decoded', 'decoded_path', 'cannot_write', 'fits', 'decode_in_pieces', 'write_pixels', 'forget_pieces', 'sweep', 'decoded', 'decoded_in_memory', 'report', 'read_pictures', 'of_split', 'folder_set', 'reader', 'stand_in', 'attribute_columns', 'with_attributes', 'load', 'CIFAR_CLASSES', 'CIFAR_RECORD', 'CELEBA', 'CELEBA_ATTRIBUTES', 'DOWNLOADS', 'first_found', 'obtain', 'read_cifar', 'cifar_at', 'cifar_binary', 'cifar_jpeg', 'cifar10', 'table_lines', 'split_header', 'read_attributes', 'read_partition', 'names_in', 'celeba_in', 'celeba_at', 'celeba_splits', 'celeba', 'caltech_at', 'caltech101', 'on_disk']
 
 # %% ../nbs/lib/10_data.ipynb #7f111765
-import gzip, hashlib, io, json, os, socket, sys
+import errno, gzip, hashlib, io, json, mimetypes, os, re, socket, sys
 import tarfile, tempfile, time, warnings, zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -457,7 +457,7 @@ def idx_set(name, kind, classes, split, n=None, size=None, root=None, *_)->Image
     return Images(x[keep, None], y[keep].long(), classes, name=name, split=split).take(n)
 
 # %% ../nbs/lib/10_data.ipynb #4499d857
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".avif", ".jp2", ".tif", ".tiff", ".pgm", ".ppm")
 
 # %% ../nbs/lib/10_data.ipynb #44e689ad
 def name_hash(path:str)->float:
@@ -465,18 +465,68 @@ def name_hash(path:str)->float:
     return int.from_bytes(hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=6).digest(), "big")/2**48
 
 # %% ../nbs/lib/10_data.ipynb #13ad7d74
-def image_paths(folder:Path)->list:
-    "Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`."
-    seen, paths = set(), []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = os.stat(parent)
-        folders[:] = [] if (here.st_dev, here.st_ino) in seen else [d for d in folders if not d.startswith((".", "__"))]  # links may loop
-        if (here.st_dev, here.st_ino) in seen: continue
+def _skip(
+    left_out:dict, # {why: [paths]}
+    why:str,       # in the plural: "folders that cannot be read"
+    path:str,
+):
+    "Remember a path that is left out."
+    left_out.setdefault(why, []).append(path)
+
+
+def _left(what, left_out:dict)->str:
+    "The sentence about it, with numbers and examples; empty if there is nothing."
+    some = ", ".join(f"{why} ({len(paths):,}, such as {paths[0]})" for why, paths in left_out.items())
+    return f"Left out of {what}: {some}." if some else ""
+
+# %% ../nbs/lib/10_data.ipynb #bd669758
+def _walk(folder:Path, left_out:dict):
+    "Each folder below `folder`, sorted: its relative path with a slash behind it, and the names of its files."
+    failed = lambda e: _skip(left_out, "folders that cannot be read", f"{Path(e.filename).relative_to(folder)}: {reason(e)}")
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=failed, followlinks=True):
+        here, below = os.stat(parent), "" if Path(parent) == folder else f"{Path(parent).relative_to(folder).as_posix()}/"
+        again, run = (here.st_dev, here.st_ino) in seen, below and "run.json" in names
+        if again: _skip(left_out, "folders that were read before, as links can be", below)
+        elif run: _skip(left_out, "folders that hold a run.json, what a training run has written", below)
+        else: yield below, sorted(n for n in names if not n.startswith("."))
         seen.add((here.st_dev, here.st_ino))
-        good = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-        below = Path(parent).relative_to(folder).as_posix()
-        paths += good if below == "." else [f"{below}/{n}" for n in good]
-    return sorted(paths, key=lambda p: (name_hash(p), p))
+        folders[:] = [] if again or run else sorted(d for d in folders if not d.startswith(".") and d not in ("__MACOSX", "__pycache__"))
+
+# %% ../nbs/lib/10_data.ipynb #0a5df747
+def _unknown_picture(path:Path)->bool:
+    "Whether a file that has none of `SUFFIXES` is a picture: by its suffix, or by its header where that says nothing."
+    kind, _ = mimetypes.guess_type(path.name)
+    if kind: return kind.startswith("image/")
+    try: return bool(look(path))
+    except Exception: return False  # decoders raise all kinds of errors on other files
+
+# %% ../nbs/lib/10_data.ipynb #2beebc6a
+def image_paths(
+    folder:Path,
+    left_out=None, # a dict that gets what is left out: {why: [paths]}
+)->list:
+    "Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`."
+    paths, left_out = [], {} if left_out is None else left_out
+    for below, names in _walk(folder, left_out):
+        for n in names:
+            if n.lower().endswith(SUFFIXES): paths.append(below + n)
+            elif _unknown_picture(folder/below/n): _skip(left_out, f"pictures that do not end in one of {' '.join(SUFFIXES)}", below + n)
+    return _in_order(paths)
+
+
+def _in_order(paths): return sorted(paths, key=lambda p: (name_hash(p), p))
+
+# %% ../nbs/lib/10_data.ipynb #e9eb5c35
+def _unwrap(folder:Path, left_out:dict)->tuple: # the folder, its image paths
+    "The images of a folder; or of the one folder inside that holds them all, in folders of its own."
+    paths = image_paths(folder, left_out)
+    while paths:
+        top = paths[0].split("/")[0]
+        alone = top.lower() not in SPLIT_FOLDERS and all(p.startswith(f"{top}/") and p.count("/") > 1 for p in paths)
+        if not alone: break
+        folder, paths = folder/top, _in_order([p.removeprefix(f"{top}/") for p in paths])
+    return folder, paths
 
 # %% ../nbs/lib/10_data.ipynb #d073b03a
 SPLIT_FOLDERS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test", "testing": "test"}
@@ -484,6 +534,7 @@ SPLIT_FOLDERS = {"train": "train", "training": "train", "valid": "valid", "val":
 # %% ../nbs/lib/10_data.ipynb #7324b187
 def by_split(
     paths, # relative, of all images in a folder
+    left_out=None, # a dict that gets those that belong to no split: {why: [paths]}
 )->dict:   # split → {path: its path without a split folder}
     "Each picture's split: by its split folder where there are such, else by `name_hash`."
     named = {top: SPLIT_FOLDERS[top.lower()] for top in {p.split("/")[0] for p in paths if "/" in p} if top.lower() in SPLIT_FOLDERS}
@@ -494,14 +545,43 @@ def by_split(
         elif top in named:
             aside = named[top] == "train" and "valid" not in named.values() and name_hash(p) >= 0.9
             out["valid" if aside else named[top]][p] = rest
+        elif left_out is not None: _skip(left_out, f"pictures beside {', '.join(sorted(named))}, the split folders", p)
     return out
 
 # %% ../nbs/lib/10_data.ipynb #716aa649
+def _not_splits(
+    splits:dict, # by `by_split`
+)->str:
+    "A sentence about folders that are named like splits and are none; empty if there are none."
+    named = lambda inner: any(part.lower() in SPLIT_FOLDERS for part in inner.split("/")[:-1])
+    wrong = [p for v in splits.values() for p, inner in v.items() if inner == p and named(inner)]  # inner == p: the hash has decided
+    return (f"{len(wrong):,} pictures lie in folders named like splits, such as {wrong[0]}, but are split by a hash of their names: split folders "
+            "lie right inside the folder that is loaded, train/ among them.") if wrong else ""
+
+# %% ../nbs/lib/10_data.ipynb #3691d480
+def _tell(
+    what,              # the folder
+    left_out:dict,     # {why: [paths]}
+    strict:bool,       # whether it is an error
+    more="",           # a sentence to add
+    stacklevel=4,      # from here to whoever called `load`
+):
+    "Warn of what was left out, or raise if `strict`."
+    said = " ".join(filter(None, [_left(what, left_out), more]))
+    if said and strict: raise DatasetError(said.removesuffix("."))
+    if said: warnings.warn(said, stacklevel=stacklevel)
+
+# %% ../nbs/lib/10_data.ipynb #ea2e8a2a
+def _natural(name:str): # a key for sorting
+    "Numbers by their value: 2 before 10."
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+# %% ../nbs/lib/10_data.ipynb #9edddfac
 def class_names(
     inner, # paths without split folders, of all splits: the numbers must agree between them
 )->tuple|None:
-    "The subfolders at the first level, sorted; None if no picture, or not every picture, is in one."
-    tops = sorted({p.split("/")[0] for p in inner if "/" in p})
+    "The subfolders at the first level, sorted, numbers by value; None if no picture, or not every picture, is in one."
+    tops = sorted({p.split("/")[0] for p in inner if "/" in p}, key=_natural)
     loose = [p for p in inner if "/" not in p]
     if tops and loose:
         warnings.warn(f"{len(loose)} of {len(inner)} pictures, such as {loose[0]}, lie beside the subfolders and so have no class: "
@@ -539,6 +619,16 @@ def check_file(path):
     if os.path.exists(path) and not os.path.isfile(path): raise OSError(f"{path} is not a file")
 
 # %% ../nbs/lib/10_data.ipynb #a60ed4fb
+TOO_LARGE = "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows: shrink it, or raise that limit before you load"
+
+
+def _check_area(image):
+    "Refuse a picture that would fill the memory, before it is decoded. Pillow only warns up to twice its limit."
+    from PIL import Image
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.width*image.height > limit: raise ValueError(f"{image.width:,}×{image.height:,}, {TOO_LARGE}")
+
+# %% ../nbs/lib/10_data.ipynb #94234154
 def decode(
     path,        # an image file
     channels:int, # 1 or 3
@@ -550,20 +640,23 @@ def decode(
     check_file(path)
     with Image.open(path) as image:
         if not crop: image.draft(None, (2*max(size), 2*max(size)))  # a JPEG need not be decoded at 12 megapixels to make a thumbnail
+        _check_area(image)
         image = flat(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
         if crop and image.width != image.height and min(image.size) >= crop: image = centre(image, crop)
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image).reshape(*size, channels).transpose(2, 0, 1))
 
 # %% ../nbs/lib/10_data.ipynb #6d861318
-def look(path)->tuple: # (has colour, (h, w) when upright)
+def look(path)->tuple: # (has colour, (h, w) when upright, what is odd: of "pages", "deep")
     "What a picture's header tells."
     from PIL import Image
     check_file(path)
     with Image.open(path) as image:
         (w, h), turned = image.size, image.getexif().get(0x0112, 1) >= 5
         grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        return not grey, ((w, h) if turned else (h, w))
+        pages = image.format != "MPO" and getattr(image, "is_animated", False)  # an MPO's other pictures are previews
+        deep = image.mode.startswith("I") or ";16" in str(image.tile)  # in colour, Pillow makes 8 bits of 16 itself
+        return not grey, ((w, h) if turned else (h, w)), ["pages"]*bool(pages) + ["deep"]*deep
 
 # %% ../nbs/lib/10_data.ipynb #027c3de6
 def survey(
@@ -580,7 +673,10 @@ def survey(
 # %% ../nbs/lib/10_data.ipynb #278284a1
 def reason(e)->str:
     "An exception in a few words."
+    if getattr(e, "errno", None) in (errno.EMFILE, errno.ENFILE):  # no fault of the picture
+        raise DatasetError(f"no file can be opened ({e.strerror})", "Close what is open, or raise the limit: ulimit -n 4096.") from e
     if type(e).__name__ == "UnidentifiedImageError": return "not an image"
+    if type(e).__name__ == "DecompressionBombError": return TOO_LARGE
     return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
 # %% ../nbs/lib/10_data.ipynb #b3080a36
@@ -620,6 +716,16 @@ def write_header(f, shape):
     np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 # %% ../nbs/lib/10_data.ipynb #1b29fc09
+@contextmanager
+def _own_limit():
+    "Without Pillow's warning of large pictures: `decode` refuses them, and they are named."
+    from PIL import Image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+# %% ../nbs/lib/10_data.ipynb #71ef2329
+@_own_limit()
 def write_decoded(
     f,                  # a binary file, open for writing at its beginning
     folder:Path,
@@ -630,10 +736,10 @@ def write_decoded(
     keep=None,          # the file's final name: pieces of a large set are kept beside it
     room=True,          # False: no new pieces, only those that are there are used
 ):
-    "Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others."
-    good, bad = (dict.fromkeys(paths), {}) if size and channels else survey(folder, paths)
-    channels = channels or (3 if any(colour for colour, _ in good.values()) else 1)
-    size = size or common_size([s for _, s in good.values()] or [(0, 0)])
+    "Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others, {path: [what is odd]}."
+    good, bad = (dict.fromkeys(paths, (True, size, [])), {}) if size and channels else survey(folder, paths)
+    channels = channels or (3 if any(colour for colour, *_ in good.values()) else 1)
+    size = size or common_size([s for _, s, _ in good.values()] or [(0, 0)])
     write_header(f, (len(good), channels, *size))
     n, decoder = 0, partial(decode_in_pieces, keep, room) if keep else decode_all
     with tqdm(total=len(good), desc=f"decoding {folder.name}", unit=" images", delay=2, mininterval=1, leave=False) as bar:
@@ -641,7 +747,7 @@ def write_decoded(
             if isinstance(x, Exception): bad[p] = reason(x); continue
             f.write(x); n += 1
     if n == 0: raise DatasetError(unreadable(bad, len(bad)))
-    f.write(json.dumps(bad).encode())
+    f.write(json.dumps({p: odd for p, (_, _, odd) in good.items() if odd} | bad).encode())
     f.seek(0)
     write_header(f, (n, channels, *size))
 
@@ -664,7 +770,8 @@ def decoded_path(folder:Path, paths, size, *how)->Path:
         try: s = os.stat(os.path.join(folder, p))
         except OSError: return [p, 0, 0]  # it has vanished: decoding will say so
         return [p, s.st_size, s.st_mtime_ns]
-    recipe = json.dumps([2, str(folder.resolve()), size, how, [stamp(p) for p in paths]])  # 2: the version of this format
+    from PIL import Image
+    recipe = json.dumps([3, Image.MAX_IMAGE_PIXELS, str(folder.resolve()), size, how, [stamp(p) for p in paths]])  # 3: the version of this format
     return cache_dir()/"decoded"/f"{folder.resolve().name}-{hashlib.blake2b(recipe.encode(), digest_size=10).hexdigest()}.npy"
 
 # %% ../nbs/lib/10_data.ipynb #9830ddc5
@@ -679,7 +786,12 @@ def cannot_write(folder:Path)->str: # why not, or ""
 # %% ../nbs/lib/10_data.ipynb #d965df23
 def fits(pixels, bad, paths, size)->bool:
     "Whether decoded pictures can be those that are wanted: a file may have been copied over another."
-    return len(pixels) + len(bad) == len(paths) and size in (None, tuple(pixels.shape[2:]))
+    return len(pixels) + len(_unread(bad)) == len(paths) and size in (None, tuple(pixels.shape[2:]))
+
+
+def _unread(told:dict)->dict:
+    "Of what is told of pictures, {path: why} of those that could not be read. (What is odd about others is a list.)"
+    return {p: why for p, why in told.items() if isinstance(why, str)}
 
 # %% ../nbs/lib/10_data.ipynb #afb0eaff
 PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
@@ -784,12 +896,28 @@ def decoded_in_memory(folder:Path, paths, size, *how, keep=None):
     return torch.from_numpy(pixels), json.loads(f.read())
 
 # %% ../nbs/lib/10_data.ipynb #3a037f0a
-def report(bad:dict, total:int, strict:bool):
-    "Warn of unreadable pictures, or raise if `strict`."
-    if bad and strict: raise DatasetError(unreadable(bad, total))
-    if bad: warnings.warn(f"{unreadable(bad, total)}. They are left out.", stacklevel=5)
+def _odd(told:dict, kept, pixels)->list:
+    "Sentences about the pages that were not taken, and about 16 bits that hold fewer."
+    pages, deep = ([i for i, p in enumerate(kept) if what in told.get(p, ())] for what in ("pages", "deep"))
+    out = [f"{len(pages):,} of {len(kept):,} pictures have more pages or frames than the first, which alone is taken: {kept[pages[0]]}"] if pages else []
+    if deep and all(pixels[i].max() <= DARK for i in deep):
+        top = max(1, *(int(pixels[i].max()) for i in deep))
+        out.append(f"{len(deep):,} pictures with 16 bits come out nearly black, {kept[deep[0]]} for one: no pixel is above {top} of 255. They probably "
+                   f"hold 12 bits or so: save them with their values multiplied by {2**int(np.log2(256/top))}")
+    return out
+
+
+DARK = 72  # of 255: what 14 of 16 bits reach, and a little more, for resizing overshoots
 
 # %% ../nbs/lib/10_data.ipynb #1904efd9
+def report(bad:dict, total:int, strict:bool, odd=()):
+    "Warn of unreadable pictures, and of what is odd about others; or raise if `strict`."
+    said = [unreadable(bad, total)]*bool(bad) + [*odd]
+    if said and strict: raise DatasetError(". ".join(said))
+    if bad: said[0] += ". They are left out"
+    if said: warnings.warn(". ".join(said) + ".", stacklevel=5)
+
+# %% ../nbs/lib/10_data.ipynb #84a9d8fb
 def read_pictures(
     folder:Path,
     paths,       # relative to `folder`
@@ -798,9 +926,11 @@ def read_pictures(
     *how,        # as for `decoded`
 ):               # pixels, and the paths that they come from
     "Decoded pictures, those that cannot be read left out and reported."
-    pixels, bad = decoded(folder, paths, size, *how)
-    report(bad, len(paths), strict)
-    return pixels, [p for p in paths if p not in bad]
+    pixels, told = decoded(folder, paths, size, *how)
+    bad = _unread(told)
+    kept = [p for p in paths if p not in bad]
+    report(bad, len(paths), strict, _odd(told, kept, pixels))
+    return pixels, kept
 
 # %% ../nbs/lib/10_data.ipynb #ba6291a2
 def of_split(
@@ -818,15 +948,18 @@ def of_split(
 # %% ../nbs/lib/10_data.ipynb #bf76e8ee
 def folder_set(folder:Path, split, n=None, size=None, root=None, strict=False, *_)->Images:
     "The pictures below a folder."
-    paths = image_paths(folder)
-    if not paths: raise DatasetError(f"{folder} holds no image", f"Images are files that end in {', '.join(SUFFIXES)}, at any depth.")
-    splits = by_split(paths)
+    name, left_out = folder.resolve().name, {}
+    folder, paths = _unwrap(folder, left_out)
+    if not paths:
+        raise DatasetError(f"{folder} holds no image", *filter(None, [_left(folder, left_out)]), f"Images are files that end in {', '.join(SUFFIXES)}, at any depth.")
+    splits = by_split(paths, left_out)
+    _tell(folder, left_out, strict, _not_splits(splits))
     chosen = of_split(splits, split, n, folder, "Pictures go to a split by a hash of their name, 80/10/10, or by subfolders "
                       "train/, valid/, test/: add pictures, or make such subfolders.")
     pixels, kept = read_pictures(folder, chosen, strict, size)
     classes = class_names([p for v in splits.values() for p in v.values()])
     labels = [classes.index(splits[split][p].split("/")[0]) for p in kept] if classes else None
-    return Images(pixels, torch.tensor(labels) if classes else None, classes, name=folder.resolve().name, split=split)
+    return Images(pixels, torch.tensor(labels) if classes else None, classes, name=name, split=split)
 
 # %% ../nbs/lib/10_data.ipynb #d9066bfa
 FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -906,7 +1039,7 @@ def load(
     size=None,       # pixels, or (height, width): centre-cropped to the aspect and resized
     root=None,       # look here first, then in $VAE_NB_DATA, then in the cache folder; then download
     fallback=None,   # an embedded set ("digits", "faces") to use if the one that is named cannot be had
-    *, strict=False, # raise an error if a picture cannot be read, instead of leaving it out with a warning
+    *, strict=False, # raise an error if anything cannot be read or is left out, instead of a warning
     attributes=None, # the name of an attribute, or several; None: all that the set has
     download=False,  # whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
     seed=0,          # of "faces", which are drawn: another seed, other faces
@@ -997,7 +1130,11 @@ def cifar_binary(folder:Path, split, n=None)->Images:
 # %% ../nbs/lib/12_photographs.ipynb #55ba60ec
 def cifar_jpeg(folder:Path, split, n=None, size=None, strict=False)->Images:
     "A split of the JPEGs. The order is by a hash of the names; the last tenth of the training images is the validation split."
-    paths = [p for p in image_paths(folder) if p.count("/") == 2]
+    left_out = {}
+    found = image_paths(folder, left_out)
+    paths = [p for p in found if p.count("/") == 2 and p.split("/")[0] in ("train", "test")]
+    for p in sorted({*found} - {*paths}): _skip(left_out, "pictures that are not in train/CLASS/ or test/CLASS/", p)
+    _tell(folder, left_out, strict, stacklevel=5)
     strange = sorted({p.split("/")[1] for p in paths} - {*CIFAR_CLASSES})
     if strange: raise DatasetError(f"{folder} has a class folder {strange[0]!r}, which is none of CIFAR-10's ({', '.join(CIFAR_CLASSES)})")
     train, test = ([p for p in paths if p.startswith(f"{s}/")] for s in ("train", "test"))
@@ -1145,7 +1282,12 @@ def caltech101(split, n=None, size=None, root=None, strict=False, download=False
             "let torchvision download it (132 MB): load(\"caltech101\", download=True)",
             "use an embedded set instead: load(\"caltech101\", fallback=\"faces\")")
     folder = obtain(caltech_at, "Caltech-101", "Caltech101", root, download, ways)
-    paths = [p for p in image_paths(folder) if "/" in p and not p.startswith("BACKGROUND_Google/")]
+    left_out = {}
+    found = image_paths(folder, left_out)
+    for p in found:
+        if "/" not in p: _skip(left_out, "pictures beside the class folders", p)
+    paths = [p for p in found if "/" in p and not p.startswith("BACKGROUND_Google/")]
+    _tell(folder, left_out, strict)
     if not paths: raise DatasetError(f"{folder} holds no image in a class folder", "Unpack 101_ObjectCategories.tar.gz there.")
     pixels, kept = read_pictures(folder, of_split(by_split(paths), split, n, "caltech101"), strict, size or (128, 128), 3)
     classes = class_names(paths)
