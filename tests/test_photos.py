@@ -1,4 +1,5 @@
 "CIFAR-10, CelebA and Caltech-101: every layout, every kind of damage, on tiny folders made here; the real sets where they are."
+import csv
 import errno
 import http.server
 import multiprocessing
@@ -115,6 +116,49 @@ def test_tables_may_have_tabs_carriage_returns_and_a_mark(tmp_path):
     assert torch.equal(load("celeba", root=tmp_path).attributes, BITS[:8].float())
 
 
+@pytest.mark.parametrize("index", [None, "", "image_id"])
+@pytest.mark.parametrize("kind", [int, float, bool, str])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_tables_as_pandas_writes_them(index, kind, quoting, sep, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    fake_celeba(tmp_path / "celeba", "csv")
+    values = BITS.numpy().astype(kind) if kind in (float, bool) else np.where(BITS, 1, -1).astype(kind)
+    attributes, splits = pandas.DataFrame(values, columns=CELEBA_ATTRIBUTES), pandas.DataFrame({"partition": [float(p) if kind is float else p for p in PARTITION]})
+    for table, name in ((attributes, "attr_celeba"), (splits, "eval_partition")):
+        if index is None: table.insert(0, "image_id", FILES)  # an index of numbers beside them
+        else: table.index = FILES
+        table.to_csv(tmp_path / "celeba" / f"list_{name}.csv", index_label=index or None, quoting=quoting, sep=sep)
+    images = load("celeba", root=tmp_path)
+    assert torch.equal(images.attributes, BITS[:8].float()) and which(images) == list(range(8)) and images.attribute_names == CELEBA_ATTRIBUTES
+
+
+def test_rows_that_contradict_each_other_are_said_and_others_are_not(tmp_path):
+    fake_celeba(tmp_path / "celeba")
+    table, splits = (tmp_path / "celeba" / f"list_{name}.txt" for name in ("attr_celeba", "eval_partition"))
+    table.write_text(attribute_text([*FILES, FILES[3]]))
+    assert torch.equal(load("celeba", root=tmp_path).attributes, BITS[:8].float())
+    table.write_text(attribute_text([*FILES, FILES[3]])[:-3] + f"{-1 if BITS[3, -1] else 1:2d}\n")
+    with pytest.warns(UserWarning, match=r"attr_celeba.txt has rows that contradict .*\(1, such as 000004.jpg\): the first counts") as caught:
+        assert torch.equal(load("celeba", root=tmp_path).attributes, BITS[:8].float())
+    assert len(caught) == 1 and caught[0].filename == __file__
+    table.write_text(attribute_text())
+    splits.write_text(splits.read_text() + "000002.jpg 2\n")
+    with pytest.warns(UserWarning, match=r"partition.txt has rows that contradict .*\(1, such as 000002.jpg\)"): images = load("celeba", "test", root=tmp_path)
+    assert which(images) == [10, 11], "a picture of the training split is not in the test"
+
+
+def test_pictures_may_be_png_and_tables_may_name_folders(tmp_path):
+    folder = fake_celeba(tmp_path / "celeba")
+    for f in FILES:
+        Image.open(folder / f).save((folder / f).with_suffix(".png"))
+        (folder / f).unlink()
+    table = tmp_path / "celeba" / "list_eval_partition.txt"
+    table.write_text("".join(f"img_align_celeba/{line}" for line in table.read_text().splitlines(True)))
+    images = load("celeba", root=tmp_path)
+    assert which(images) == list(range(8)) and torch.equal(images.attributes, BITS[:8].float())
+
+
 def test_columns_are_found_by_their_names_not_their_places(tmp_path):
     fake_celeba(tmp_path / "celeba")
     turned = attribute_text(names=CELEBA_ATTRIBUTES[::-1])  # the same bits now belong to other names
@@ -196,7 +240,9 @@ def test_attributes_of_other_sets():
     (attribute_text(FILES[:3] + FILES[4:]), "table of attributes has no row for 000004.jpg"),
     (attribute_text(count=13), "promises 13 rows and has 12"),
     (attribute_text()[:-1500], "promises 12 rows and has"),
-    (attribute_text().split("\n", 1)[1], "has not the header of CelebA's attributes, but '5_o_Clock_Shadow"),
+    ("\n".join(["12", *attribute_text().splitlines()[2:]]), "has not the header of CelebA's attributes, but '000001.jpg"),
+    (commas(attribute_text().split("\n", 1)[1], ).replace(".jpg", ""), "no column with the names of pictures: its first row begins '000001', '"),
+    (attribute_text().replace(" 1", " yes", 1), "a row that is not 40 times 1 or -1, that of 000001.jpg.*: it has 'yes'"),
     (attribute_text().replace("Bald", "Blad"), "(?s)has not the header.*but 'Blad'.*Did you mean 'Bald'"),
     (attribute_text(names=CELEBA_ATTRIBUTES[:-1]), "has not the header.*'39 of the 40 names'"),
     ("12\n" + attribute_text().split("\n", 2)[2], "has not the header"),
