@@ -484,7 +484,7 @@ def _left(what, left_out:dict)->str:
 # %% ../nbs/lib/10_data.ipynb #bd669758
 def _walk(folder:Path, left_out:dict):
     "Each folder below `folder`, sorted: its relative path with a slash behind it, and the names of its files."
-    failed = lambda e: _skip(left_out, "folders that cannot be read", f"{Path(e.filename).relative_to(folder)}: {reason(e)}")
+    failed = lambda e: _skip(left_out, "folders that cannot be read", f"{Path(e.filename or folder).relative_to(folder)}: {reason(e)}")
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=failed, followlinks=True):
         here, below = os.stat(parent), "" if Path(parent) == folder else f"{Path(parent).relative_to(folder).as_posix()}/"
