@@ -425,6 +425,12 @@ def test_a_builder_whose_calls_cannot_be_written_down_says_so():
         take(torch.nn.Linear(2, 2))
 
 
+def test_what_would_be_refused_when_loading_is_refused_when_saving(tmp_path):
+    for words, message in (("x" * 100_000, "characters, more than 100,000"), (["x"] * 2000, "lists 2,000 values"), ([[[[[[[[[[[[]]]]]]]]]]]], "nested more than 10 deep")):
+        with pytest.raises(ValueError, match=message):
+            builder("mine.worded")(lambda words: own_vae(2))(words).save(tmp_path)
+
+
 def test_what_a_users_builder_cannot_say_is_refused(tmp_path):
     model = builder("mine.plain")(lambda latent: own_vae(latent))(2)
     model.beta = 0.5

@@ -251,6 +251,9 @@ def halved(
     return small
 
 # %% ../nbs/02_mlp_vae.ipynb #f06728b5
+_LONGEST = 100_000  # characters of a config
+
+
 def _leaves(value, depth: int = 0) -> list:
     "The numbers and texts in nested lists and dicts."
     if depth > 10:
@@ -275,6 +278,8 @@ def _check_config(config, tensors: int, build=None) -> None:
     leaves, arguments = _leaves(config["arguments"]), config["arguments"]
     if len(leaves) > max(1000, tensors):
         raise ValueError(f"its config lists {len(leaves):,} values for {tensors} tensors of weights")
+    if (length := len(json.dumps(config, indent=2))) > _LONGEST:
+        raise ValueError(f"its config has {length:,} characters, more than {_LONGEST:,}")
     for value in leaves:
         if isinstance(value, (int, float)) and not abs(value) <= 2.0**64:
             raise ValueError(f"its config holds {str(value)[:30]}: numbers up to 2⁶⁴ are allowed")
@@ -434,7 +439,7 @@ def load_model(
     path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
-    weights, facts = load_tensors(path, "config", longest=100_000)
+    weights, facts = load_tensors(path, "config", longest=_LONGEST)
     try:
         config = facts["config"]
         _check_config(config, len(weights), build)
