@@ -199,7 +199,7 @@ def test_a_run_that_does_not_match_is_not_continued(run):
     assert "no run" in refused("train", "mnist-mlp", "--out", "nothing", "--resume")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}', "[" * 50_000])
 def test_a_damaged_note_is_named(text):
     Path("run").mkdir()
     Path("run/run.json").write_text(text)

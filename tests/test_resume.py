@@ -195,11 +195,11 @@ def test_a_module_without_a_config_is_told_that_no_model_will_lie_beside_its_run
 
 def test_a_compiled_model_resumes_and_opens(tmp_path):
     undisturbed = mlp()
-    fit(undisturbed, TRAIN, **OPTIONS)
+    fit(undisturbed, TRAIN, VALID, **OPTIONS)
     with pytest.raises(Sleep):
-        fit(torch.compile(mlp()), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(9), **OPTIONS)
-    fit(torch.compile(mlp()), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
-    assert equal(load_model(tmp_path), undisturbed)
+        fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(9), **OPTIONS)
+    fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(load_model(tmp_path), undisturbed) and load_model(tmp_path / "best")
 
 
 @pytest.mark.parametrize("name, change", [("model/decoder.0.weight", lambda w: w * math.nan), ("optimiser/0.exp_avg_sq", lambda w: w + math.inf), ("best/decoder.0.weight", lambda w: w.int())])
