@@ -18,7 +18,7 @@ from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
 from vae_nb.train import CHECKPOINT, fit
-from vae_nb.vae import VAE, load_model, mlp_vae
+from vae_nb.vae import VAE, builder, load_model, mlp_vae
 
 DIGITS = load("digits")
 TRAIN, VALID = DIGITS[:200], DIGITS[200:260]
@@ -191,6 +191,12 @@ def test_a_module_without_a_config_is_told_that_no_model_will_lie_beside_its_run
     with pytest.warns(UserWarning, match="Bias does not say how it is built"):
         fit(Bias(), TRAIN, checkpoint=tmp_path, **OPTIONS)
     assert os.listdir(tmp_path) == [CHECKPOINT]
+
+
+def test_a_module_that_a_marked_function_made_lies_beside_its_run(tmp_path):
+    model = builder(Bias)()
+    fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    assert equal(load_model(tmp_path), model) and isinstance(load_model(tmp_path / "best", build=Bias), Bias)
 
 
 def test_a_compiled_model_resumes_and_opens(tmp_path):

@@ -104,9 +104,9 @@ def save_tensors(
     with atomic_path(path) as partial:
         values, seen = {}, set()
         for name, value in tensors.items():
-            values[name] = value.detach().contiguous()
-            if (place := values[name].untyped_storage().data_ptr()) in seen:  # tied weights: safetensors wants each on its own
-                values[name] = values[name].clone()
+            value = value.detach().contiguous()
+            place = value.untyped_storage().data_ptr()
+            values[name] = value.clone() if place in seen else value  # tied: each on its own
             seen.add(place)
         save_file(values, partial, metadata={name: json.dumps(fact, indent=2) for name, fact in facts.items()})
     return Path(path)

@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
-from .vae import config_now
+from .vae import config_now, save_model
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -514,11 +514,11 @@ class Checkpoint:
         tensors, facts = packed(run)
         save_tensors(self.path, tensors, settings=self.settings, **facts)
         if getattr(run.model, "config", None) is not None:
-            run.model.save(self.folder)
+            save_model(run.model, self.folder)
             if run.best_weights is not None:
                 best = copy.deepcopy(run.model)
                 best.load_state_dict(run.best_weights)
-                best.save(Path(self.folder, "best"))
+                save_model(best, Path(self.folder, "best"))
         self.saved = time.perf_counter()
         self.cost = self.saved - start
 
@@ -644,12 +644,13 @@ def fit(
 
 # %% ../nbs/lib/20_train.ipynb #68255b3e
 def _check_savable(model) -> None:
-    "Before the night, not after it: refuse a model that could not be loaded, and say what a module without `config` leaves."
+    "Refuse a model that could not be loaded before the first step, not after the last."
     if hasattr(model, "config"):
         config_now(model)
     else:
-        warnings.warn(f"{type(model).__name__} does not say how it is built, so its folder will hold the run, and no model that load_model could open: "
-                      "save its weights yourself, or make it a Triple whose builder is marked with @builder.", stacklevel=3)
+        warnings.warn(f"{type(model).__name__} does not say how it is built: its folder will "
+                      "hold the run, and no model that load_model can open. Save its weights "
+                      "yourself, or make it in a function marked with @builder.", stacklevel=3)
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
 def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:
