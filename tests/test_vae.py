@@ -396,7 +396,7 @@ def own_vae(latent, width=4, beta=1.0):
 
 
 def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
-    model = builder(own_vae)(np.int64(2), width=6)
+    model = builder(own_vae)(2, width=np.int64(6))
     model.beta = 0.5
     model.save(tmp_path)
     for again in (load_model(tmp_path), VAE.load(tmp_path, build=own_vae)):
