@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from benchmarks.fuzz_images import faulty, fuzz
 from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
-from vae_nb.core import load_tensors
+from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED
 from vae_nb.vae import load_model, mlp_vae
@@ -199,7 +199,7 @@ def test_a_run_that_does_not_match_is_not_continued(run):
     assert "no run" in refused("train", "mnist-mlp", "--out", "nothing", "--resume")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}', "[" * 50_000])
 def test_a_damaged_note_is_named(text):
     Path("run").mkdir()
     Path("run/run.json").write_text(text)
@@ -241,6 +241,18 @@ def test_a_model_by_folder_by_file_and_by_name(run):
     assert model_of(str(run / "best")).latent == 3
     assert {name: model_of(name).shape for name in PRETRAINED}.keys() == PRETRAINED.keys()
     assert model_of().shape == (3, 64, 64), "no folder run here: the faces"
+
+
+@pytest.mark.parametrize("arguments, builder, message", [
+    ({"shape": [1, 4, 4]}, "vae_nb.__main__.x", "asks for 'vae_nb.__main__.x'"), ({"shape": [1, 4, 4]}, "os.system", "asks for 'os.system'"),
+    ({"shape": [1, 4, 4], "beta": "x"}, "vae_nb.vae.mlp_vae", "beta='x' should be of type float"),
+    ({"shape": [1, 4, 4], "latent": 2, "hidden": [1] * 5000}, "vae_nb.vae.mlp_vae", "5,004 values for 9 tensors"),
+])
+def test_a_forged_model_runs_nothing_and_is_one_line(arguments, builder, message):
+    weights = mlp_vae((1, 4, 4), hidden=(8,)).state_dict()
+    save_tensors("forged/model.safetensors", weights, config={"builder": builder, "arguments": arguments})
+    for command in ("info", "sample", "evaluate"):
+        assert message in refused(command, "forged")
 
 
 @pytest.mark.parametrize("word, message", [("face", "faces"), ("runs/mine", "no run folder or model file 'runs/mine'"), ("empty", "model.safetensors"), ("junk", "truncated or not")])

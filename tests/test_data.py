@@ -980,6 +980,14 @@ def test_a_truncated_cache_is_rebuilt(keep, pets):
     assert cache.read_bytes() == content
 
 
+def test_a_cache_whose_note_is_nested_too_deep_is_rebuilt(pets):
+    expected = load(pets).pixels.clone()
+    cache = data.cache_dir() / left()[0]
+    content = cache.read_bytes()
+    cache.write_bytes(content.removesuffix(b"{}") + b"[" * 50_000)
+    assert content.endswith(b"{}") and torch.equal(load(pets).pixels, expected) and cache.read_bytes() == content
+
+
 def test_header_can_change_its_first_dimension_in_place(tmp_path):
     import io
     lengths = set()

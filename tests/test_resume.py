@@ -1,4 +1,6 @@
 "Runs that survive: whatever stops a run, resume=True ends with the weights and the history of the undisturbed one, bit by bit."
+import json
+import math
 import os
 import random
 import signal
@@ -16,7 +18,7 @@ from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
 from vae_nb.train import CHECKPOINT, fit
-from vae_nb.vae import load_model, mlp_vae
+from vae_nb.vae import VAE, builder, load_model, mlp_vae
 
 DIGITS = load("digits")
 TRAIN, VALID = DIGITS[:200], DIGITS[200:260]
@@ -153,6 +155,79 @@ def test_another_models_or_datas_checkpoint_is_refused(tmp_path):
         fit(conv(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
     with pytest.raises(ValueError, match="train="):
         fit(mlp(), TRAIN[:150], checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+@pytest.mark.parametrize("make, message", [(lambda: mlp_by_hand(), "only a model that a function built"), (lambda: with_another_layer(), "does not build this model any more")])
+def test_what_could_not_be_loaded_is_refused_before_the_first_step(tmp_path, make, message):
+    calls = []
+    with pytest.raises(ValueError, match=message):
+        fit(make(), TRAIN, checkpoint=tmp_path / "run", training_loss=lambda *a: calls.append(a), **OPTIONS)
+    assert not calls and not os.listdir(tmp_path)
+
+
+def mlp_by_hand():
+    model = mlp()
+    return VAE(model.encoder, model.decoder, model.likelihood, model.shape, model.latent)
+
+
+def with_another_layer():
+    model = mlp()
+    model.encoder[2] = torch.nn.Hardtanh()
+    return model
+
+
+class Bias(torch.nn.Module):
+    "A module that knows nothing of configs."
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(DIGITS.shape))
+
+    def loss(self, x):
+        return {"loss": ((x - self.mean) ** 2).mean()}
+
+
+def test_a_module_without_a_config_is_told_that_no_model_will_lie_beside_its_run(tmp_path):
+    with pytest.warns(UserWarning, match="Bias does not say how it is built"):
+        fit(Bias(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    assert os.listdir(tmp_path) == [CHECKPOINT]
+
+
+def test_a_module_that_a_marked_function_made_lies_beside_its_run(tmp_path):
+    model = builder(Bias)()
+    fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    assert equal(load_model(tmp_path), model) and isinstance(load_model(tmp_path / "best", build=Bias), Bias)
+
+
+def test_a_compiled_model_resumes_and_opens(tmp_path):
+    undisturbed = mlp()
+    fit(undisturbed, TRAIN, VALID, **OPTIONS)
+    with pytest.raises(Sleep):
+        fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(9), **OPTIONS)
+    fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(load_model(tmp_path), undisturbed) and load_model(tmp_path / "best")
+
+
+@pytest.mark.parametrize("name, change", [("model/decoder.0.weight", lambda w: w * math.nan), ("optimiser/0.exp_avg_sq", lambda w: w + math.inf), ("best/decoder.0.weight", lambda w: w.int())])
+def test_a_checkpoint_of_no_use_is_refused(tmp_path, name, change):
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(9), **OPTIONS)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
+    save_tensors(tmp_path / CHECKPOINT, tensors | {name: change(tensors[name])}, **facts)
+    with pytest.raises(ValueError, match="cannot continue from .*(holds NaN or infinity|torch.int32)"):
+        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+
+
+def test_a_checkpoint_nested_too_deep_is_refused(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    data = (tmp_path / CHECKPOINT).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"]["rows"] = "[" * 50_000 + "]" * 50_000
+    new = json.dumps(header).encode()
+    (tmp_path / CHECKPOINT).write_bytes(len(new).to_bytes(8, "little") + new + data[8 + size :])
+    with pytest.raises(ValueError, match="its header is not readable"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
 @pytest.mark.parametrize("target", [checkpoint_target, model_target])

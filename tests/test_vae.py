@@ -2,20 +2,26 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+import vae_nb
 from vae_nb.conv import conv_vae
-from vae_nb.core import seed_everything
-from vae_nb.elbo import LIKELIHOODS, kl_normal
+from vae_nb.core import load_tensors, seed_everything
+from vae_nb.elbo import LIKELIHOODS, NormalLikelihood, kl_normal, make_likelihood
 from vae_nb.joint import joint_vae
-from vae_nb.vae import ACTIVATIONS, VAE, build_from, mlp_vae
+from vae_nb.vae import _BUILDERS, ACTIVATIONS, VAE, build_from, builder, config_now, load_model, mlp_vae, save_model
 
 SHAPE = (1, 4, 5)
 
@@ -188,13 +194,14 @@ def test_16_bits_take_half_the_space_and_draw_the_same(tmp_path, make):
     assert 0 < difference < 1e-2 and again.config == model.config
 
 
-@pytest.mark.parametrize("value", [1e5, float("inf"), float("nan")])
-def test_what_16_bits_cannot_say_is_refused_before_anything_is_written(tmp_path, model, value):
+@pytest.mark.parametrize("half, value, message", [(True, 1e5, "more than 65,504.* save without half=True"), (True, float("inf"), "NaN or infinity, so the model is not saved"),
+                                                  (False, float("nan"), "NaN or infinity, so the model is not saved")])
+def test_what_no_file_should_hold_is_refused_before_anything_is_written(tmp_path, model, half, value, message):
     model.save(tmp_path)
     with torch.no_grad():
         model.decoder[0].weight[0, 0] = value
-    with pytest.raises(ValueError, match="'decoder.0.weight' holds .* save without half=True"):
-        model.save(tmp_path, half=True)
+    with pytest.raises(ValueError, match=f"'decoder.0.weight' holds {message}"):
+        model.save(tmp_path, half=half)
     assert VAE.load(tmp_path).decoder[0].weight.isfinite().all()
 
 
@@ -206,7 +213,7 @@ def test_a_second_save_replaces_the_first(tmp_path, model):
 
 def test_a_model_built_by_hand_says_why_it_cannot_be_saved(tmp_path, model):
     by_hand = VAE(model.encoder, model.decoder, model.likelihood, SHAPE, 3)
-    with pytest.raises(ValueError, match="only a model made by a vae_nb function"):
+    with pytest.raises(ValueError, match="only a model that a function built.* mark the function .* @builder"):
         by_hand.save(tmp_path)
     assert not os.listdir(tmp_path)
 
@@ -233,9 +240,9 @@ def forge(folder, model, config):
 @pytest.mark.parametrize("config, message", [
     (None, "not written by vae_nb"), ({"format": "pt"}, "not written by vae_nb"), ({"config": "{}"}, "config has no 'builder'"), ({"config": "not json"}, "not written by vae_nb: its header is not readable"),
     ({"config": "[1, 2]"}, "cannot load"),
-    ({"config": json.dumps({"builder": "os.system", "arguments": {"command": "true"}})}, "not part of vae_nb: refused"),
-    ({"config": json.dumps({"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}})}, "does not build a model"),
-    ({"config": json.dumps({"builder": "vae_nb.nothing.here", "arguments": {}})}, "cannot load"),
+    ({"config": json.dumps({"builder": "os.system", "arguments": {"command": "true"}})}, r"asks for 'os.system'.*VAE.load\(folder, build=that_function\)"),
+    ({"config": json.dumps({"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}})}, "neither a builder of this version"),
+    ({"config": json.dumps({"builder": "vae_nb.nothing.here", "arguments": {}})}, "neither a builder of this version"),
     ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "wrong": 1}})}, "wrong"),
     ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "latent": 4}})}, "is needed"),
 ])
@@ -245,10 +252,187 @@ def test_foreign_files_are_refused_with_the_reason(tmp_path, model, config, mess
         VAE.load(tmp_path)
 
 
-def test_only_marked_functions_of_the_package_are_called():
-    for path in ("vae_nb.vae.importlib.import_module", "vae_nb.vae.VAE", "vae_nbx.vae.mlp_vae"):
-        with pytest.raises((ValueError, ImportError)):
+def test_only_functions_of_the_list_are_called_and_nothing_is_imported_for_others():
+    for path in ("vae_nb.vae.importlib.import_module", "vae_nb.vae.VAE", "vae_nbx.vae.mlp_vae", "vae_nb.__main__.main", "antigravity.geohash"):
+        with pytest.raises(ValueError, match="neither a builder"):
             build_from({"builder": path, "arguments": {}})
+    assert not {"vae_nb.__main__", "antigravity"} & sys.modules.keys()
+
+
+def test_the_list_holds_every_builder_of_the_library():
+    names = {f"vae_nb.{name}" for name in re.findall(r'@builder\("vae_nb\.(.+)"\)', "".join(p.read_text() for p in Path(vae_nb.__file__).parent.rglob("*.py")))}
+    assert names == {path for path in _BUILDERS if path.startswith("vae_nb.")} == {"vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"}
+
+
+def test_a_file_cannot_run_the_command(tmp_path, model):
+    forge(tmp_path, model, {"config": json.dumps({"builder": "vae_nb.__main__.x", "arguments": {}})})
+    code = "import sys, vae_nb.__main__\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0 and "asks for 'vae_nb.__main__.x'" in done.stdout and not done.stderr
+
+
+MLP = {"shape": [1, 4, 5], "latent": 3, "hidden": [8]}
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ("[" * 100_000 + "]" * 100_000, "has 200,0.. characters"), ("[" * 20_000 + "]" * 20_000, "not readable .*recursion"), ([[[[[[[[[[[[1]]]]]]]]]]]], "nested more than 10 deep"),
+    (MLP | {"hidden": [1] * 20_000}, "20,004 values for 9 tensors"), (MLP | {"beta": "x"}, "beta='x' should be of type float"), (MLP | {"beta": True}, "beta=True"),
+    (MLP | {"beta": float("nan")}, "config holds nan"), (MLP | {"free_bits": float("inf")}, "config holds inf"), (MLP | {"latent": 10**30}, "config holds 1000"),
+    (MLP | {"variational": "no"}, "variational='no'"), (MLP | {"shape": "145"}, "shape='145'"), (MLP | {"latent": 3.0}, "latent=3.0"), (MLP | {"sigma": [1]}, r"float \| str \| None"),
+    (MLP | {"latent": 10**15}, "is needed|overflow"),
+])
+def test_a_config_is_checked_before_anything_is_built(tmp_path, model, arguments, message):
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    forge(tmp_path, model, {"config": '{"builder": "vae_nb.vae.mlp_vae", "arguments": {"a": ' + text + "}}" if text[0] == "[" else json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": arguments})})
+    with pytest.raises(ValueError, match=message) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 and "model.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda w: w.to(torch.int64), "of type torch.int64, and torch.float32 is needed"), (lambda w: w.bool(), "torch.bool"), (lambda w: w.to(torch.complex64), "torch.complex64"),
+    (lambda w: w * float("nan"), "'decoder.0.weight' holds NaN"), (lambda w: w / 0, "'decoder.0.weight' holds NaN or infinity"),
+])
+def test_weights_that_are_no_weights_are_refused(tmp_path, model, change, message):
+    weights = model.state_dict()
+    save_file(weights | {"decoder.0.weight": change(weights["decoder.0.weight"])}, tmp_path / "model.safetensors", metadata={"config": json.dumps(model.config)})
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path)
+
+
+def one_of_each():
+    "A model of every family."
+    return {"mlp": mlp_vae(SHAPE, 3, (8,)), "conv": conv_vae((1, 16, 16), 3, (4, 8), likelihood="bernoulli", dropout=0.1), "joint": joint_vae(SHAPE, 2, (3,), hidden=(8,))}
+
+
+@pytest.mark.parametrize("family", ["mlp", "conv", "joint"])
+def test_what_was_set_after_building_is_saved(tmp_path, family):
+    model = one_of_each()[family]
+    x = torch.rand(4, *model.shape)
+    model.beta, model.free_bits = 0.25, np.float32(0.5)
+    model.likelihood = NormalLikelihood("optimal", 1)
+    for name, layer in [*model.named_modules()]:
+        if isinstance(layer, (torch.nn.SiLU, torch.nn.LeakyReLU)):
+            model.set_submodule(name, torch.nn.Tanh())
+    if family == "joint":
+        model.tau, model.estimator = 0.3, "straight_through"
+    again = load_model(model.save(tmp_path))
+    assert again.config["arguments"] | {"beta": 0.25, "free_bits": 0.5, "likelihood": "normal", "sigma": "optimal", "activation": "tanh"} == again.config["arguments"]
+    for one in (model.train(), again.train()):
+        torch.manual_seed(0)
+        one.total = one.loss(x)["loss"].item()
+    assert model.total == again.total and config_now(again) == again.config
+
+
+@pytest.mark.parametrize("sigma", [None, "learned", "optimal", "per_channel", 0.125])
+def test_a_likelihood_that_was_replaced_keeps_its_sigma(tmp_path, sigma):
+    model = mlp_vae((3, 4, 4), 2, (8,))
+    model.likelihood = make_likelihood("normal", 3, sigma)
+    again = load_model(model.save(tmp_path))
+    assert again.config["arguments"]["sigma"] == (None if sigma == "learned" else sigma)
+    assert torch.equal(again.likelihood.log_sigma, model.likelihood.log_sigma) and again.likelihood.optimal == (sigma == "optimal")
+
+
+CHANGES = {
+    "parametrised": lambda m: torch.nn.utils.parametrizations.weight_norm(m.encoder[1]),
+    "replaced": lambda m: m.encoder.__setitem__(1, torch.nn.Linear(20, 8, bias=False)),
+    "added": lambda m: m.encoder.append(torch.nn.Dropout(0.1)),
+    "slope": lambda m: m.encoder.__setitem__(2, torch.nn.LeakyReLU(0.5)),
+    "two activations": lambda m: m.encoder.__setitem__(2, torch.nn.Tanh()),
+    "likelihood of one's own": lambda m: setattr(m, "likelihood", torch.nn.Identity()),
+    "a method": lambda m: setattr(m, "decode", lambda z: None),
+    "tied": lambda m: setattr(m.decoder[0], "bias", m.encoder[1].bias),
+    "variational": lambda m: setattr(m, "variational", False),
+    "latent": lambda m: setattr(m, "latent", 5),
+    "beta": lambda m: setattr(m, "beta", "x"),
+    "nan": lambda m: setattr(m, "beta", float("nan")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_cannot_be_rebuilt_is_refused_when_it_is_saved(tmp_path, model, change):
+    CHANGES[change](model)
+    with pytest.raises(ValueError) as caught:
+        model.save(tmp_path)
+    assert not os.listdir(tmp_path) and "\n" not in str(caught.value)
+    assert "any more: " in str(caught.value) or "beta" in str(caught.value) or "config holds nan" in str(caught.value)
+
+
+def test_a_compiled_model_or_part_is_saved_as_what_it_is(tmp_path, model, x):
+    whole, part = torch.compile(model), mlp_vae(SHAPE, 3, (8,))
+    part.encoder[1] = torch.compile(part.encoder[1])
+    part.load_state_dict(dict(zip(part.state_dict(), model.state_dict().values(), strict=True)))
+    whole.save(tmp_path / "save")
+    save_model(whole, tmp_path / "whole")
+    part.save(tmp_path / "part")
+    for name in ("save", "whole", "part"):
+        assert torch.equal(load_model(tmp_path / name).reconstruct(x), model.reconstruct(x))
+        assert "encoder.1.weight" in load_tensors(tmp_path / name / "model.safetensors")[0]
+
+
+def test_float64_comes_back_as_float64(tmp_path, model):
+    again = load_model(model.double().save(tmp_path))
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_saving_draws_no_random_number(tmp_path, model):
+    own = builder(own_vae)(2)
+    before = torch.get_rng_state()
+    model.save(tmp_path)
+    own.save(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- builders of one's own -------------------------------------------------------------------------------------------------
+
+
+def own_vae(latent, width=4, beta=1.0):
+    "Tied weights, and a number that only a real tensor has: no meta device."
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 2 * latent))
+    decoder = torch.nn.Sequential(torch.nn.Linear(latent, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 20), torch.nn.Unflatten(1, SHAPE))
+    decoder[1].weight = encoder[2].weight
+    torch.linspace(0, 1, 3)[1].item()
+    return VAE(encoder, decoder, make_likelihood("bernoulli"), SHAPE, latent, beta=beta)
+
+
+def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
+    model = builder(own_vae)(2, width=np.int64(6))
+    model.beta = 0.5
+    model.save(tmp_path)
+    for again in (load_model(tmp_path), VAE.load(tmp_path, build=own_vae)):
+        assert torch.equal(again.reconstruct(x), model.reconstruct(x)) and again.beta == 0.5
+        assert again.decoder[1].weight is again.encoder[2].weight
+    assert config_now(load_model(tmp_path)) == {"builder": f"{__name__}.own_vae", "arguments": {"latent": 2, "width": 6, "beta": 0.5}}
+
+
+def test_another_session_asks_for_the_function(tmp_path):
+    builder(own_vae)(2).save(tmp_path)
+    code = "import sys\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
+    said = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert f"asks for '{__name__}.own_vae'" in said and "VAE.load(folder, build=that_function)" in said
+    with pytest.raises(ValueError, match="cannot load .* missing a required argument: 'shape'"):
+        load_model(tmp_path, build=mlp_vae)
+
+
+def test_a_builder_whose_calls_cannot_be_written_down_says_so():
+    with pytest.raises(TypeError, match=r"takes \*\*options, and a builder's arguments need names"):
+        builder("mine.vae")(lambda **options: None)
+    take = builder("mine.vae")(lambda net, latent=2: mlp_vae(SHAPE, latent))
+    with pytest.raises(TypeError, match="mine.vae got an argument that no file can hold"):
+        take(torch.nn.Linear(2, 2))
+
+
+def test_what_would_be_refused_when_loading_is_refused_when_saving(tmp_path):
+    for words, message in (("x" * 100_000, "characters, more than 100,000"), (["x"] * 2000, "lists 2,000 values"), ([[[[[[[[[[[[]]]]]]]]]]]], "nested more than 10 deep")):
+        with pytest.raises(ValueError, match=message):
+            builder("mine.worded")(lambda words: own_vae(2))(words).save(tmp_path)
+
+
+def test_what_a_users_builder_cannot_say_is_refused(tmp_path):
+    model = builder("mine.plain")(lambda latent: own_vae(latent))(2)
+    model.beta = 0.5
+    with pytest.raises(ValueError, match="mine.plain does not build this model any more: beta is 0.5, and is built as 1.0"):
+        model.save(tmp_path)
 
 
 def save_for_ever(folder):

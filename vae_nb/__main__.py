@@ -1,4 +1,5 @@
 "`python -m vae_nb` is the command `vae_nb`."
 from .cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -173,7 +173,7 @@ def remembered(
         if missing or not isinstance(facts["settings"], dict):
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'settings'}")
         return facts
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}). Remove the folder to start anew.") from error
 
 # %% ../nbs/lib/60_cli.ipynb #6f8447e3

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['seed_everything', 'pick_device', 'at_least_float32', 'nearest', 'check_choice', 'atomic_path', 'save_tensors',
-           'load_tensors', 'check_state', 'evaluating', 'in_notebook']
+           'load_tensors', 'check_finite', 'check_state', 'evaluating', 'in_notebook']
 
 # %% ../nbs/lib/00_core.ipynb #b6c1e485
 import json
@@ -102,7 +102,12 @@ def save_tensors(
 ) -> Path:
     "Write tensors and facts into one safetensors file, in one step: a kill leaves the file that was there, or the new one."
     with atomic_path(path) as partial:
-        values = {name: value.detach().contiguous() for name, value in tensors.items()}
+        values, seen = {}, set()
+        for name, value in tensors.items():
+            value = value.detach().contiguous()
+            place = value.untyped_storage().data_ptr()
+            values[name] = value.clone() if place in seen else value  # tied: each on its own
+            seen.add(place)
         save_file(values, partial, metadata={name: json.dumps(fact, indent=2) for name, fact in facts.items()})
     return Path(path)
 
@@ -110,6 +115,7 @@ def save_tensors(
 def load_tensors(
     path: str | Path,  # what `save_tensors` wrote
     *facts: str,  # those that must be there
+    longest: int = 50_000_000,  # characters of one fact
 ) -> tuple[dict, dict]:  # name → Tensor, on the CPU; name → fact
     "Read a file that `save_tensors` wrote. ValueError if it is truncated, of another kind, or lacks a fact."
     path = Path(path)
@@ -117,26 +123,47 @@ def load_tensors(
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        if long := [name for name in facts if len(header[name]) > longest]:
+            raise ValueError(f"{long[0]!r} has {len(header[long[0]]):,} characters, more than {longest:,}")
         found = {name: json.loads(header[name]) for name in facts}
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}). Save it again or fetch a whole copy.") from error
     except KeyError as error:
         raise ValueError(f"{path} was not written by vae_nb: its header has no {error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} was not written by vae_nb: its header is not readable ({error}).") from error
     return tensors, found
 
 # %% ../nbs/lib/00_core.ipynb #af409b64
+def check_finite(
+    tensors: dict,  # name → Tensor
+) -> None:
+    "Refuse NaN and infinity, by name."
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name!r} holds NaN or infinity")
+
+# %% ../nbs/lib/00_core.ipynb #64bbdb56
+def _kind(value: Tensor) -> str:
+    "What its numbers are, whatever their precision."
+    if value.is_floating_point() or value.is_complex():
+        return "real" if value.is_floating_point() else "complex"
+    return "truth" if value.dtype == torch.bool else "whole"
+
+# %% ../nbs/lib/00_core.ipynb #9158cf8c
 def check_state(
     tensors: dict,  # name → Tensor, from a file
-    expected: dict,  # name → Tensor of the right shape
+    expected: dict,  # name → Tensor of the right shape and kind
 ) -> None:
-    "Refuse tensors that are not the expected ones, by name, before they are put anywhere."
+    "Refuse tensors that are not the expected ones, or not finite, by name, before they are put anywhere."
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:
             raise ValueError(f"{name!r} is missing" if name in expected else f"there is no place for {name!r}")
         if tensors[name].shape != expected[name].shape:
             raise ValueError(f"{name!r} is of shape {tuple(tensors[name].shape)}, and {tuple(expected[name].shape)} is needed")
+        if _kind(tensors[name]) != _kind(expected[name]):
+            raise ValueError(f"{name!r} is of type {tensors[name].dtype}, and {expected[name].dtype} is needed")
+    check_finite(tensors)
 
 # %% ../nbs/lib/00_core.ipynb #e8494ca4
 @contextmanager

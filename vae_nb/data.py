@@ -763,7 +763,7 @@ def read_decoded(
         with open(path, "rb") as f:
             f.seek(pixels.offset + pixels.nbytes)
             return torch.from_numpy(pixels), json.loads(f.read())
-    except (OSError, ValueError, EOFError): return None
+    except (OSError, ValueError, EOFError, RecursionError): return None
 
 # %% ../nbs/lib/10_data.ipynb #6fd3aa0f
 def decoded_path(folder:Path, paths, size, *how)->Path:

@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +28,7 @@ from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
+from .vae import config_now, save_model
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -512,11 +514,11 @@ class Checkpoint:
         tensors, facts = packed(run)
         save_tensors(self.path, tensors, settings=self.settings, **facts)
         if getattr(run.model, "config", None) is not None:
-            run.model.save(self.folder)
+            save_model(run.model, self.folder)
             if run.best_weights is not None:
                 best = copy.deepcopy(run.model)
                 best.load_state_dict(run.best_weights)
-                best.save(Path(self.folder, "best"))
+                save_model(best, Path(self.folder, "best"))
         self.saved = time.perf_counter()
         self.cost = self.saved - start
 
@@ -604,6 +606,8 @@ def fit(
 ) -> History:
     "Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`."
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
+    if checkpoint is not None:
+        _check_savable(model)
     train, valid, device = as_data(train), None if valid is None else as_data(valid), device_of(model)
     team = join_team(device)
     progress, callbacks = progress and team.main, callbacks if team.main else ()
@@ -637,6 +641,16 @@ def fit(
     if progress:
         finish(bar, summary(run.history, getattr(train, "name", "data")))
     return run.history
+
+# %% ../nbs/lib/20_train.ipynb #68255b3e
+def _check_savable(model) -> None:
+    "Refuse a model that could not be loaded before the first step, not after the last."
+    if hasattr(model, "config"):
+        config_now(model)
+    else:
+        warnings.warn(f"{type(model).__name__} does not say how it is built: its folder will "
+                      "hold the run, and no model that load_model can open. Save its weights "
+                      "yourself, or make it in a function marked with @builder.", stacklevel=3)
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
 def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:

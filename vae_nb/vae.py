@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'WEIGHTS', 'CONFIG', 'Triple', 'VAE', 'check_images', 'builder', 'mlp_layers', 'check_sizes',
-           'mlp_networks', 'mlp_vae', 'halved', 'save_model', 'build_from', 'load_model']
+           'mlp_networks', 'mlp_vae', 'halved', 'build_from', 'config_now', 'save_model', 'load_model']
 
 # %% ../nbs/02_mlp_vae.ipynb #27a6f79f
 import functools
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import at_least_float32, atomic_path, check_state, evaluating, load_tensors, nearest, save_tensors
-from .elbo import DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
+from .core import at_least_float32, atomic_path, check_finite, check_state, evaluating, load_tensors, nearest, save_tensors
+from .elbo import LIKELIHOODS, DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class Triple(nn.Module):
@@ -54,9 +54,9 @@ class Triple(nn.Module):
         return save_model(self, folder, half)
 
     @staticmethod
-    def load(folder: str | Path, device=None) -> "Triple":
-        "The model saved in `folder`, in evaluation mode. Nothing but numbers and the arguments of one `vae_nb` function is read."
-        return load_model(folder, device)
+    def load(folder: str | Path, device=None, build=None) -> "Triple":
+        "The model saved in `folder`, in evaluation mode. Only numbers are read, and the arguments of a marked function."
+        return load_model(folder, device, build)
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
 class VAE(Triple):
@@ -128,23 +128,50 @@ def check_images(
         raise ValueError(f"the model takes float images in [0, 1], not {x.dtype}: use Images.floats() or x.float() / 255.")
 
 # %% ../nbs/02_mlp_vae.ipynb #e5a81e7f
+# path → function, None until its module is imported; a file cannot ask for another
+_BUILDERS = dict.fromkeys(
+    ("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"))
+
+
+def _number(value):
+    "NumPy's and PyTorch's single numbers as Python's; anything else as it is."
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _as_read_back(path: str, arguments: dict) -> dict:
+    "The arguments as a file gives them back: tuples become lists."
+    try:
+        return json.loads(json.dumps(arguments, default=_number))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{path} got an argument that no file can hold ({error}): "
+                        "a builder takes numbers, texts and tuples of them.") from error
+
+# %% ../nbs/02_mlp_vae.ipynb #9baded34
 def builder(
-    path: str,  # the function's dotted path, as users import it
+    path: str,  # the function's dotted path; `@builder` alone takes its module and name
 ):
     "Decorator for functions that build a VAE: the model remembers the call in `config`, so that it can be saved and built again."
+    if callable(path):
+        return builder(f"{path.__module__}.{path.__qualname__}")(path)
 
     def decorate(build):
+        signature = inspect.signature(build)
+        for p in signature.parameters.values():
+            if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                raise TypeError(f"{path} takes {p}, and a builder's arguments need names, "
+                                "so that they can be saved: write them out.")
+
         @functools.wraps(build)
         def wrapper(*args, **kwargs):
-            bound = inspect.signature(build).bind(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             model = build(*args, **kwargs)
-            # as they will be read back: tuples become lists
-            arguments = json.loads(json.dumps(bound.arguments))
+            arguments = _as_read_back(path, bound.arguments)
             model.config = {"builder": path, "arguments": arguments}
             return model
 
         wrapper.builds_vae = True
+        _BUILDERS[path] = wrapper
         return wrapper
 
     return decorate
@@ -225,10 +252,198 @@ def halved(
     small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     for name, value in small.items():
         if not value.isfinite().all():
-            raise ValueError(f"{name!r} holds NaN, infinity or more than {torch.finfo(torch.float16).max:,.0f}, which 16 bits cannot say: save without half=True.")
+            raise ValueError(f"{name!r} holds more than {torch.finfo(torch.float16).max:,.0f}, "
+                             "which 16 bits cannot say: save without half=True.")
     return small
 
 # %% ../nbs/02_mlp_vae.ipynb #f06728b5
+_LONGEST = 100_000  # characters of a config
+
+
+def _leaves(value, depth: int = 0) -> list:
+    "The numbers and texts in nested lists and dicts."
+    if depth > 10:
+        raise ValueError("its config is nested more than 10 deep")
+    if not isinstance(value, (list, dict)):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value
+    return [leaf for v in inner for leaf in _leaves(v, depth + 1)]
+
+
+def _fits(value, annotation) -> bool:
+    "Whether a value from JSON may stand where a builder of vae_nb has that annotation."
+    kinds = {list: (tuple,), int: (int, float, bool)}.get(type(value), (type(value),))
+    return any(issubclass(kind, annotation) for kind in kinds)
+
+# %% ../nbs/02_mlp_vae.ipynb #a73081a2
+def _check_config(config, tensors: int, build=None) -> None:
+    "Refuse what `save` would not write beside so many tensors, before it is built."
+    for name, kind in {"builder": str, "arguments": dict}.items():
+        if not isinstance(config, dict) or not isinstance(config.get(name), kind):
+            raise ValueError(f"its config has no {name!r} as vae_nb writes it")
+    leaves = _leaves(config["arguments"])
+    if len(leaves) > max(1000, tensors):
+        raise ValueError(f"its config lists {len(leaves):,} values for {tensors} tensors")
+    if (length := len(json.dumps(config, indent=2))) > _LONGEST:
+        raise ValueError(f"its config has {length:,} characters, more than {_LONGEST:,}")
+    for value in leaves:
+        if isinstance(value, (int, float)) and not abs(value) <= 2.0**64:
+            raise ValueError(f"its config holds {str(value)[:30]}; up to 2⁶⁴ is allowed")
+    if build is None:
+        _check_types(config["arguments"], _known_builder(config["builder"]))
+
+
+def _check_types(arguments: dict, build) -> None:
+    "Refuse values that the annotations of a function of vae_nb do not allow."
+    expected = inspect.signature(build).parameters
+    for name, value in arguments.items() if build.__module__.startswith("vae_nb.") else ():
+        if name in expected and not _fits(value, kind := expected[name].annotation):
+            kind = getattr(kind, "__name__", kind)
+            raise ValueError(f"{name}={repr(value)[:30]} should be of type {kind}")
+
+# %% ../nbs/02_mlp_vae.ipynb #8c633099
+def _known_builder(path: str):
+    "The function of that path, if it is on the list; only then is its module imported."
+    if path not in _BUILDERS:
+        raise ValueError(f"its config asks for {path!r}, which is neither a builder of this "
+                         "version of vae_nb nor marked with @builder in this session: "
+                         "if it is a function of yours, VAE.load(folder, build=that_function)")
+    if _BUILDERS[path] is None:
+        importlib.import_module(path.rpartition(".")[0])
+    return _BUILDERS[path]
+
+# %% ../nbs/02_mlp_vae.ipynb #5d4bf089
+def build_from(
+    config: dict,  # {"builder": a dotted path, "arguments": {…}}
+    build=None,  # the function to call; None: the one that the config names
+) -> Triple:  # freshly initialised
+    "Build the model that a config describes. Of functions it names, only those that `builder` marked are ever called."
+    return (build or _known_builder(config["builder"]))(**config["arguments"])
+
+# %% ../nbs/02_mlp_vae.ipynb #189c897c
+def _plain(value) -> bool:
+    "Whether a value is a number, a text, None, or a few of them."
+    values = value if isinstance(value, (tuple, list)) else [value]
+    return all(isinstance(v, (int, float, str, type(None))) for v in values)
+
+
+def _stripped(name: str) -> str:
+    "The name of a layer or weight without the layers that `torch.compile` puts around."
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def _layers(model) -> dict[str, nn.Module]:
+    "Every layer by name; what `torch.compile` wraps in place of its wrapper."
+    return {_stripped(name): layer for name, layer in model.named_modules()}
+
+# %% ../nbs/02_mlp_vae.ipynb #53fdf4a0
+_SETTINGS = ("beta", "free_bits", "variational", "shape", "latent", "tau", "estimator",
+             "continuous", "categorical")  # of the models of this library
+
+
+def _settings(layer) -> dict:
+    "What a layer does, as numbers and texts: our own settings, and all attributes of a class of PyTorch or of this library."
+    names = {*_SETTINGS}
+    if type(layer).__module__.startswith(("torch.", "vae_nb.")):
+        names |= {name for name in vars(layer) if not name.startswith("_")}
+    names -= {"training", "config"}
+    values = {name: _number(getattr(layer, name, layer)) for name in sorted(names)}
+    return {name: value for name, value in values.items() if _plain(value)}
+
+# %% ../nbs/02_mlp_vae.ipynb #4b141cfc
+def _layer_classes(model) -> dict:
+    "The class of every layer, and which of its methods were replaced."
+    facts = {}
+    for name, layer in _layers(model).items():
+        replaced = [key for key, value in vars(layer).items()
+                    if callable(value) and hasattr(type(layer), key) and key != "forward"]
+        facts[f"layer {name!r}"] = " with another ".join([type(layer).__qualname__, *replaced])
+    return facts
+
+
+def _weight_shapes(model) -> dict:
+    "Kind and shape of every weight, and which of them are one and the same."
+    facts, first = {}, {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        name, kind = _stripped(name), "parameter" if isinstance(value, nn.Parameter) else "buffer"
+        owner = first.setdefault(id(value), name)
+        tied = "" if owner == name else f", the same as {owner!r}"
+        facts[f"weight {name!r}"] = f"a {kind} of shape {tuple(value.shape)}{tied}"
+    return facts
+
+# %% ../nbs/02_mlp_vae.ipynb #347abe5e
+def _difference(model, fresh) -> str:
+    "Where two models differ, apart from the numbers in their weights; '' if nowhere."
+    for look in (_layer_classes, _weight_shapes):
+        mine, built = look(model), look(fresh)
+        for name in mine | built:
+            if mine.get(name) != built.get(name):
+                return (f"{name} is {mine.get(name, 'missing')}, "
+                        f"and {built.get(name, 'nothing')} is built")
+    fresh_layers = _layers(fresh)
+    for layer, value in _layers(model).items():
+        built = _settings(fresh_layers[layer])
+        for name, now in _settings(value).items():
+            if built.get(name, now) != now:
+                name = f"{layer}.{name}" if layer else name
+                return f"{name} is {now!r}, and is built as {built[name.split('.')[-1]]!r}"
+    return ""
+
+# %% ../nbs/02_mlp_vae.ipynb #03cb90a4
+def _blueprint(config: dict, tensors: int):
+    "What a config builds: of our own functions only shapes, without memory; others may need real numbers."
+    _check_config(config, tensors)
+    ours = config["builder"].startswith("vae_nb.")
+    device = torch.device("meta" if ours else "cpu")
+    with torch.random.fork_rng(enabled=not ours), device:
+        return build_from(config)
+
+
+def _likelihood_now(model) -> dict:
+    "The arguments that make the model's likelihood; {} if none do."
+    for name in LIKELIHOODS:
+        for sigma in (None, "per_channel", "optimal", 1.0) if name == "normal" else (None,):
+            if not _difference(model.likelihood, make_likelihood(name, model.shape[0], sigma)):
+                sigma = model.likelihood.log_sigma.exp().item() if sigma == 1.0 else sigma
+                return {"likelihood": name, "sigma": sigma}
+    return {}
+
+# %% ../nbs/02_mlp_vae.ipynb #09c34ce0
+def _arguments_now(model, fresh, arguments: dict) -> dict:
+    "A builder's arguments with the present values of what was changed after building."
+    was, now = _settings(fresh), _settings(model)
+    changed = {name: now[name] for name in arguments
+               if name in was and name in now and now[name] != was[name]}
+    classes = [type(layer) for layer in model.modules()]
+    used = [name for name, kind in ACTIVATIONS.items() if kind in classes]
+    if "activation" in arguments and len(used) == 1:
+        changed["activation"] = used[0]
+    if {"likelihood", "sigma"} <= arguments.keys():
+        changed |= _likelihood_now(model)
+    return arguments | changed
+
+# %% ../nbs/02_mlp_vae.ipynb #db4d1f1a
+def config_now(
+    model: nn.Module,
+) -> dict:  # {"builder": a dotted path, "arguments": {…}}
+    "The config that builds the model as it is now, its present β included; ValueError if none does: it could not be loaded."
+    config = getattr(model, "config", None)
+    if config is None:
+        raise ValueError("only a model that a function built, such as mlp_vae, can be saved "
+                         "and loaded: mark the function that makes your own with @builder.")
+    tensors = len(model.state_dict())
+    fresh = _blueprint(config, tensors)
+    if not _difference(model, fresh):
+        return config
+    path, arguments = config["builder"], _arguments_now(model, fresh, config["arguments"])
+    config = {"builder": path, "arguments": _as_read_back(path, arguments)}
+    if difference := _difference(model, _blueprint(config, tensors)):
+        raise ValueError(f"{path} does not build this model any more: {difference}. Make the "
+                         "change in a function of yours, marked with @builder, and the model "
+                         "can be loaded.")
+    return config
+
+# %% ../nbs/02_mlp_vae.ipynb #5bd5c37b
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -238,45 +453,41 @@ def save_model(
     half: bool = False,  # numbers of 16 bits
 ) -> Path:
     "Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read."
-    if model.config is None:
-        raise ValueError("only a model made by a vae_nb function such as mlp_vae can be saved: its config names that function. "
-                         "For a network of your own use safetensors.torch.save_model.")
-    weights = model.state_dict()
-    save_tensors(Path(folder, WEIGHTS), halved(weights) if half else weights, config=model.config)
+    config = config_now(model)
+    weights = {_stripped(name): value for name, value in model.state_dict().items()}
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ValueError(f"{error}, so the model is not saved: train it again with a lower "
+                         "lr, or set clip.") from None
+    weights = halved(weights) if half else weights
+    save_tensors(Path(folder, WEIGHTS), weights, config=config)
     with atomic_path(Path(folder, CONFIG)) as partial:
-        partial.write_text(json.dumps(model.config, indent=2) + "\n")
+        partial.write_text(json.dumps(config, indent=2) + "\n")
     return Path(folder)
 
-# %% ../nbs/02_mlp_vae.ipynb #a73081a2
-def build_from(
-    config: dict,  # {"builder": "vae_nb.…", "arguments": {…}}
-) -> Triple:  # freshly initialised
-    "Build the model that a config describes. Only functions of `vae_nb` that are marked by `builder` are ever called."
-    module, _, name = str(config["builder"]).rpartition(".")
-    if not module.startswith("vae_nb."):
-        raise ValueError(f"its config asks for {config['builder']!r}, which is not part of vae_nb: refused.")
-    build = getattr(importlib.import_module(module), name, None)
-    if not getattr(build, "builds_vae", False):
-        raise ValueError(f"its config asks for {config['builder']!r}, which does not build a model in this version of vae_nb.")
-    return build(**config["arguments"])
-
-# %% ../nbs/02_mlp_vae.ipynb #8c633099
+# %% ../nbs/02_mlp_vae.ipynb #cd2957bf
 def load_model(
     folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
+    build=None,  # the function that built it, where it is yours; it gets the saved arguments
 ) -> Triple:  # in evaluation mode
     "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
     path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
-    weights, facts = load_tensors(path, "config")
+    weights, facts = load_tensors(path, "config", longest=_LONGEST)
     try:
-        with torch.device("meta"):  # shapes without memory: a config may ask for anything
-            check_state(weights, build_from(facts["config"]).state_dict())
-        model = build_from(facts["config"])
+        config = facts["config"]
+        _check_config(config, len(weights), build)
+        if build is None:  # before any memory is taken: a config may ask for anything
+            check_state(weights, _blueprint(config, len(weights)).state_dict())
+        model = build_from(config, build)
+        check_state(weights, model.state_dict())
         model.load_state_dict(weights)
-    except KeyError as error:
-        raise ValueError(f"{path} was not written by vae_nb: its config has no {error}.") from error
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"cannot load {path}: {reason}") from error
+    kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
+    model = model.double() if kinds == {torch.float64} else model  # 16 bits become 32
     return model.to(device or "cpu").eval()
