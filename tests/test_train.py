@@ -488,3 +488,46 @@ def test_tensor_data_gives_every_row_once():
     assert order(0).sort().values.equal(torch.arange(10.0)) and order(0).equal(order(0)) and not order(0).equal(order(1))
     assert torch.cat(list(data.batches(3))).equal(data.values) and data.mean().item() == 4.5
     assert as_data(data) is data
+
+
+# --- batches of one image ------------------------------------------------------------------------------------------------------------
+
+
+def sizes_seen(n, batch_size, epochs=1):
+    "The sizes of the batches that a model is trained on, and the history."
+    seen = []
+
+    def loss(model, x, step):
+        seen.append(len(x))
+        return model.loss(x)
+
+    return seen, run(Slope(), pairs(n), batch_size=batch_size, training_loss=loss, epochs=epochs)
+
+
+@pytest.mark.parametrize("n, batch_size, sizes", [(65, 32, [32, 33]), (33, 32, [33]), (66, 32, [32, 32, 2]), (64, 32, [32, 32]), (3, 2, [3]), (3, 1, [1, 1, 1]), (1, 4, [1])])
+def test_no_batch_of_a_single_image_unless_asked_for(n, batch_size, sizes):
+    seen, history = sizes_seen(n, batch_size, epochs=2)
+    assert seen == 2 * sizes and history.info["steps"] == 2 * len(sizes)
+
+
+def test_joined_batches_hold_every_image_once_and_their_mean_is_exact():
+    class Mean(Slope):
+        def loss(self, x):
+            return {"loss": x[:, 0].mean() + 0 * self.layer.weight.sum()}
+
+    assert run(Mean(), torch.arange(65.0)[:, None], batch_size=32, epochs=1).last["train_loss"] == pytest.approx(32.0)
+
+
+def deep_conv(**options):
+    "Its last feature maps are 1×1: batch normalisation needs two images."
+    from vae_nb.conv import conv_vae
+
+    return conv_vae((1, 28, 28), latent=2, channels=(16, 16, 16, 16), **options)
+
+
+def test_batch_normalisation_survives_any_number_of_images():
+    assert math.isfinite(run(deep_conv(), torch.rand(33, 1, 28, 28), epochs=1).last["train_loss"])
+    for n, batch_size in ((1, 32), (4, 1)):
+        with pytest.raises(ValueError, match='one image.*norm="group"'):
+            run(deep_conv(), torch.rand(n, 1, 28, 28), batch_size=batch_size)
+    assert run(deep_conv(norm="group"), torch.rand(1, 1, 28, 28)).info["steps"] == 2

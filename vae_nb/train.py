@@ -279,6 +279,30 @@ def make_optimiser(
         return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
 
+# %% ../nbs/lib/20_train.ipynb #8b6f15e4
+def _steps_per_epoch(
+    n: int,  # images
+    batch_size: int,
+) -> int:
+    "How many batches `_joined` makes."
+    return math.ceil(n / batch_size) - (n % batch_size == 1 and n > batch_size > 1)
+
+
+def _joined(
+    batches,  # tensors
+    batch_size: int,
+):
+    "The batches, one of a single image joined to the one before."
+    before = None
+    for x in batches:
+        if before is not None and len(x) == 1 < batch_size:
+            x = torch.cat([before, x])
+        elif before is not None:
+            yield before
+        before = x
+    if before is not None:
+        yield before
+
 # %% ../nbs/lib/20_train.ipynb #534404df
 @dataclass
 class Position:
@@ -318,6 +342,18 @@ class Clock:
         self.cpu, self.mark = self.cpu + (now - self.mark if training else 0.0), now
 
 # %% ../nbs/lib/20_train.ipynb #ab97cc0c
+@contextmanager
+def _one_image_in_words():
+    "Say what to do where batch normalisation meets a single image."
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError("batch normalisation cannot train on a batch of one image: use more images and a larger batch_size, "
+                         'or group normalisation, norm="group" in conv_vae.') from error
+
+# %% ../nbs/lib/20_train.ipynb #1cdca593
 @dataclass
 class Run:
     "A training run under way."
@@ -341,7 +377,7 @@ class Run:
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"), _one_image_in_words():
             return self.training_loss(self.model, x, self.at.step)
 
     def take_step(self, x: Tensor) -> dict:
@@ -369,12 +405,13 @@ class Run:
         self.bar.close()
         raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
 
-# %% ../nbs/lib/20_train.ipynb #1cdca593
+# %% ../nbs/lib/20_train.ipynb #a9936126
 def run_epoch(run: Run, data, batch_size: int) -> dict:
     "One pass over the data, or what is left of it; the mean of every term, nats per image."
     run.good, run.order_then = copy.deepcopy(run.model.state_dict()), run.order.get_state()
     terms = {}
-    for number, x in enumerate(data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))):
+    batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))
+    for number, x in enumerate(_joined(batches, batch_size)):
         if number < run.at.batches:  # done before the run was interrupted; drawn again, so that the noise stays in step
             continue
         terms = run.take_step(x)
@@ -613,7 +650,7 @@ def fit(
     saver = make_checkpoint(checkpoint, resume, checkpoint_seconds, settings)
     precision = fastest_precision(device.type, quiet=not progress) if precision == "auto" else precision
     precision = ("float32", "bfloat16")[int(team.main_says(precision == "bfloat16"))]
-    steps = epochs * math.ceil(len(train) / batch_size)
+    steps = epochs * _steps_per_epoch(len(train), batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
                             "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
     if hasattr(model, "initialise_from"):
@@ -763,8 +800,9 @@ class Team:
         return self.rank == 0
 
     def bounds(self, n: int) -> tuple[int, int]:
-        "Which of n images are this process's: from, to."
-        return n * self.rank // self.size, n * (self.rank + 1) // self.size
+        "Which of n images are this process's: from, to. Two at least, for batch normalisation; where they do not suffice the last processes get none."
+        shares = max(1, min(self.size, n // 2))
+        return n * min(self.rank, shares) // shares, n * min(self.rank + 1, shares) // shares
 
     def weight(self, n: int) -> float:
         "This process's share of n images."
@@ -813,7 +851,7 @@ def shared_terms(
         terms = terms_of(x)
         return terms, terms
     start, stop = team.bounds(len(x))
-    share = slice(start, max(stop, start + 1))
+    share = slice(start, stop) if stop > start else slice(0, min(2, len(x)))
     with BatchNoise(share, len(x)):
         mine = terms_of(x[share])
     whole = {name: value.detach().clone() for name, value in mine.items()}
