@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from vae_nb.data import Images
 from vae_nb.train import (History, NotFinite, Snapshots, TensorData, as_data, bfloat16_share, fastest_precision, first_bad_layer, fit, make_optimiser,
                           validate)
 from vae_nb.vae import mlp_vae
@@ -93,7 +95,7 @@ def test_global_random_state_survives_an_error():
     model = Slope()
     before = torch.get_rng_state()
     with pytest.raises(NotFinite):
-        run(model, torch.full((8, 2), math.nan))
+        run(model, pairs(), training_loss=lambda model, x, step: {"loss": model.loss(x)["loss"] * torch.randn(()) * math.nan})
     assert torch.get_rng_state().equal(before)
 
 
@@ -217,12 +219,14 @@ def test_data_of_a_wrong_kind_or_empty_are_refused():
 # --- when a number stops being a number --------------------------------------------------------------------------------------------
 
 
-def test_nan_in_the_data_blames_the_batch():
-    data = pairs()
-    data[5, 0] = math.nan
+def test_nan_that_a_batch_brings_along_blames_the_batch():
+    class Foreign(TensorData):
+        def batches(self, *args, **kwargs):
+            yield torch.full((8, 2), math.nan)
+
     model = Slope()
     with pytest.raises(NotFinite, match="batch itself") as error:
-        run(model, data, batch_size=64)
+        run(model, Foreign(pairs(8), checked=True), batch_size=64)
     assert error.value.step == 0 and "step 0" in str(error.value) and weights(model).isfinite().all()
 
 
@@ -531,3 +535,96 @@ def test_batch_normalisation_survives_any_number_of_images():
         with pytest.raises(ValueError, match='one image.*norm="group"'):
             run(deep_conv(), torch.rand(n, 1, 28, 28), batch_size=batch_size)
     assert run(deep_conv(norm="group"), torch.rand(1, 1, 28, 28)).info["steps"] == 2
+
+
+# --- data in every form ---------------------------------------------------------------------------------------------------------------
+
+
+BYTES = (images(64) * 255).round().byte()
+UNIT = BYTES / 255
+SET = torch.utils.data.TensorDataset(UNIT, torch.arange(64))
+FORMS = {"array": UNIT.numpy(), "float64": UNIT.double(), "bytes": BYTES, "Images": Images(BYTES), "flat": UNIT.flatten(1).numpy(), "Dataset": SET,
+         "loader": torch.utils.data.DataLoader(SET, batch_size=10), "pictures": [Image.fromarray(x[0].numpy()) for x in BYTES]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_on_any_form_is_the_run_on_the_tensor(form):
+    expected, model = small_vae(), small_vae()
+    rows = run(expected, UNIT, UNIT).rows
+    found = run(model, FORMS[form], FORMS[form]).rows
+    assert [row["valid_loss"] for row in found] == pytest.approx([row["valid_loss"] for row in rows], rel=1e-6), "bytes have a mean that is exact"
+    assert torch.allclose(weights(model), weights(expected), atol=1e-6) and validate(model, FORMS[form]) == validate(model, UNIT)
+
+
+def test_the_type_of_the_weights_decides():
+    single, double = (run(small_vae(variational=False).to(dtype), UNIT.to(dtype)).last["train_loss"] for dtype in (torch.float32, torch.float64))
+    assert single == pytest.approx(double, rel=1e-5) and single != double
+    assert run(Slope(), pairs().double().numpy()).last["train_loss"] == run(Slope(), pairs()).last["train_loss"]
+
+
+def test_whole_numbers_reach_a_model_of_ones_own_as_they_are():
+    class Counts(Slope):
+        def loss(self, x):
+            assert x.dtype == torch.int64
+            return super().loss(x.float())
+
+    assert run(Counts(), torch.arange(20).view(10, 2)).info["steps"] == 2
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (BYTES.long(), r"x / 255"), ((BYTES > 9).byte(), "largest is 1"), (torch.rand(4, 3, 8, 8), r"\(batch, 1, 8, 8\), not \(4, 3, 8, 8\)"),
+    (Images(torch.zeros(4, 3, 8, 8).byte()), r"shape \(1, 8, 8\), and those of train are \(3, 8, 8\)"), (UNIT[:0], "train is empty"), ([], "empty")])
+def test_data_that_do_not_fit_are_refused_before_anything_is_touched(wrong, said):
+    model = small_vae()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=said):
+        run(model, wrong)
+    assert all(before[name].equal(now) for name, now in model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_bad_number_is_found_at_the_door_and_its_image_is_named(bad):
+    data = torch.rand(5000, 1, 8, 8)
+    data[4700, 0, 3, 3] = bad
+    good, model = images(), small_vae()
+    before = copy.deepcopy(model.state_dict())
+    for train, valid, name in ((data, good, "train"), (data.numpy(), good, "train"), (TensorData(data), good, "train"), (good, data, "valid"), (torch.utils.data.TensorDataset(data), good, "train")):
+        with pytest.raises(ValueError, match=f"image 4700 of {name} holds NaN or infinity"):
+            run(model, train, valid)
+    with pytest.raises(ValueError, match="image 4700"):
+        validate(model, data)
+    assert all(before[name].equal(now) for name, now in model.state_dict().items())
+
+
+def test_data_are_looked_through_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr("vae_nb.train.check_numbers", lambda x, what: seen.append(what))
+    run(small_vae(), UNIT, UNIT, epochs=3)
+    assert seen == ["train", "valid"]
+
+
+def test_a_mean_that_is_no_number_never_enters_the_bias():
+    class Own(TensorData):
+        def mean(self):
+            return super().mean() * math.nan
+
+    class Foreign:
+        batches, mean, __len__ = (lambda self, *args, **kwargs: Own(UNIT).batches(*args, **kwargs)), (lambda self: Own(UNIT).mean()), (lambda self: 64)
+
+    model = small_vae()
+    with pytest.raises(ValueError, match="mean of train is not finite"):
+        run(model, Foreign())
+    assert weights(model).isfinite().all() and not model.initialised
+
+
+def test_numpys_numbers_are_numbers(tmp_path):
+    options = dict(epochs=2, batch_size=32, lr=0.25, seed=3, clip=1.5, patience=2, weight_decay=0.5, checkpoint_seconds=0.0)
+    kinds = {int: np.int64, float: np.float32}
+    theirs = {name: kinds[type(value)](value) for name, value in options.items()}
+    one, other = small_vae(), mlp_vae((1, 8, 8), latent=np.int64(2), hidden=(np.int32(16),))
+    other.load_state_dict(one.state_dict())
+    run(one, valid=images(8), **options)
+    history = run(other, valid=images(8), betas=(np.float64(0.9), np.float32(0.99)), checkpoint=tmp_path, **theirs)
+    assert torch.allclose(weights(one), weights(other), atol=1e-6) and {type(value) for value in history.info.values()} <= {int, float, str}
+    with pytest.raises(ValueError, match="epochs must be a positive integer, not 2.5"):
+        run(one, epochs=np.float32(2.5))

@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
+from .data import Images, as_batch, as_tensor, check_numbers
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -35,9 +36,17 @@ class TensorData:
 
     values: Tensor
     name: str = "tensor"
+    checked: bool = field(default=False, repr=False)  # for NaN; once is enough
 
     def __len__(self):
         return len(self.values)
+
+    def __getitem__(self, which):
+        return dataclasses.replace(self, values=self.values[which])
+
+    def floats(self) -> Tensor:
+        "All of them, (N, ...)."
+        return self.values
 
     def mean(self) -> Tensor:
         "The mean example, (...)."
@@ -52,16 +61,40 @@ class TensorData:
 
 # %% ../nbs/lib/20_train.ipynb #543db4b7
 def as_data(
-    data,  # Images, or a float tensor (N, ...)
+    data,  # Images, or a tensor (N, ...), an array, a list of pictures, a Dataset or DataLoader of x or (x, y)
+    model: nn.Module | None = None,  # that will see them: its shape and type decide what the numbers mean; None: they stay as they are
+    what: str = "the data",  # their name in messages
 ):
-    "Data as `fit` uses them."
-    if isinstance(data, Tensor):
-        data = TensorData(data)
+    "Data as `fit` uses them: with a length and `batches`. Everything that is read and checked at all is read and checked here, once."
+    shape = getattr(model, "shape", None) if hasattr(model, "encode") else None
     if not hasattr(data, "batches"):
-        raise TypeError(f"fit takes Images (vae_nb.data.load) or a float tensor (N, ...), not {type(data).__name__}.")
+        data = TensorData(as_tensor(data, shape))
     if len(data) == 0:
-        raise ValueError("there is nothing to train on: the data are empty.")
+        raise ValueError(f"there are no images: {what} is empty.")
+    if isinstance(data, TensorData):
+        return data if model is None else _suited(data, model, shape, what)
+    if shape is not None and getattr(data, "shape", shape) != shape:
+        raise ValueError(f"the model takes images of shape {shape}, and those of {what} are {data.shape}.")
     return data
+
+# %% ../nbs/lib/20_train.ipynb #55234c66
+def _suited(
+    data: TensorData,
+    model: nn.Module,
+    shape: tuple | None,  # of the model's images; None: the model takes what it is given, of the type of its weights if these are floats
+    what: str,
+):
+    "Images or floats such as the model takes, all of them finite."
+    values, weight = data.values, next(model.parameters(), torch.empty(()))
+    if shape is not None:
+        values = as_batch(values, shape, weight, keep_bytes=True)
+    elif values.is_floating_point() and values.dtype != weight.dtype:
+        values = values.to(torch.promote_types(weight.dtype, torch.float32))
+    if values.dtype == torch.uint8 and shape is not None:
+        return Images(values, name=data.name)
+    if not data.checked:
+        check_numbers(values, what)
+    return data if data.checked and values is data.values else TensorData(values, data.name, checked=True)
 
 # %% ../nbs/lib/20_train.ipynb #54c46916
 @lru_cache
@@ -227,13 +260,13 @@ def explain(
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
     model: nn.Module,
-    data,  # Images or a float tensor
+    data,  # Images, or anything else that `as_data` knows
     batch_size: int = 512,
     seed: int = 0,  # of the noise: of binarisation and of the latents
     team: "Team | None" = None,  # processes that share the work: all of them must call
 ) -> dict:  # mean of every term, nats per image
     "The model's own `loss` terms averaged over `data`, always with the same noise."
-    data, device, totals, team = as_data(data), device_of(model), {}, team or Team()
+    data, device, totals, team = as_data(data, model), device_of(model), {}, team or Team()
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         noise = torch.Generator().manual_seed(seed)
@@ -603,6 +636,11 @@ def ctrl_c_waits(
     finally:
         signal.signal(signal.SIGINT, before)
 
+# %% ../nbs/lib/20_train.ipynb #c31f4f69
+def _plain(value):
+    "NumPy's and PyTorch's single numbers as Python's; anything else as it is."
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
 # %% ../nbs/lib/20_train.ipynb #adc6b341
 def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid) -> None:
     "Refuse settings that cannot mean anything, before anything is touched."
@@ -619,8 +657,8 @@ def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, 
 # %% ../nbs/lib/20_train.ipynb #b071c426
 def fit(
     model: nn.Module,  # anything with `loss(x)` → dict of scalars, among them "loss"
-    train,  # Images, or a float tensor (N, ...)
-    valid=None,  # Images or a float tensor to choose by; never the test set
+    train,  # Images, or a tensor, an array, a list of pictures, a Dataset or DataLoader of x or (x, y): read once, then cut into batches here
+    valid=None,  # the same, to choose by; never the test set
     *,
     epochs: int = 10,  # how often every image is seen
     batch_size: int = 256,  # images per step
@@ -640,8 +678,11 @@ def fit(
     progress: bool = True,  # show a progress bar
 ) -> History:
     "Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`."
+    epochs, batch_size, lr, seed, clip, patience, weight_decay = map(_plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay))
+    betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
-    train, valid, device = as_data(train), None if valid is None else as_data(valid), device_of(model)
+    train, valid = as_data(train, model, "train"), None if valid is None else as_data(valid, model, "valid")
+    device = device_of(model)
     team = join_team(device)
     progress, callbacks = progress and team.main, callbacks if team.main else ()
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
@@ -654,7 +695,10 @@ def fit(
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
                             "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
     if hasattr(model, "initialise_from"):
-        model.initialise_from(train.mean())
+        mean = train.mean()
+        if not mean.isfinite().all():  # it becomes a bias
+            raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
+        model.initialise_from(mean)
     team.take_over(model.state_dict())
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
