@@ -628,3 +628,68 @@ def test_numpys_numbers_are_numbers(tmp_path):
     assert torch.allclose(weights(one), weights(other), atol=1e-6) and {type(value) for value in history.info.values()} <= {int, float, str}
     with pytest.raises(ValueError, match="epochs must be a positive integer, not 2.5"):
         run(one, epochs=np.float32(2.5))
+
+
+# --- what a model, a loss and a callback may be -----------------------------------------------------------------------------------------
+
+
+def test_history_is_read_by_name_and_by_place():
+    history = run(small_vae(), valid=images(8), epochs=3)
+    assert len(history) == 3 and history["train_loss"] == [row["train_loss"] for row in history.rows] == list(history.table["train_loss"])
+    assert history[-1] is history.last and list(history) == history.rows and len(History()) == 0 and History()
+    with pytest.raises(KeyError, match="no 'loss' in the history, only epoch, train_loss"):
+        history["loss"]
+
+
+@pytest.mark.parametrize("form", [lambda loss: loss, lambda loss: loss[None], lambda loss: {"loss": loss, "kl": 2.5}, lambda loss: {"loss": loss, "kl": np.float32(2.5)}, lambda loss: {"loss": loss, "kl": 2}])
+def test_a_loss_may_be_a_tensor_and_its_other_terms_plain_numbers(form):
+    class Model(Slope):
+        def loss(self, x):
+            return form(super().loss(x)["loss"])
+
+    plain, model = Slope(), Model()
+    rows, found = run(plain, pairs(), pairs()).rows, run(model, pairs(), pairs()).rows
+    assert [row["valid_loss"] for row in found] == [row["valid_loss"] for row in rows] and weights(model).equal(weights(plain))
+    assert all(row[name] in (2, 2.5) for row in found for name in ("train_kl", "valid_kl") if name in row)
+
+
+@pytest.mark.parametrize("terms, error, said", [
+    (lambda loss: loss.item(), TypeError, "not float"), (lambda loss: (loss, 1), TypeError, "not tuple"), (lambda loss: None, TypeError, "not NoneType"), (lambda loss: {"total": loss}, TypeError, "a dict with 'total'"),
+    (lambda loss: {"loss": loss.item()}, ValueError, "the loss has no gradient"), (lambda loss: loss.detach(), ValueError, "the loss has no gradient"),
+    (lambda loss: loss.expand(4), ValueError, r"'loss' of the loss must be one number, and is of shape \(4,\)"), (lambda loss: {"loss": loss, "kl": loss.expand(3)}, ValueError, r"'kl' .*\(3,\).*mean\(0\)"),
+    (lambda loss: {"loss": loss, "kl": "much"}, TypeError, "'kl' .* not 'much'")])
+def test_what_is_no_loss_is_refused_in_words(terms, error, said):
+    model = Slope()
+    with pytest.raises(error, match=said):
+        run(model, pairs(), training_loss=lambda model, x, step: terms(model.loss(x)["loss"]))
+    assert float(model.layer.weight.detach()) == 1.0
+
+
+def test_one_callback_needs_no_tuple():
+    rows, snapshots = [], Snapshots(weights)
+    history = run(Slope(), pairs(), callbacks=lambda model, row: rows.append(row))
+    assert rows == [{"epoch": 0}, *history.rows]
+    run(Slope(), pairs(), callbacks=snapshots), run(Slope(), pairs(), callbacks=None)
+    assert list(snapshots.taken) == [0, 1, 2]
+    with pytest.raises(TypeError, match=r"functions f\(model, row\), not 3"):
+        run(Slope(), pairs(), callbacks=[3])
+
+
+def test_a_model_that_cannot_be_trained_is_refused_in_words():
+    spoilt = small_vae()
+    with torch.no_grad():
+        spoilt.decoder[0].weight[0, 0] = math.nan
+    for model, options, error, said in (
+        (nn.DataParallel(small_vae()), {}, TypeError, "not DataParallel: pass model.module"), (small_vae().requires_grad_(False), {}, ValueError, r"nothing to train.*requires_grad_\(True\)"),
+        (nn.Identity(), {"training_loss": lambda model, x, step: x.sum()}, ValueError, "nothing to train"), (mlp_vae, {}, TypeError, "not function"), (images(), {}, TypeError, "not Tensor"),
+        (nn.Linear(1, 1), {}, TypeError, r"Linear has no loss\(x\), which fit needs"), (nn.Linear(1, 1), {"training_loss": lambda model, x, step: model(x).sum(), "valid": pairs()}, TypeError, "which validation needs"),
+        (spoilt, {}, ValueError, "'decoder.0.weight' of the model holds NaN")):
+        with pytest.raises(error, match=said):
+            run(model, **options)
+
+
+def test_a_loss_of_frozen_weights_only_is_refused():
+    model = small_vae()
+    model.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="depends on no weight that is trained"):
+        run(model, training_loss=lambda model, x, step: model.encode(x).mean.square().mean())

@@ -147,6 +147,21 @@ class History:
 
         return pd.DataFrame(self.rows)
 
+    def __len__(self):
+        return len(self.rows)  # epochs
+
+    def __getitem__(self, key):
+        "A column as a list, one value per epoch, by its name; an epoch's row by its place, from 0."
+        if not isinstance(key, str):
+            return self.rows[key]
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        if key not in names:
+            raise KeyError(f"there is no {key!r} in the history, only {', '.join(names) or 'nothing yet'}")
+        return [row.get(key, math.nan) for row in self.rows]
+
+    def __bool__(self):
+        return True  # also before the first epoch
+
     @property
     def last(self) -> dict:
         "The last epoch's row."
@@ -257,6 +272,27 @@ def explain(
     where = f"the first bad output is that of layer {layer!r}" if layer else "every layer's output is finite, so it is the loss function itself"
     return f"Not finite: {', '.join(names) or 'loss'}; {where}. Lower lr, set clip, or use precision='float32'."
 
+# %% ../nbs/lib/20_train.ipynb #d860f4b5
+def _named(
+    terms,  # what a loss function returned
+    device,
+) -> dict:  # name → Tensor, ()
+    "The terms as tensors of one number each."
+    terms = {"loss": terms} if isinstance(terms, Tensor) else terms
+    if not isinstance(terms, dict) or "loss" not in terms:
+        found = f"a dict with {', '.join(map(repr, terms)) or 'nothing'}" if isinstance(terms, dict) else type(terms).__name__
+        raise TypeError(f"a loss returns a dict of numbers, among them 'loss', or one tensor, not {found}.")
+    named = {}
+    for name, value in terms.items():
+        try:
+            named[name] = value if isinstance(value, Tensor) else torch.tensor(float(value), device=device)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name!r} of the loss must be a number, not {value!r}.") from None
+        if named[name].numel() != 1:
+            raise ValueError(f"{name!r} of the loss must be one number, and is of shape {tuple(value.shape)}: average over images, .mean(0), or leave it out.")
+        named[name] = named[name].reshape(())
+    return named
+
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
     model: nn.Module,
@@ -271,7 +307,7 @@ def validate(
         torch.manual_seed(seed)
         noise = torch.Generator().manual_seed(seed)
         for x in data.batches(batch_size, generator=noise, device=device):
-            for name, value in shared_terms(team, model.loss, x)[1].items():
+            for name, value in shared_terms(team, lambda x: _named(model.loss(x), device), x)[1].items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x)
     return {name: total / len(data) for name, total in totals.items()}
 
@@ -411,7 +447,10 @@ class Run:
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"), _one_image_in_words():
-            return self.training_loss(self.model, x, self.at.step)
+            terms = _named(self.training_loss(self.model, x, self.at.step), x.device)
+        if torch.is_grad_enabled() and not terms["loss"].requires_grad:
+            raise ValueError("the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way.")
+        return terms
 
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
@@ -655,8 +694,45 @@ def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, 
         raise ValueError("patience stops on the validation loss: give valid= as well.")
 
 # %% ../nbs/lib/20_train.ipynb #b071c426
+def _check_model(
+    model,
+    training_loss,  # f(model, x, step) → terms, or None
+    valid,  # data or None
+) -> None:
+    "Refuse a model that `fit` cannot train, before anything is touched."
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        raise TypeError(f"fit takes the model itself, not {type(model).__name__}: pass model.module, and start the script with torchrun to use several GPUs.")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"fit trains a model, a torch.nn.Module such as mlp_vae(...) returns, not {type(model).__name__}.")
+    if not callable(getattr(model, "loss", None)) and (training_loss is None or valid is not None):
+        raise TypeError(f"{type(model).__name__} has no loss(x), which {'fit' if training_loss is None else 'validation'} needs: "
+                        "it returns a dict of numbers, among them 'loss'.")
+    if not any(w.requires_grad for w in model.parameters()):
+        raise ValueError("there is nothing to train: no weight of the model requires a gradient. model.requires_grad_(True) thaws it.")
+    if weights := spoilt(model):
+        raise ValueError(f"{weights[0]!r} of the model holds NaN or infinity already: build the model anew, or load a good one.")
+
+# %% ../nbs/lib/20_train.ipynb #5728fe01
+def _several(callbacks) -> tuple:
+    "One callback, or several, as a tuple of functions."
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks or ())
+    for f in callbacks:
+        if not callable(f):
+            raise TypeError(f"callbacks are functions f(model, row), not {f!r}.")
+    return callbacks
+
+
+def _start_from_the_mean(model: nn.Module, train) -> None:
+    "Let the model predict the mean image, if it can."
+    if hasattr(model, "initialise_from"):
+        mean = train.mean()
+        if not mean.isfinite().all():  # it becomes a bias
+            raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
+        model.initialise_from(mean)
+
+# %% ../nbs/lib/20_train.ipynb #cb6749a5
 def fit(
-    model: nn.Module,  # anything with `loss(x)` → dict of scalars, among them "loss"
+    model: nn.Module,  # anything with `loss(x)` → dict of numbers, among them "loss"; or that tensor alone
     train,  # Images, or a tensor, an array, a list of pictures, a Dataset or DataLoader of x or (x, y): read once, then cut into batches here
     valid=None,  # the same, to choose by; never the test set
     *,
@@ -671,7 +747,7 @@ def fit(
     betas: tuple = (0.9, 0.99),  # of Adam
     weight_decay: float = 0.0,  # of the optimiser
     training_loss=None,  # f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
-    callbacks: tuple = (),  # f(model, row), before training and after every epoch
+    callbacks: tuple = (),  # f(model, row), or several of them: before training and after every epoch
     checkpoint: str | Path | None = None,  # a folder to save the run in, so that it survives a kill
     resume: bool = False,  # go on with the run that is there, if there is one
     checkpoint_seconds: float = 10.0,  # between two saves, at least; 0: save after every step
@@ -681,10 +757,10 @@ def fit(
     epochs, batch_size, lr, seed, clip, patience, weight_decay = map(_plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay))
     betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
-    train, valid = as_data(train, model, "train"), None if valid is None else as_data(valid, model, "valid")
-    device = device_of(model)
+    _check_model(model, training_loss, valid)
+    train, valid, device = as_data(train, model, "train"), None if valid is None else as_data(valid, model, "valid"), device_of(model)
     team = join_team(device)
-    progress, callbacks = progress and team.main, callbacks if team.main else ()
+    progress, callbacks = progress and team.main, _several(callbacks) if team.main else ()
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
                 "patience": patience, "betas": list(betas), "weight_decay": weight_decay, "model": getattr(model, "config", None),
                 "train": [getattr(train, "name", ""), len(train)], "valid": valid and [getattr(valid, "name", ""), len(valid)]}
@@ -694,11 +770,7 @@ def fit(
     steps = epochs * _steps_per_epoch(len(train), batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
                             "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
-    if hasattr(model, "initialise_from"):
-        mean = train.mean()
-        if not mean.isfinite().all():  # it becomes a bias
-            raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
-        model.initialise_from(mean)
+    _start_from_the_mean(model, train)
     team.take_over(model.state_dict())
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
