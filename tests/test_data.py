@@ -211,8 +211,8 @@ def test_plain_text():
 
 def test_images_are_frozen_and_checked():
     with pytest.raises(AttributeError): numbered(2).name = "other"
-    with pytest.raises(ValueError, match="uint8.*float32.*scale floats"): Images(torch.rand(2, 1, 4, 4))
-    with pytest.raises(ValueError, match="uint8 of shape"): Images(torch.zeros(2, 4, 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="uint8.*float32.*round"): Images(torch.rand(2, 1, 4, 4))
+    with pytest.raises(ValueError, match="torch.uint8 of shape"): Images(torch.zeros(2, 4, 4, dtype=torch.uint8))
     with pytest.raises(ValueError, match="2 images, but 3 labels"): Images(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3))
 
 
@@ -1163,3 +1163,112 @@ def test_another_seed_draws_other_faces_and_no_split_of_one_is_a_split_of_anothe
                                                 ("digits", 3, "seed=3 is for 'faces'.*'digits' has no seed")])
 def test_a_seed_that_would_do_nothing_is_refused(name, seed, message):
     with pytest.raises(ValueError, match=message): load(name, n=2, seed=seed)
+
+
+# --- images from elsewhere -------------------------------------------------------------------------------------------------------
+
+
+GREY = (torch.arange(5 * 6 * 4).view(5, 1, 6, 4) * 2 % 256).byte()  # five pictures, 6 high and 4 wide
+FLOATS = GREY / 255
+PICTURES = [Image.fromarray(x[0].numpy()) for x in GREY]
+
+
+class Pairs(torch.utils.data.Dataset):
+    "Items (x, y), as torchvision's sets have them."
+
+    def __init__(self, items): self.items = items
+    def __len__(self): return len(self.items)
+    def __getitem__(self, i): return self.items[i], i
+
+
+def loader(data, **options): return torch.utils.data.DataLoader(data, **{"batch_size": 2} | options)
+
+
+FORMS = {
+    "bytes": GREY, "floats": FLOATS, "float64": FLOATS.double(), "Images": Images(GREY), "array": FLOATS.numpy(), "float64 array": FLOATS.double().numpy(),
+    "array of bytes": GREY.numpy(), "channels last": GREY.movedim(1, -1).numpy(), "no channel": GREY[:, 0].numpy(), "flat": FLOATS.flatten(1), "flat array": GREY.flatten(1).numpy(),
+    "foreign byte order": FLOATS.numpy().astype(">f4"), "reversed view": FLOATS.numpy()[::-1, :, ::-1, ::-1].copy()[::-1, :, ::-1, ::-1], "long double": FLOATS.numpy().astype(np.longdouble),
+    "pictures": PICTURES, "colour pictures": [p.convert("RGB") for p in PICTURES], "list of arrays": [x.numpy() for x in FLOATS], "tuple of tensors": tuple(FLOATS),
+    "Dataset": torch.utils.data.TensorDataset(FLOATS), "pairs": Pairs(FLOATS), "pairs of pictures": Pairs(PICTURES),
+    "loader": loader(FLOATS), "loader of pairs": loader(torch.utils.data.TensorDataset(GREY, torch.arange(5))), "list of pairs": [(x, 3) for x in FLOATS],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_in_any_form_is_the_same_batch(form):
+    x = data.as_batch(FORMS[form], (1, 6, 4))
+    assert x.dtype == torch.float32 and x.shape == FLOATS.shape and torch.allclose(x, FLOATS, atol=1e-6)
+
+
+def test_colour_and_shades_of_float():
+    colour = torch.rand(2, 3, 4, 5)
+    assert data.as_batch(colour.movedim(1, -1).numpy(), (3, 4, 5)).equal(colour)
+    assert data.as_batch(FLOATS.half(), (1, 6, 4)).dtype == torch.float32
+    wide = torch.ones((), dtype=torch.float64)
+    assert data.as_batch(FLOATS, (1, 6, 4), wide).dtype == torch.float64 and data.as_batch(GREY, (1, 6, 4), wide).dtype == torch.float64
+    assert data.as_batch(FLOATS.half(), (1, 6, 4), torch.ones((), dtype=torch.float16)).dtype == torch.float16
+    assert data.as_batch(FLOATS > 0.5, (1, 6, 4)).equal((FLOATS > 0.5).float())
+    assert data.as_batch(FLOATS, (1, 6, 4)) is FLOATS, "what is right is not copied"
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (GREY.long(), r"torch.int64.*x / 255 .*x \* 1.0"), (GREY.numpy().astype(np.uint16), r"uint16.*x / 255"), ((GREY > 9).byte(), r"largest is 1.*x / 255 .*x \* 1.0"),
+    (FLOATS[0], r"\(1, 6, 4\).*x\[None\]"), (FLOATS[:, 0, :4], r"\(batch, 1, 6, 4\), not \(5, 4, 4\)"), (FLOATS.transpose(2, 3), r"not \(5, 1, 4, 6\)"),
+    (FLOATS.to(torch.complex64), "complex64"), (torch.rand(2, 3 * 24), r"not \(2, 72\)"), ([p.resize((6, 4)) for p in PICTURES], r"picture 0 is 6×4.*ImageOps.fit\(picture, \(4, 6\)\)"),
+    ([FLOATS, torch.arange(5)], r"item 1 .*\(5,\).*item 0 .*\(5, 1, 6, 4\)"), ([], "no images")])
+def test_what_is_not_certain_is_refused_with_the_line_to_type(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        data.as_batch(wrong, (1, 6, 4))
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ([1, 2, 3], "list of int"), ("cat.png", "not str"), (3, "not int"), (None, "not NoneType"), ({"x": FLOATS}, "not dict"), (PICTURES[0], "a list of one"), ([{"image": 1, "label": 2}], r"'image', 'label'.*\[item\['image'\] for item in data\]"),
+    (np.array(["a"]), "not of <U1"), (np.array([None, 1]), "not of object")])
+def test_what_is_no_image_is_refused_by_its_type(wrong, said):
+    with pytest.raises(TypeError, match=said):
+        data.as_batch(wrong, (1, 6, 4))
+
+
+def test_a_set_without_an_end_is_refused():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            while True: yield FLOATS[0]
+
+    for endless in (Stream(), loader(Stream())):
+        with pytest.raises(TypeError, match="has no length"): data.as_tensor(endless)
+
+
+def test_a_flat_batch_of_colours_is_not_guessed():
+    with pytest.raises(ValueError, match=r"x.reshape\(-1, 3, 4, 5\)"):
+        data.as_batch(torch.rand(2, 60), (3, 4, 5))
+
+
+def test_reading_a_loader_is_repeatable_and_leaves_the_global_state():
+    before = torch.get_rng_state()
+    first, again = (data.as_tensor(loader(FLOATS, shuffle=True)) for _ in range(2))
+    assert first.equal(again) and torch.get_rng_state().equal(before)
+    assert first.flatten(1).sum(1).sort().values.allclose(FLOATS.flatten(1).sum(1).sort().values)
+
+
+def test_random_augmentation_that_would_be_frozen_is_said():
+    class Noisy(Pairs):
+        def __getitem__(self, i): return self.items[i] + torch.rand(()), i
+
+    for noisy in (Noisy(FLOATS), loader(Noisy(FLOATS))):
+        with pytest.warns(UserWarning, match="read once.*training_loss"): data.as_tensor(noisy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.as_tensor(Pairs(FLOATS)), data.as_tensor(loader(Pairs(PICTURES), collate_fn=lambda items: torch.stack([torch.from_numpy(np.array(x)) for x, _ in items])))
+
+
+@pytest.mark.parametrize("pixels, said", [
+    (GREY.numpy(), r"torch.from_numpy\(pixels\)"), (GREY.numpy()[:, 0], r"torch.from_numpy\(pixels\)"), (FLOATS, r"\(255 \* pixels\).round\(\).byte\(\)"), (GREY[:, 0], r"pixels\[:, None\]"),
+    (FLOATS.numpy(), "from_numpy"), (GREY.long(), r"pixels.byte\(\)"), ([1], "list")])
+def test_images_say_what_they_want(pixels, said):
+    with pytest.raises((ValueError, TypeError), match=f"uint8 tensor.*{said}"):
+        Images(pixels)
+
+
+def test_labels_that_are_no_tensor_are_refused():
+    with pytest.raises(TypeError, match=r"labels must be a tensor, not list: torch.as_tensor\(labels\)"):
+        Images(GREY, labels=[0, 1, 2, 3, 4])

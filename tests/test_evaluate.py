@@ -528,3 +528,21 @@ def test_another_prior_changes_samples_and_likelihood_and_nothing_else(digits):
     one, two = (refitted.sample(4, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert one.shape == (4, 1, 28, 28) and torch.equal(one, refitted.sample(4, torch.Generator().manual_seed(0))) and not torch.equal(one, two)
     assert math.isfinite(evaluate(refitted, x, k=2).value["KL"])
+
+
+# --- images in every form ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_score_takes_images_in_any_form(digits):
+    model, few = small(digits, "bernoulli"), digits[:40]
+    x, pixels = few.floats(), few.pixels
+    pairs = torch.utils.data.TensorDataset(x, few.labels)
+    codes, active, bound = encode_all(model, x), active_units(model, x), nll(model, x, k=2)
+    table = evaluate(model, x, k=2)["value"]
+    for form in (few, pixels, pixels.numpy()[:, 0], x.double().numpy(), x.flatten(1), pairs, torch.utils.data.DataLoader(pairs, batch_size=7)):
+        assert encode_all(model, form).equal(codes) and active_units(model, form).equal(active) and nll(model, form, k=2) == bound
+        assert mean_kl_per_dim(model, form).allclose(mean_kl_per_dim(model, x))
+    for form in (pixels.numpy(), x.flatten(1), torch.utils.data.DataLoader(pairs, batch_size=7)):
+        assert evaluate(model, form, k=2)["value"].equals(table)
+    assert information(WithPrior(model, model.prior), pixels.numpy(), n=30) == information(model, x, n=30)
+    assert diagnose(model, pairs).numbers == diagnose(model, x).numbers

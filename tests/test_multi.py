@@ -145,6 +145,21 @@ def test_every_image_is_somebodys_once(n, size):
     assert sum(Team(rank, size).weight(n) for rank in range(size)) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("size", [2, 3, 8])
+@pytest.mark.parametrize("n", [2, 3, 5, 7, 15, 100])
+def test_nobodys_share_is_a_single_image(n, size):
+    assert 1 not in [stop - start for start, stop in (Team(rank, size).bounds(n) for rank in range(size))]
+
+
+def test_batch_normalisation_with_a_rest_of_two_images():
+    def losses():
+        torch.manual_seed(0)
+        model = conv_vae((1, 16, 16), latent=3, channels=(4, 4, 4, 4))
+        return rows(fit(model, nn.functional.interpolate(TRAIN[:34], 16).float(), **STEPS | {"epochs": 1}))
+
+    assert math.isfinite(launch(losses, processes=2)[0]["train_loss"])
+
+
 def test_a_process_alone_is_a_team_of_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join_team(torch.device("cpu")) == Team()

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from vae_nb.data import Images
 from vae_nb.train import (History, NotFinite, Snapshots, TensorData, as_data, bfloat16_share, fastest_precision, first_bad_layer, fit, make_optimiser,
                           validate)
 from vae_nb.vae import mlp_vae
@@ -93,7 +95,7 @@ def test_global_random_state_survives_an_error():
     model = Slope()
     before = torch.get_rng_state()
     with pytest.raises(NotFinite):
-        run(model, torch.full((8, 2), math.nan))
+        run(model, pairs(), training_loss=lambda model, x, step: {"loss": model.loss(x)["loss"] * torch.randn(()) * math.nan})
     assert torch.get_rng_state().equal(before)
 
 
@@ -217,12 +219,14 @@ def test_data_of_a_wrong_kind_or_empty_are_refused():
 # --- when a number stops being a number --------------------------------------------------------------------------------------------
 
 
-def test_nan_in_the_data_blames_the_batch():
-    data = pairs()
-    data[5, 0] = math.nan
+def test_nan_that_a_batch_brings_along_blames_the_batch():
+    class Foreign(TensorData):
+        def batches(self, *args, **kwargs):
+            yield torch.full((8, 2), math.nan)
+
     model = Slope()
     with pytest.raises(NotFinite, match="batch itself") as error:
-        run(model, data, batch_size=64)
+        run(model, Foreign(pairs(8), checked=True), batch_size=64)
     assert error.value.step == 0 and "step 0" in str(error.value) and weights(model).isfinite().all()
 
 
@@ -488,3 +492,204 @@ def test_tensor_data_gives_every_row_once():
     assert order(0).sort().values.equal(torch.arange(10.0)) and order(0).equal(order(0)) and not order(0).equal(order(1))
     assert torch.cat(list(data.batches(3))).equal(data.values) and data.mean().item() == 4.5
     assert as_data(data) is data
+
+
+# --- batches of one image ------------------------------------------------------------------------------------------------------------
+
+
+def sizes_seen(n, batch_size, epochs=1):
+    "The sizes of the batches that a model is trained on, and the history."
+    seen = []
+
+    def loss(model, x, step):
+        seen.append(len(x))
+        return model.loss(x)
+
+    return seen, run(Slope(), pairs(n), batch_size=batch_size, training_loss=loss, epochs=epochs)
+
+
+@pytest.mark.parametrize("n, batch_size, sizes", [(65, 32, [32, 33]), (33, 32, [33]), (66, 32, [32, 32, 2]), (64, 32, [32, 32]), (3, 2, [3]), (3, 1, [1, 1, 1]), (1, 4, [1])])
+def test_no_batch_of_a_single_image_unless_asked_for(n, batch_size, sizes):
+    seen, history = sizes_seen(n, batch_size, epochs=2)
+    assert seen == 2 * sizes and history.info["steps"] == 2 * len(sizes)
+
+
+def test_joined_batches_hold_every_image_once_and_their_mean_is_exact():
+    class Mean(Slope):
+        def loss(self, x):
+            return {"loss": x[:, 0].mean() + 0 * self.layer.weight.sum()}
+
+    assert run(Mean(), torch.arange(65.0)[:, None], batch_size=32, epochs=1).last["train_loss"] == pytest.approx(32.0)
+
+
+def deep_conv(**options):
+    "Its last feature maps are 1×1: batch normalisation needs two images."
+    from vae_nb.conv import conv_vae
+
+    return conv_vae((1, 28, 28), latent=2, channels=(16, 16, 16, 16), **options)
+
+
+def test_batch_normalisation_survives_any_number_of_images():
+    assert math.isfinite(run(deep_conv(), torch.rand(33, 1, 28, 28), epochs=1).last["train_loss"])
+    for n, batch_size in ((1, 32), (4, 1)):
+        with pytest.raises(ValueError, match='one image.*norm="group"'):
+            run(deep_conv(), torch.rand(n, 1, 28, 28), batch_size=batch_size)
+    assert run(deep_conv(norm="group"), torch.rand(1, 1, 28, 28)).info["steps"] == 2
+
+
+# --- data in every form ---------------------------------------------------------------------------------------------------------------
+
+
+BYTES = (images(64) * 255).round().byte()
+UNIT = BYTES / 255
+SET = torch.utils.data.TensorDataset(UNIT, torch.arange(64))
+FORMS = {"array": UNIT.numpy(), "float64": UNIT.double(), "bytes": BYTES, "Images": Images(BYTES), "flat": UNIT.flatten(1).numpy(), "Dataset": SET,
+         "loader": torch.utils.data.DataLoader(SET, batch_size=10), "pictures": [Image.fromarray(x[0].numpy()) for x in BYTES]}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_on_any_form_is_the_run_on_the_tensor(form):
+    expected, model = small_vae(), small_vae()
+    rows = run(expected, UNIT, UNIT).rows
+    found = run(model, FORMS[form], FORMS[form]).rows
+    assert [row["valid_loss"] for row in found] == pytest.approx([row["valid_loss"] for row in rows], rel=1e-6), "bytes have a mean that is exact"
+    assert torch.allclose(weights(model), weights(expected), atol=1e-6) and validate(model, FORMS[form]) == validate(model, UNIT)
+
+
+def test_the_type_of_the_weights_decides():
+    single, double = (run(small_vae(variational=False).to(dtype), UNIT.to(dtype)).last["train_loss"] for dtype in (torch.float32, torch.float64))
+    assert single == pytest.approx(double, rel=1e-5) and single != double
+    assert run(Slope(), pairs().double().numpy()).last["train_loss"] == run(Slope(), pairs()).last["train_loss"]
+
+
+def test_whole_numbers_reach_a_model_of_ones_own_as_they_are():
+    class Counts(Slope):
+        def loss(self, x):
+            assert x.dtype == torch.int64
+            return super().loss(x.float())
+
+    assert run(Counts(), torch.arange(20).view(10, 2)).info["steps"] == 2
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (BYTES.long(), r"x / 255"), ((BYTES > 9).byte(), "largest is 1"), (torch.rand(4, 3, 8, 8), r"\(batch, 1, 8, 8\), not \(4, 3, 8, 8\)"),
+    (Images(torch.zeros(4, 3, 8, 8).byte()), r"shape \(1, 8, 8\), and those of train are \(3, 8, 8\)"), (UNIT[:0], "train is empty"), ([], "empty")])
+def test_data_that_do_not_fit_are_refused_before_anything_is_touched(wrong, said):
+    model = small_vae()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=said):
+        run(model, wrong)
+    assert all(before[name].equal(now) for name, now in model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_bad_number_is_found_at_the_door_and_its_image_is_named(bad):
+    data = torch.rand(5000, 1, 8, 8)
+    data[4700, 0, 3, 3] = bad
+    good, model = images(), small_vae()
+    before = copy.deepcopy(model.state_dict())
+    for train, valid, name in ((data, good, "train"), (data.numpy(), good, "train"), (TensorData(data), good, "train"), (good, data, "valid"), (torch.utils.data.TensorDataset(data), good, "train")):
+        with pytest.raises(ValueError, match=f"image 4700 of {name} holds NaN or infinity"):
+            run(model, train, valid)
+    with pytest.raises(ValueError, match="image 4700"):
+        validate(model, data)
+    assert all(before[name].equal(now) for name, now in model.state_dict().items())
+
+
+def test_data_are_looked_through_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr("vae_nb.train.check_numbers", lambda x, what: seen.append(what))
+    run(small_vae(), UNIT, UNIT, epochs=3)
+    assert seen == ["train", "valid"]
+
+
+def test_a_mean_that_is_no_number_never_enters_the_bias():
+    class Own(TensorData):
+        def mean(self):
+            return super().mean() * math.nan
+
+    class Foreign:
+        batches, mean, __len__ = (lambda self, *args, **kwargs: Own(UNIT).batches(*args, **kwargs)), (lambda self: Own(UNIT).mean()), (lambda self: 64)
+
+    model = small_vae()
+    with pytest.raises(ValueError, match="mean of train is not finite"):
+        run(model, Foreign())
+    assert weights(model).isfinite().all() and not model.initialised
+
+
+def test_numpys_numbers_are_numbers(tmp_path):
+    options = dict(epochs=2, batch_size=32, lr=0.25, seed=3, clip=1.5, patience=2, weight_decay=0.5, checkpoint_seconds=0.0)
+    kinds = {int: np.int64, float: np.float32}
+    theirs = {name: kinds[type(value)](value) for name, value in options.items()}
+    one, other = small_vae(), mlp_vae((1, 8, 8), latent=np.int64(2), hidden=(np.int32(16),))
+    other.load_state_dict(one.state_dict())
+    run(one, valid=images(8), **options)
+    history = run(other, valid=images(8), betas=(np.float64(0.9), np.float32(0.99)), checkpoint=tmp_path, **theirs)
+    assert torch.allclose(weights(one), weights(other), atol=1e-6) and {type(value) for value in history.info.values()} <= {int, float, str}
+    with pytest.raises(ValueError, match="epochs must be a positive integer, not 2.5"):
+        run(one, epochs=np.float32(2.5))
+
+
+# --- what a model, a loss and a callback may be -----------------------------------------------------------------------------------------
+
+
+def test_history_is_read_by_name_and_by_place():
+    history = run(small_vae(), valid=images(8), epochs=3)
+    assert len(history) == 3 and history["train_loss"] == [row["train_loss"] for row in history.rows] == list(history.table["train_loss"])
+    assert history[-1] is history.last and list(history) == history.rows and len(History()) == 0 and History()
+    with pytest.raises(KeyError, match="no 'loss' in the history, only epoch, train_loss"):
+        history["loss"]
+
+
+@pytest.mark.parametrize("form", [lambda loss: loss, lambda loss: loss[None], lambda loss: {"loss": loss, "kl": 2.5}, lambda loss: {"loss": loss, "kl": np.float32(2.5)}, lambda loss: {"loss": loss, "kl": 2}])
+def test_a_loss_may_be_a_tensor_and_its_other_terms_plain_numbers(form):
+    class Model(Slope):
+        def loss(self, x):
+            return form(super().loss(x)["loss"])
+
+    plain, model = Slope(), Model()
+    rows, found = run(plain, pairs(), pairs()).rows, run(model, pairs(), pairs()).rows
+    assert [row["valid_loss"] for row in found] == [row["valid_loss"] for row in rows] and weights(model).equal(weights(plain))
+    assert all(row[name] in (2, 2.5) for row in found for name in ("train_kl", "valid_kl") if name in row)
+
+
+@pytest.mark.parametrize("terms, error, said", [
+    (lambda loss: loss.item(), TypeError, "not float"), (lambda loss: (loss, 1), TypeError, "not tuple"), (lambda loss: None, TypeError, "not NoneType"), (lambda loss: {"total": loss}, TypeError, "a dict with 'total'"),
+    (lambda loss: {"loss": loss.item()}, ValueError, "the loss has no gradient"), (lambda loss: loss.detach(), ValueError, "the loss has no gradient"),
+    (lambda loss: loss.expand(4), ValueError, r"'loss' of the loss must be one number, and is of shape \(4,\)"), (lambda loss: {"loss": loss, "kl": loss.expand(3)}, ValueError, r"'kl' .*\(3,\).*mean\(0\)"),
+    (lambda loss: {"loss": loss, "kl": "much"}, TypeError, "'kl' .* not 'much'")])
+def test_what_is_no_loss_is_refused_in_words(terms, error, said):
+    model = Slope()
+    with pytest.raises(error, match=said):
+        run(model, pairs(), training_loss=lambda model, x, step: terms(model.loss(x)["loss"]))
+    assert float(model.layer.weight.detach()) == 1.0
+
+
+def test_one_callback_needs_no_tuple():
+    rows, snapshots = [], Snapshots(weights)
+    history = run(Slope(), pairs(), callbacks=lambda model, row: rows.append(row))
+    assert rows == [{"epoch": 0}, *history.rows]
+    run(Slope(), pairs(), callbacks=snapshots), run(Slope(), pairs(), callbacks=None)
+    assert list(snapshots.taken) == [0, 1, 2]
+    with pytest.raises(TypeError, match=r"functions f\(model, row\), not 3"):
+        run(Slope(), pairs(), callbacks=[3])
+
+
+def test_a_model_that_cannot_be_trained_is_refused_in_words():
+    spoilt = small_vae()
+    with torch.no_grad():
+        spoilt.decoder[0].weight[0, 0] = math.nan
+    for model, options, error, said in (
+        (nn.DataParallel(small_vae()), {}, TypeError, "not DataParallel: pass model.module"), (small_vae().requires_grad_(False), {}, ValueError, r"nothing to train.*requires_grad_\(True\)"),
+        (nn.Identity(), {"training_loss": lambda model, x, step: x.sum()}, ValueError, "nothing to train"), (mlp_vae, {}, TypeError, "not function"), (images(), {}, TypeError, "not Tensor"),
+        (nn.Linear(1, 1), {}, TypeError, r"Linear has no loss\(x\), which fit needs"), (nn.Linear(1, 1), {"training_loss": lambda model, x, step: model(x).sum(), "valid": pairs()}, TypeError, "which validation needs"),
+        (spoilt, {}, ValueError, "'decoder.0.weight' of the model holds NaN")):
+        with pytest.raises(error, match=said):
+            run(model, **options)
+
+
+def test_a_loss_of_frozen_weights_only_is_refused():
+    model = small_vae()
+    model.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="depends on no weight that is trained"):
+        run(model, training_loss=lambda model, x, step: model.encode(x).mean.square().mean())

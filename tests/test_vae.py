@@ -14,11 +14,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
 
 import vae_nb
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, seed_everything
+from vae_nb.data import Images
 from vae_nb.elbo import LIKELIHOODS, NormalLikelihood, kl_normal, make_likelihood
 from vae_nb.joint import joint_vae
 from vae_nb.vae import _BUILDERS, ACTIVATIONS, VAE, build_from, builder, config_now, load_model, mlp_vae, save_model
@@ -146,8 +148,8 @@ def test_wrong_shapes_name_expected_and_given(model, x):
         model.encode(x.transpose(2, 3))
     with pytest.raises(ValueError, match=r"x\[None\]"):
         model.encode(x[0])
-    with pytest.raises(ValueError, match="float images"):
-        model.encode((x * 255).to(torch.uint8))
+    with pytest.raises(ValueError, match=r"torch.int64 may mean anything: pass x / 255"):
+        model.encode((x * 255).long())
     with pytest.raises(ValueError, match=r"\(\.\.\., 3\), not \(6, 2\)"):
         model.decode(torch.zeros(6, 2))
     with pytest.raises(ValueError, match="not 0"):
@@ -455,3 +457,26 @@ def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert VAE.load(tmp_path).latent in (2, 3)
+
+
+# ---- images in every form --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)), lambda: conv_vae((1, 16, 16), latent=3, channels=(4, 8)),
+                                  lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(8,)), lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,), variational=False)], ids=["mlp", "conv", "joint", "plain"])
+def test_every_verb_takes_images_in_any_form(make):
+    model, pixels = make().eval(), torch.randint(256, (6, 1, 16, 16), dtype=torch.uint8)
+    x = pixels / 255
+    forms = [pixels, Images(pixels), x.numpy(), x.double(), x.flatten(1), pixels.numpy()[:, 0], [Image.fromarray(p[0].numpy()) for p in pixels],
+             torch.utils.data.TensorDataset(x, torch.arange(6)), torch.utils.data.DataLoader(x, batch_size=4)]
+    for form in forms:
+        assert torch.equal(model.encode(form).mean, model.encode(x).mean) and torch.equal(model.reconstruct(form), model.reconstruct(x))
+        torch.manual_seed(0)
+        expected = model.loss(x)["loss"]
+        torch.manual_seed(0)
+        assert torch.equal(model.loss(form)["loss"], expected)
+
+
+def test_sizes_may_be_numpys():
+    model = mlp_vae(SHAPE, latent=np.int64(3), hidden=(np.int32(8),))
+    assert model.sample(np.int64(2)).shape == (2, *SHAPE)

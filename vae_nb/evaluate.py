@@ -24,7 +24,7 @@ def encode_all(
 ) -> Tensor:  # posterior means, (N, latent), on the CPU
     "The mean of q(z|x) for every image, in order."
     with evaluating(model):
-        batches = as_data(images).batches(batch_size, device=device_of(model))
+        batches = as_data(images, model).batches(batch_size, device=device_of(model))
         return torch.cat([model.encode(x).mean.cpu() for x in batches])
 
 # %% ../nbs/lib/30_evaluate.ipynb #e4d7a426
@@ -34,7 +34,7 @@ def mean_kl_per_dim(
     batch_size: int = 1000,
 ) -> Tensor:  # nats per image, (latent,)
     "KL(q(z|x) ‖ p(z)) per latent dimension, averaged over a dataset."
-    data = as_data(images)
+    data = as_data(images, model)
     with evaluating(model):
         batches = data.batches(batch_size, device=device_of(model))
         return sum(kl_per_dim(model.encode(x), model.prior).sum(0).cpu() for x in batches) / len(data)
@@ -46,6 +46,7 @@ def active_units(
     threshold: float = 0.01,  # on the variance of the posterior means
 ) -> Tensor:  # which dimensions are active, bool, (latent,)
     "Active units of Burda et al. (2016), sec. 4.2. `.sum()` counts them; the rest has collapsed onto the prior."
+    images = as_data(images, model)
     if len(images) < 2:
         raise ValueError(f"active_units is a variance over images and needs at least 2 of them, not {len(images)}.")
     return encode_all(model, images).var(0) > threshold
@@ -63,7 +64,7 @@ def nll(
     noise = torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        batches = as_data(images).batches(batch_size, generator=noise, device=device_of(model))
+        batches = as_data(images, model).batches(batch_size, generator=noise, device=device_of(model))
         values = -torch.cat([importance_weighted_bound(model, x, k, chunk).cpu() for x in batches]).double()
     return values.mean().item(), values.std().item() / math.sqrt(len(values))
 
@@ -81,7 +82,7 @@ def nll_by_k(
     noise, bounds = torch.Generator().manual_seed(seed), {k: [] for k in ks}
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        for x in as_data(images).batches(batch_size, generator=noise, device=device_of(model)):
+        for x in as_data(images, model).batches(batch_size, generator=noise, device=device_of(model)):
             q = model.encode(x)
             weights = torch.cat([log_weights(model, x, q, min(chunk, ks[-1] - start)).cpu() for start in range(0, ks[-1], chunk)])
             for k in ks:
@@ -106,12 +107,13 @@ def some_images(
     seed: int = 0,  # of the choice, and of dynamic binarisation
 ) -> list[Tensor]:  # float batches, in the order of the set
     "Batches of n images chosen at random, or of all. Sets of one length give the same places: a set may be sorted by class, so its first images will not do."
+    images = as_data(images)
     if len(images) < 2:
         raise ValueError(f"this score compares images with each other and needs at least 2 of them, not {len(images)}.")
     noise = torch.Generator().manual_seed(seed)
     if len(images) > n:
         images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n].sort().values]
-    return list(as_data(images).batches(batch_size, generator=noise, device=device))
+    return list(images.batches(batch_size, generator=noise, device=device))
 
 # %% ../nbs/lib/30_evaluate.ipynb #26740834
 def gaussian_part(
@@ -153,7 +155,7 @@ def information(
     the codes are about."""
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        posteriors = [model.encode(x) for x in some_images(images, n, device=device_of(model), seed=seed)]
+        posteriors = [model.encode(x) for x in some_images(as_data(images, model), n, device=device_of(model), seed=seed)]
         z = torch.cat([q.rsample() for q in posteriors])
         pairs = torch.cat([torch.cat([q.log_prob(part[:, None]) for q in posteriors], 1) for part in z.split(100)]).double()  # log q(z_i|x_j), (n, n)
         own, prior, count = pairs.diagonal(), model.prior.log_prob(z).double(), len(z)
@@ -492,6 +494,7 @@ class WithPrior(nn.Module):
     ):
         super().__init__()
         self.model, self.prior = model, prior
+        self.shape = getattr(model, "shape", None)  # of an image
 
     def encode(self, x: Tensor):
         "q(z|x), as before."
@@ -525,7 +528,7 @@ def elbo_values(
     values, noise = [], torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        for x in as_data(images).batches(batch_size, generator=noise, device=device_of(model)):
+        for x in as_data(images, model).batches(batch_size, generator=noise, device=device_of(model)):
             q, prior = model.encode(x), model.prior
             z = q.rsample()
             mixed = isinstance(prior, torch.distributions.MixtureSameFamily)  # no closed form: from the sample
@@ -608,6 +611,7 @@ def evaluate(
     "Every score of a model. A plain autoencoder has no densities, so its table has the scores of pictures only. Distances between sets depend on `n_pictures`."
     import pandas as pd
 
+    images, reference = as_data(images, model), None if reference is None else as_data(reference, model)
     if reference is not None and len(reference) != len(images):
         raise ValueError(f"{len(reference)} reference images for {len(images)} images: there must be one for each, the same digits before binarisation.")
     with evaluating(model):
@@ -618,7 +622,7 @@ def evaluate(
     rows |= picture_rows(model, real, x, features or {}, seed)
     if assign is not None:
         with evaluating(model):
-            clusters = torch.cat([assign(model, part).cpu() for part in as_data(images).batches(500, device=device_of(model))])
+            clusters = torch.cat([assign(model, part).cpu() for part in images.batches(500, device=device_of(model))])
         rows["accuracy without supervision"] = (cluster_accuracy(clusters, getattr(images, "labels", None))[0], None, "")
     if factors is not None:
         rows["MIG"] = (mutual_information_gap(encode_all(model, images), factors)[0], None, "")
@@ -866,7 +870,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import nearest
-from .train import TensorData, fit
+from .train import TensorData, as_data, fit
 
 # %% ../nbs/lib/34_edits.ipynb #3a9b6d26
 class AttributeClassifier(nn.Module):
@@ -984,7 +988,7 @@ def reconstruct_all(
 ) -> Tensor:  # float, (N, C, H, W), on the CPU
     "The reconstruction of every image, in order."
     with evaluating(model):
-        return torch.cat([model.decode(model.encode(x).mean).mean.cpu() for x in images.batches(batch_size, device=device_of(model))])
+        return torch.cat([model.decode(model.encode(x).mean).mean.cpu() for x in as_data(images, model).batches(batch_size, device=device_of(model))])
 
 # %% ../nbs/lib/34_edits.ipynb #3e9090a0
 def wilson(

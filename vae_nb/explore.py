@@ -646,8 +646,9 @@ class ReconstructionExplorer(NetworkExplorer):
         title: str = "Reconstruction explorer",
     ):
         encoder, decoder = browser_encoder(model), browser_decoder(model)
+        images = as_data(images, model)
         order, use = latent_order(model, images)
-        x = next(iter(as_data(images[:choices]).batches(choices)))
+        x = next(iter(images[:choices].batches(choices)))
         mu, sigma = posterior_of(model, x[:1])
         gaussian, blocks = blocks_of(model)
         sliders = [{"index": i, "label": f"z[{i}]" + ("" if use is None else f" · {use[i]:.1f} nats")} for i in order[:show]]
@@ -674,7 +675,7 @@ def beta_entry(
     network, (mu, sigma) = browser_decoder(model), posterior_of(model, x)
     with evaluating(model):
         sums = {"recon": 0.0, "kl": 0.0}
-        for batch in as_data(images).batches(500, device=device_of(model)):
+        for batch in as_data(images, model).batches(500, device=device_of(model)):
             terms = model.terms(batch)
             for name in sums:
                 sums[name] += terms[name].sum().item() if name in terms else math.nan
@@ -707,7 +708,8 @@ class BetaExplorer(NetworkExplorer):
             raise ValueError(f"models must be {{beta: model}} for images of one shape, not {list(models)} with shapes {[tuple(m.shape) for m in models.values()]}.")
         if any(blocks_of(model)[1] for model in models.values()):
             raise ValueError("BetaExplorer takes models with Gaussian latents only: these have categoricals.")
-        x = next(iter(as_data(images[:count]).batches(count)))
+        images = as_data(images, next(iter(models.values())))
+        x = next(iter(images[:count].batches(count)))
         entries, networks = zip(*(beta_entry(f"{beta:g}", model, images, x) for beta, model in models.items()))
         first = list(models.values())[chosen]
         widest = max(model.latent for model in models.values())

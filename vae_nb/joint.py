@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from .conv import conv_networks
 from .core import check_choice
 from .elbo import DiagonalNormal, elbo_terms, free_bits_kl, kl_per_dim, linear_warmup, make_likelihood, standard_normal
-from .vae import VAE, builder, check_images, mlp_networks
+from .vae import VAE, builder, images_for, mlp_networks
 
 # %% ../nbs/04_gumbel_vae.ipynb #7506caf1
 def gumbel_noise(
@@ -199,7 +199,7 @@ class JointVAE(VAE):
 
     def encode(self, x: Tensor) -> Product:
         "q(z|x): a Gaussian part and a categorical one."
-        check_images(x, self.shape)
+        x = images_for(self, x)
         gaussian, logits = self.encoder(x).float().split([2 * self.continuous, sum(self.categorical)], -1)
         tau = self.tau if self.training else None  # in evaluation the model is the discrete one
         blocks = logits.split(self.categorical, -1) if self.categorical else []
@@ -208,6 +208,7 @@ class JointVAE(VAE):
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
         "As `Triple.terms`, and the KL of each kind of part: kl_continuous and kl_categorical, (batch,)."
+        x = images_for(self, x)
         return self.terms_of(x, self.encode(x), beta)
 
     def terms_of(self, x: Tensor, q: Product, beta: float | None = None) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
 from .vae import config_now, save_model
+from .data import Images, as_batch, as_tensor, check_numbers
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -37,9 +38,17 @@ class TensorData:
 
     values: Tensor
     name: str = "tensor"
+    checked: bool = field(default=False, repr=False)  # for NaN; once is enough
 
     def __len__(self):
         return len(self.values)
+
+    def __getitem__(self, which):
+        return dataclasses.replace(self, values=self.values[which])
+
+    def floats(self) -> Tensor:
+        "All of them, (N, ...)."
+        return self.values
 
     def mean(self) -> Tensor:
         "The mean example, (...)."
@@ -54,16 +63,40 @@ class TensorData:
 
 # %% ../nbs/lib/20_train.ipynb #543db4b7
 def as_data(
-    data,  # Images, or a float tensor (N, ...)
+    data,  # Images, or a tensor (N, ...), an array, a list of pictures, a Dataset or DataLoader of x or (x, y)
+    model: nn.Module | None = None,  # that will see them: its shape and type decide what the numbers mean; None: they stay as they are
+    what: str = "the data",  # their name in messages
 ):
-    "Data as `fit` uses them."
-    if isinstance(data, Tensor):
-        data = TensorData(data)
+    "Data as `fit` uses them: with a length and `batches`. Everything that is read and checked at all is read and checked here, once."
+    shape = getattr(model, "shape", None) if hasattr(model, "encode") else None
     if not hasattr(data, "batches"):
-        raise TypeError(f"fit takes Images (vae_nb.data.load) or a float tensor (N, ...), not {type(data).__name__}.")
+        data = TensorData(as_tensor(data, shape))
     if len(data) == 0:
-        raise ValueError("there is nothing to train on: the data are empty.")
+        raise ValueError(f"there are no images: {what} is empty.")
+    if isinstance(data, TensorData):
+        return data if model is None else _suited(data, model, shape, what)
+    if shape is not None and getattr(data, "shape", shape) != shape:
+        raise ValueError(f"the model takes images of shape {shape}, and those of {what} are {data.shape}.")
     return data
+
+# %% ../nbs/lib/20_train.ipynb #55234c66
+def _suited(
+    data: TensorData,
+    model: nn.Module,
+    shape: tuple | None,  # of the model's images; None: the model takes what it is given, of the type of its weights if these are floats
+    what: str,
+):
+    "Images or floats such as the model takes, all of them finite."
+    values, weight = data.values, next(model.parameters(), torch.empty(()))
+    if shape is not None:
+        values = as_batch(values, shape, weight, keep_bytes=True)
+    elif values.is_floating_point() and values.dtype != weight.dtype:
+        values = values.to(torch.promote_types(weight.dtype, torch.float32))
+    if values.dtype == torch.uint8 and shape is not None:
+        return Images(values, name=data.name)
+    if not data.checked:
+        check_numbers(values, what)
+    return data if data.checked and values is data.values else TensorData(values, data.name, checked=True)
 
 # %% ../nbs/lib/20_train.ipynb #54c46916
 @lru_cache
@@ -115,6 +148,21 @@ class History:
         import pandas as pd
 
         return pd.DataFrame(self.rows)
+
+    def __len__(self):
+        return len(self.rows)  # epochs
+
+    def __getitem__(self, key):
+        "A column as a list, one value per epoch, by its name; an epoch's row by its place, from 0."
+        if not isinstance(key, str):
+            return self.rows[key]
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        if key not in names:
+            raise KeyError(f"there is no {key!r} in the history, only {', '.join(names) or 'nothing yet'}")
+        return [row.get(key, math.nan) for row in self.rows]
+
+    def __bool__(self):
+        return True  # also before the first epoch
 
     @property
     def last(self) -> dict:
@@ -226,21 +274,42 @@ def explain(
     where = f"the first bad output is that of layer {layer!r}" if layer else "every layer's output is finite, so it is the loss function itself"
     return f"Not finite: {', '.join(names) or 'loss'}; {where}. Lower lr, set clip, or use precision='float32'."
 
+# %% ../nbs/lib/20_train.ipynb #f81ac311
+def _named(
+    terms,  # what a loss function returned
+    device,
+) -> dict:  # name → Tensor, ()
+    "The terms as tensors of one number each."
+    terms = {"loss": terms} if isinstance(terms, Tensor) else terms
+    if not isinstance(terms, dict) or "loss" not in terms:
+        found = f"a dict with {', '.join(map(repr, terms)) or 'nothing'}" if isinstance(terms, dict) else type(terms).__name__
+        raise TypeError(f"a loss returns a dict of numbers, among them 'loss', or one tensor, not {found}.")
+    named = {}
+    for name, value in terms.items():
+        try:
+            named[name] = value if isinstance(value, Tensor) else torch.tensor(float(value), device=device)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name!r} of the loss must be a number, not {value!r}.") from None
+        if named[name].numel() != 1:
+            raise ValueError(f"{name!r} of the loss must be one number, and is of shape {tuple(value.shape)}: average over images, .mean(0), or leave it out.")
+        named[name] = named[name].reshape(())
+    return named
+
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
     model: nn.Module,
-    data,  # Images or a float tensor
+    data,  # Images, or anything else that `as_data` knows
     batch_size: int = 512,
     seed: int = 0,  # of the noise: of binarisation and of the latents
     team: "Team | None" = None,  # processes that share the work: all of them must call
 ) -> dict:  # mean of every term, nats per image
     "The model's own `loss` terms averaged over `data`, always with the same noise."
-    data, device, totals, team = as_data(data), device_of(model), {}, team or Team()
+    data, device, totals, team = as_data(data, model), device_of(model), {}, team or Team()
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         noise = torch.Generator().manual_seed(seed)
         for x in data.batches(batch_size, generator=noise, device=device):
-            for name, value in shared_terms(team, model.loss, x)[1].items():
+            for name, value in shared_terms(team, lambda x: _named(model.loss(x), device), x)[1].items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x)
     return {name: total / len(data) for name, total in totals.items()}
 
@@ -281,6 +350,30 @@ def make_optimiser(
         return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
 
+# %% ../nbs/lib/20_train.ipynb #64212e17
+def _steps_per_epoch(
+    n: int,  # images
+    batch_size: int,
+) -> int:
+    "How many batches `_joined` makes."
+    return math.ceil(n / batch_size) - (n % batch_size == 1 and n > batch_size > 1)
+
+
+def _joined(
+    batches,  # tensors
+    batch_size: int,
+):
+    "The batches, one of a single image joined to the one before."
+    before = None
+    for x in batches:
+        if before is not None and len(x) == 1 < batch_size:
+            x = torch.cat([before, x])
+        elif before is not None:
+            yield before
+        before = x
+    if before is not None:
+        yield before
+
 # %% ../nbs/lib/20_train.ipynb #534404df
 @dataclass
 class Position:
@@ -320,6 +413,18 @@ class Clock:
         self.cpu, self.mark = self.cpu + (now - self.mark if training else 0.0), now
 
 # %% ../nbs/lib/20_train.ipynb #ab97cc0c
+@contextmanager
+def _one_image_in_words():
+    "Say what to do where batch normalisation meets a single image."
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError("batch normalisation cannot train on a batch of one image: use more images and a larger batch_size, "
+                         'or group normalisation, norm="group" in conv_vae.') from error
+
+# %% ../nbs/lib/20_train.ipynb #1cdca593
 @dataclass
 class Run:
     "A training run under way."
@@ -343,8 +448,11 @@ class Run:
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self.training_loss(self.model, x, self.at.step)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"), _one_image_in_words():
+            terms = _named(self.training_loss(self.model, x, self.at.step), x.device)
+        if torch.is_grad_enabled() and not terms["loss"].requires_grad:
+            raise ValueError("the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way.")
+        return terms
 
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
@@ -371,12 +479,13 @@ class Run:
         self.bar.close()
         raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
 
-# %% ../nbs/lib/20_train.ipynb #1cdca593
+# %% ../nbs/lib/20_train.ipynb #5f07587a
 def run_epoch(run: Run, data, batch_size: int) -> dict:
     "One pass over the data, or what is left of it; the mean of every term, nats per image."
     run.good, run.order_then = copy.deepcopy(run.model.state_dict()), run.order.get_state()
     terms = {}
-    for number, x in enumerate(data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))):
+    batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))
+    for number, x in enumerate(_joined(batches, batch_size)):
         if number < run.at.batches:  # done before the run was interrupted; drawn again, so that the noise stays in step
             continue
         terms = run.take_step(x)
@@ -568,6 +677,11 @@ def ctrl_c_waits(
     finally:
         signal.signal(signal.SIGINT, before)
 
+# %% ../nbs/lib/20_train.ipynb #d6947272
+def _plain(value):
+    "NumPy's and PyTorch's single numbers as Python's; anything else as it is."
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
 # %% ../nbs/lib/20_train.ipynb #adc6b341
 def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid) -> None:
     "Refuse settings that cannot mean anything, before anything is touched."
@@ -582,10 +696,47 @@ def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, 
         raise ValueError("patience stops on the validation loss: give valid= as well.")
 
 # %% ../nbs/lib/20_train.ipynb #b071c426
+def _check_model(
+    model,
+    training_loss,  # f(model, x, step) → terms, or None
+    valid,  # data or None
+) -> None:
+    "Refuse a model that `fit` cannot train, before anything is touched."
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        raise TypeError(f"fit takes the model itself, not {type(model).__name__}: pass model.module, and start the script with torchrun to use several GPUs.")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"fit trains a model, a torch.nn.Module such as mlp_vae(...) returns, not {type(model).__name__}.")
+    if not callable(getattr(model, "loss", None)) and (training_loss is None or valid is not None):
+        raise TypeError(f"{type(model).__name__} has no loss(x), which {'fit' if training_loss is None else 'validation'} needs: "
+                        "it returns a dict of numbers, among them 'loss'.")
+    if not any(w.requires_grad for w in model.parameters()):
+        raise ValueError("there is nothing to train: no weight of the model requires a gradient. model.requires_grad_(True) thaws it.")
+    if weights := spoilt(model):
+        raise ValueError(f"{weights[0]!r} of the model holds NaN or infinity already: build the model anew, or load a good one.")
+
+# %% ../nbs/lib/20_train.ipynb #c0e6e6cc
+def _several(callbacks) -> tuple:
+    "One callback, or several, as a tuple of functions."
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks or ())
+    for f in callbacks:
+        if not callable(f):
+            raise TypeError(f"callbacks are functions f(model, row), not {f!r}.")
+    return callbacks
+
+
+def _start_from_the_mean(model: nn.Module, train) -> None:
+    "Let the model predict the mean image, if it can."
+    if hasattr(model, "initialise_from"):
+        mean = train.mean()
+        if not mean.isfinite().all():  # it becomes a bias
+            raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
+        model.initialise_from(mean)
+
+# %% ../nbs/lib/20_train.ipynb #e22954c1
 def fit(
-    model: nn.Module,  # anything with `loss(x)` → dict of scalars, among them "loss"
-    train,  # Images, or a float tensor (N, ...)
-    valid=None,  # Images or a float tensor to choose by; never the test set
+    model: nn.Module,  # anything with `loss(x)` → dict of numbers, among them "loss"; or that tensor alone
+    train,  # Images, or a tensor, an array, a list of pictures, a Dataset or DataLoader of x or (x, y): read once, then cut into batches here
+    valid=None,  # the same, to choose by; never the test set
     *,
     epochs: int = 10,  # how often every image is seen
     batch_size: int = 256,  # images per step
@@ -598,30 +749,32 @@ def fit(
     betas: tuple = (0.9, 0.99),  # of Adam
     weight_decay: float = 0.0,  # of the optimiser
     training_loss=None,  # f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
-    callbacks: tuple = (),  # f(model, row), before training and after every epoch
+    callbacks: tuple = (),  # f(model, row), or several of them: before training and after every epoch
     checkpoint: str | Path | None = None,  # a folder to save the run in, so that it survives a kill
     resume: bool = False,  # go on with the run that is there, if there is one
     checkpoint_seconds: float = 10.0,  # between two saves, at least; 0: save after every step
     progress: bool = True,  # show a progress bar
 ) -> History:
     "Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`."
+    epochs, batch_size, lr, seed, clip, patience, weight_decay = map(_plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay))
+    betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
     if checkpoint is not None:
         _check_savable(model)
-    train, valid, device = as_data(train), None if valid is None else as_data(valid), device_of(model)
+    _check_model(model, training_loss, valid)
+    train, valid, device = as_data(train, model, "train"), None if valid is None else as_data(valid, model, "valid"), device_of(model)
     team = join_team(device)
-    progress, callbacks = progress and team.main, callbacks if team.main else ()
+    progress, callbacks = progress and team.main, _several(callbacks) if team.main else ()
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
                 "patience": patience, "betas": list(betas), "weight_decay": weight_decay, "model": getattr(model, "config", None),
                 "train": [getattr(train, "name", ""), len(train)], "valid": valid and [getattr(valid, "name", ""), len(valid)]}
     saver = make_checkpoint(checkpoint, resume, checkpoint_seconds, settings)
     precision = fastest_precision(device.type, quiet=not progress) if precision == "auto" else precision
     precision = ("float32", "bfloat16")[int(team.main_says(precision == "bfloat16"))]
-    steps = epochs * math.ceil(len(train) / batch_size)
+    steps = epochs * _steps_per_epoch(len(train), batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
                             "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
-    if hasattr(model, "initialise_from"):
-        model.initialise_from(train.mean())
+    _start_from_the_mean(model, train)
     team.take_over(model.state_dict())
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
@@ -777,8 +930,9 @@ class Team:
         return self.rank == 0
 
     def bounds(self, n: int) -> tuple[int, int]:
-        "Which of n images are this process's: from, to."
-        return n * self.rank // self.size, n * (self.rank + 1) // self.size
+        "Which of n images are this process's: from, to. Two at least, for batch normalisation; where they do not suffice the last processes get none."
+        shares = max(1, min(self.size, n // 2))
+        return n * min(self.rank, shares) // shares, n * min(self.rank + 1, shares) // shares
 
     def weight(self, n: int) -> float:
         "This process's share of n images."
@@ -827,7 +981,7 @@ def shared_terms(
         terms = terms_of(x)
         return terms, terms
     start, stop = team.bounds(len(x))
-    share = slice(start, max(stop, start + 1))
+    share = slice(start, stop) if stop > start else slice(0, min(2, len(x)))
     with BatchNoise(share, len(x)):
         mine = terms_of(x[share])
     whole = {name: value.detach().clone() for name, value in mine.items()}
