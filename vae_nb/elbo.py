@@ -11,6 +11,7 @@ __all__ = ['LIKELIHOODS', 'Point', 'reparameterise', 'DiagonalNormal', 'standard
 
 # %% ../nbs/01_theory.ipynb #8180cf2e
 import math
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,14 @@ class DiagonalNormal(Independent):
     def sample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent)."
         return self.rsample(sample_shape, generator)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        "Log-density in nats, (...)."
+        # 1/σ in two factors, each finite: torch divides by σ², which is 0 at logvar < -103
+        largest = 0.99 * math.log(torch.finfo(self.logvar.dtype).max)
+        root = (-0.25 * self.logvar).clamp(max=largest).exp()
+        squares = ((value - self.mu) * root * root) ** 2
+        return -0.5 * (squares + self.logvar + math.log(2 * math.pi)).sum(-1)
 
 # %% ../nbs/01_theory.ipynb #02bbf4f3
 def standard_normal(
@@ -372,30 +381,40 @@ def elbo_terms(
     return {"loss": recon + beta * pressure, "recon": recon, "kl": kl, "kl_per_dim": per_dim}
 
 # %% ../nbs/01_theory.ipynb #5bad47dc
+def _samples(
+    q: Distribution,
+    k: int,  # samples in all
+    chunk: int,  # the most in one piece
+):  # pieces (n, ..., latent)
+    "k samples in pieces. Noise is drawn for 50 at a time, whatever the chunk: a generator's numbers depend on how many are asked for at once."
+    draws = (q.rsample((min(50, k - start),)) for start in range(0, k, 50))
+    while some := list(islice(draws, max(1, chunk // 50))):
+        yield from torch.cat(some).split(chunk)
+
+# %% ../nbs/01_theory.ipynb #8c2e8f35
 def log_weights(
     model,  # anything with encode, decode and prior
     x: Tensor,  # (batch, ...)
     q: Distribution,  # model.encode(x)
     k: int,  # samples per example
+    chunk: int = 50,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # log p(x, z) - log q(z|x) in nats, (k, batch)
     "Log importance weights: their mean over k is an ELBO estimate, their log-mean-exp a tighter bound."
-    z = q.rsample((k,))
-    return model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+    if k < 1 or chunk < 1:
+        raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
+    weights = [model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+               for z in _samples(q, k, chunk)]
+    return torch.cat(weights)
 
 
 def importance_weighted_bound(
     model,  # anything with encode, decode and prior
     x: Tensor,  # batch, (batch, ...)
     k: int = 64,  # importance samples per example; k = 1 is the ELBO in expectation
-    chunk: int = 64,  # how many of them are decoded at once: memory grows with it, the result does not change
+    chunk: int = 64,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # lower bound on log p(x) in nats, (batch,)
-    "log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp over chunks."
-    if k < 1 or chunk < 1:
-        raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
-    q = model.encode(x)
-    sizes = [min(chunk, k - start) for start in range(0, k, chunk)]
-    sums = [log_weights(model, x, q, n).logsumexp(0) for n in sizes]
-    return torch.stack(sums).logsumexp(0) - math.log(k)
+    "log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp."
+    return log_weights(model, x, model.encode(x), k, chunk).logsumexp(0) - math.log(k)
 
 # %% ../nbs/01_theory.ipynb #81f07ae7
 class LinearGaussian(nn.Module):
