@@ -209,6 +209,16 @@ def test_samples_can_be_scored_again(name):
     assert p.log_prob(x.clamp(0, 1)).isfinite().all()
 
 
+@pytest.mark.parametrize("options", [(name,) for name in LIKELIHOODS] + [("normal", 3, "per_channel"), ("normal", 3, "optimal")], ids=str)
+@pytest.mark.parametrize("dtype, rtol", [(torch.float16, 2e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-5)], ids=str)
+def test_number_types_of_images_and_parameters_do_not_matter(options, dtype, rtol):
+    out, x = torch.randn(2, 3, 4, 4), LEVELS.view(2, 1, 8, 16)[:, :, :4, :4].expand(2, 3, 4, 4)
+    truth = make_likelihood(*options)(out).log_prob(x)
+    log_p = make_likelihood(*options).to(dtype)(out).log_prob(x.to(dtype))  # in training mode
+    assert log_p.dtype == torch.promote_types(dtype, torch.float32)
+    close(log_p.float(), truth, rtol=rtol, atol=10 * rtol)  # nats
+
+
 def test_unknown_likelihood_suggests_the_nearest():
     with pytest.raises(ValueError, match="unknown likelihood 'bernouli'.*Did you mean 'bernoulli'"):
         make_likelihood("bernouli")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal, kl_divergence
 
-from .core import nearest
+from .core import at_least_float32, nearest
 
 # %% ../nbs/01_theory.ipynb #f2915fcd
 class Point(Independent):
@@ -147,7 +147,9 @@ class Pixels(Independent):
     def log_prob(self, x: Tensor) -> Tensor:
         "log p(x|z) in nats per image, (...)."
         check_unit_range(x, type(self.base_dist).__name__)
-        return super().log_prob(x)
+        # torch's Bernoulli computes in the number type of x, be it of 16 bits
+        logits = getattr(self.base_dist, "logits", x)
+        return super().log_prob(x.to(torch.promote_types(x.dtype, logits.dtype)))
 
 # %% ../nbs/01_theory.ipynb #0e03055f
 class BernoulliLikelihood(nn.Module):
@@ -194,7 +196,8 @@ class NormalLikelihood(nn.Module):
         mean = out.sigmoid()
         if self.optimal and self.training:
             return Pixels(OptimalNormal(mean, self.log_sigma))
-        return Pixels(Normal(mean, self.log_sigma.exp().expand_as(mean), validate_args=False))
+        sigma = self.log_sigma.to(mean.dtype).exp()
+        return Pixels(Normal(mean, sigma.expand_as(mean), validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
         "The decoder output whose mean is `mean`."
@@ -210,12 +213,12 @@ class OptimalNormal(Normal):
         log_sigma: Tensor,  # running average of log σ, updated in place; what the model uses once training is over
     ):
         self.log_sigma = log_sigma
-        super().__init__(mean, log_sigma.exp().expand_as(mean), validate_args=False)
+        super().__init__(mean, log_sigma.to(mean.dtype).exp().expand_as(mean), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats under the batch's own best σ; the gradient flows through it."
         log_sigma = 0.5 * ((x - self.loc) ** 2).mean().clamp(min=1e-6).log()
-        self.log_sigma.lerp_(log_sigma.detach(), 0.05)
+        self.log_sigma.lerp_(log_sigma.detach().to(self.log_sigma.dtype), 0.05)
         return Normal(self.loc, log_sigma.exp(), validate_args=False).log_prob(x)
 
 # %% ../nbs/01_theory.ipynb #20bb6066
@@ -288,8 +291,10 @@ class DiscretisedLogistic(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-probability in nats of grey levels x = k/255, stable in both tails."
-        if ((x * 255 - (x * 255).round()).abs() > 1e-2).any():
+        levels = at_least_float32(x) * 255
+        if ((levels - levels.round()).abs() > max(1e-2, 128 * torch.finfo(x.dtype).eps)).any():
             raise ValueError("DiscretisedLogistic scores the 256 grey levels k/255, and got values between them: do not binarise, dequantise or resize after loading.")
+        x = levels.round() / 255 if x.dtype.itemsize < 4 else x  # 16 bits round a grey level
         inverse = (-self.log_scale).exp()
         above, below = (x + 0.5 / 255 - self.loc) * inverse, (x - 0.5 / 255 - self.loc) * inverse
         black, white, zero = x < 0.5 / 255, x > 1 - 0.5 / 255, torch.zeros_like(self.loc)
@@ -320,7 +325,7 @@ class DiscretisedLogisticLikelihood(nn.Module):
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
         "Decoder output → the distribution of the image's pixels, a `Pixels`."
-        return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale))
+        return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale.to(out.dtype)))
 
     def link(self, mean: Tensor) -> Tensor:
         "The decoder output whose location is `mean`."

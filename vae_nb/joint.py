@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from .conv import conv_networks
 from .core import check_choice
 from .elbo import DiagonalNormal, elbo_terms, free_bits_kl, kl_per_dim, linear_warmup, make_likelihood, standard_normal
-from .vae import VAE, builder, check_images, mlp_networks
+from .vae import VAE, _through, builder, check_images, mlp_networks
 
 # %% ../nbs/04_gumbel_vae.ipynb #7506caf1
 def gumbel_noise(
@@ -184,6 +184,8 @@ class JointVAE(VAE):
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent number without pressure
     ):
+        check_choice(estimator=(estimator, ESTIMATORS))
+        check_latents(continuous, categorical, tau, estimator)
         super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta,
                          free_bits)
         self.continuous, self.categorical, self.tau, self.estimator = continuous, tuple(categorical), tau, estimator
@@ -206,7 +208,8 @@ class JointVAE(VAE):
     def encode(self, x: Tensor) -> Product:
         "q(z|x): a Gaussian part and a categorical one."
         check_images(x, self.shape)
-        gaussian, logits = self.encoder(x).float().split([2 * self.continuous, sum(self.categorical)], -1)
+        sizes = 2 * self.continuous, sum(self.categorical)
+        gaussian, logits = _through("encoder", self.encoder, x, (sum(sizes),)).split(sizes, -1)
         tau = self.tau if self.training else None  # in evaluation the model is the discrete one
         blocks = logits.split(self.categorical, -1) if self.categorical else []
         choices = [OneHot(block, tau, self.estimator == "straight_through") for block in blocks]
