@@ -13,7 +13,7 @@ from vae_nb.core import evaluating
 from vae_nb.elbo import DiagonalNormal, importance_weighted_bound, kl_monte_carlo, kl_per_dim, standard_normal
 from vae_nb.evaluate import active_units, encode_all, mean_kl_per_dim, nll
 from vae_nb.evaluate import cluster_accuracy
-from vae_nb.joint import (Capacity, OneHot, Product, balance_term, category_of, consistency_term, gumbel_softmax, jitter, join,
+from vae_nb.joint import (Capacity, JointVAE, OneHot, Product, balance_term, category_of, consistency_term, gumbel_softmax, jitter, join,
                           joint_loss, joint_vae, one_hot, pair_information, recolour)
 from vae_nb.latent import traverse
 from vae_nb.train import fit
@@ -350,6 +350,14 @@ def test_fit_trains_with_every_term_in_the_history():
 def test_latents_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         joint_vae(**{"shape": (1, 8, 8)} | options)
+
+
+def test_a_joint_model_made_by_hand_is_checked_too():
+    plain = joint_vae((1, 8, 8), 2, (4,))
+    with pytest.raises(ValueError, match="Did you mean 'exact'"):
+        JointVAE(plain.encoder, plain.decoder, "bernoulli", (1, 8, 8), 2, (4,), 0.67, "exat")
+    with pytest.raises(ValueError, match="tau must be a positive number, not -1"):
+        JointVAE(plain.encoder, plain.decoder, "bernoulli", (1, 8, 8), 2, (4,), -1, "relaxed")
 
 
 @pytest.mark.parametrize("options, message", [
