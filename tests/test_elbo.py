@@ -145,6 +145,22 @@ def test_sample_has_no_gradient_and_rsample_has():
     assert q.rsample().requires_grad and not q.sample().requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logvar", [-80.0, -105.0, -150.0, -170.0, -400.0, -2000.0, 80.0])
+def test_log_prob_at_extreme_log_variances(logvar, dtype):
+    mu, spread = torch.zeros(3, dtype=dtype, requires_grad=True), torch.full((3,), logvar, dtype=dtype, requires_grad=True)
+    q = DiagonalNormal(mu, spread)
+    peak, truth = q.log_prob(mu.detach()), -1.5 * (logvar + math.log(2 * math.pi))
+    close(peak.item(), truth, rtol=1e-6, atol=0)
+    assert [g.tolist() for g in torch.autograd.grad(peak, (mu, spread))] == [[0.0] * 3, [-0.5] * 3]
+    if logvar >= -170:  # where σ is a number of this dtype
+        z = math.exp(logvar / 2) * torch.tensor([1.0, -2.0, 0.5], dtype=dtype)
+        close(q.log_prob(z).item(), truth - 0.5 * 5.25, rtol=1e-4, atol=0)
+    elsewhere = q.log_prob(torch.ones(3, dtype=dtype))
+    assert elsewhere == -math.inf or elsewhere.item() == pytest.approx(truth - 1.5 * math.exp(-logvar), rel=1e-5)
+    assert not q.log_prob(q.rsample((9,), noise())).isnan().any()
+
+
 def test_a_point_has_no_density():
     point = Point(torch.ones(3, 2))
     assert torch.equal(point.rsample((4,)), torch.ones(4, 3, 2)) and torch.equal(point.mean, torch.ones(3, 2))
@@ -191,6 +207,16 @@ def test_samples_can_be_scored_again(name):
     x = p.sample()
     assert x.shape == (3, 2, 5, 5)
     assert p.log_prob(x.clamp(0, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize("options", [(name,) for name in LIKELIHOODS] + [("normal", 3, "per_channel"), ("normal", 3, "optimal")], ids=str)
+@pytest.mark.parametrize("dtype, rtol", [(torch.float16, 2e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-5)], ids=str)
+def test_number_types_of_images_and_parameters_do_not_matter(options, dtype, rtol):
+    out, x = torch.randn(2, 3, 4, 4), LEVELS.view(2, 1, 8, 16)[:, :, :4, :4].expand(2, 3, 4, 4)
+    truth = make_likelihood(*options)(out).log_prob(x)
+    log_p = make_likelihood(*options).to(dtype)(out).log_prob(x.to(dtype))  # in training mode
+    assert log_p.dtype == torch.promote_types(dtype, torch.float32)
+    close(log_p.float(), truth, rtol=rtol, atol=10 * rtol)  # nats
 
 
 def test_unknown_likelihood_suggests_the_nearest():
@@ -445,27 +471,23 @@ def drawn(model, n):
     return model.decode(model.prior.sample((n,))).sample()
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 16, 100])
-def test_chunks_do_not_change_the_value(chunk):
+@pytest.mark.parametrize("k", [7, 64, 130])
+@pytest.mark.parametrize("chunk", [1, 3, 50, 64, 1000])
+def test_chunks_do_not_change_the_value(k, chunk):
     model = linear(stretch=1.5)
-    x = drawn(model, 4)
-    encode, epsilon = model.encode, torch.randn(16, 4, 3)
-    values = []
-    for c in (chunk, 16):
-        model.encode = lambda x: Replayed(encode(x), epsilon)
-        values.append(importance_weighted_bound(model, x, k=16, chunk=c))
-    close(*values)
+    x, values = drawn(model, 4), []
+    for c in (chunk, k):
+        torch.manual_seed(5)
+        values.append(importance_weighted_bound(model, x, k, c))
+    close(*values, rtol=0, atol=1e-4)
 
 
-class Replayed:
-    "A posterior whose samples use a given list of noise, from its beginning to its end."
-
-    def __init__(self, q, epsilon):
-        self.q, self.epsilon, self.log_prob = q, epsilon, q.log_prob
-
-    def rsample(self, shape):
-        used, self.epsilon = self.epsilon[: shape[0]], self.epsilon[shape[0] :]
-        return self.q.mu + (self.q.logvar / 2).exp() * used
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+def test_no_more_than_a_chunk_is_decoded_at_once(chunk):
+    model, sizes = linear(), []
+    decode, model.decode = model.decode, lambda z: sizes.append(len(z)) or decode(z)
+    importance_weighted_bound(model, drawn(linear(), 2), k=300, chunk=chunk)
+    assert sum(sizes) == 300 and max(sizes) <= chunk and len(sizes) <= 300 / min(chunk, 50) + 6
 
 
 def test_bound_rises_with_k_and_never_passes_the_truth():

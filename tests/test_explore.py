@@ -1,5 +1,6 @@
 "The explorers: what is exported, and that a browser makes of it what PyTorch makes. One page of a real Chromium serves all networks."
 import base64
+import copy
 import json
 import re
 import shutil
@@ -105,6 +106,16 @@ def test_the_face_decoder_of_the_book(page):
     with torch.no_grad():
         assert (in_browser(page, network, z) - model.decode(z).mean).abs().max() < 1e-3
     assert len(network.script) < 4e6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), 2, (8,)), lambda: conv_vae((1, 16, 16), 2, (4, 8)), lambda: joint_vae((1, 16, 16), 2, (3,), hidden=(8,))], ids=["mlp", "conv", "joint"])
+def test_models_of_other_number_types_are_shown_in_single_precision(make, dtype):
+    model = make().to(dtype).eval()
+    single, x = copy.deepcopy(model).float(), torch.rand(3, 1, 16, 16)
+    assert browser_decoder(model).key == browser_decoder(single).key and browser_encoder(model).key == browser_encoder(single).key
+    assert LatentExplorer(model, x).network["key"] == ReconstructionExplorer(model, x).decoder["key"] == browser_decoder(single).key
+    assert {weight.dtype for weight in model.parameters()} == {dtype}
 
 
 def test_half_precision_is_used_where_it_suffices():
@@ -633,7 +644,8 @@ def test_onnx_computes_the_same(tmp_path):
     with evaluating(model):
         wanted = {"decoder": (z, model.decode(z).mean), "encoder": (x, model.encoder(x))}
     for part, (put_in, want) in wanted.items():
-        session = onnxruntime.InferenceSession(str(to_onnx(model, tmp_path / f"{part}.onnx", part)))
+        exported = copy.deepcopy(model).double() if part == "decoder" else model  # any number type becomes float32
+        session = onnxruntime.InferenceSession(str(to_onnx(exported, tmp_path / f"{part}.onnx", part)))
         (out,) = session.run(None, {session.get_inputs()[0].name: put_in.numpy()})
         assert out.shape == tuple(want.shape) and abs(out - want.numpy()).max() < 1e-4
     with pytest.raises(ValueError, match="part must be one of"):

@@ -13,7 +13,7 @@ from vae_nb.core import evaluating
 from vae_nb.elbo import DiagonalNormal, importance_weighted_bound, kl_monte_carlo, kl_per_dim, standard_normal
 from vae_nb.evaluate import active_units, encode_all, mean_kl_per_dim, nll
 from vae_nb.evaluate import cluster_accuracy
-from vae_nb.joint import (Capacity, OneHot, Product, balance_term, category_of, consistency_term, gumbel_softmax, jitter, join,
+from vae_nb.joint import (Capacity, JointVAE, OneHot, Product, balance_term, category_of, consistency_term, gumbel_softmax, jitter, join,
                           joint_loss, joint_vae, one_hot, pair_information, recolour)
 from vae_nb.latent import traverse
 from vae_nb.train import fit
@@ -46,7 +46,7 @@ def test_samples_lie_on_the_simplex_and_hard_ones_at_its_corners(k, tau, hard, s
     assert z.shape == (5, k) and z.isfinite().all()
     assert torch.allclose(z.sum(-1), torch.ones(5), atol=1e-5) and z.min() >= -1e-6
     if hard:
-        assert torch.allclose(z.max(-1).values, torch.ones(5), atol=1e-6)
+        assert set(z.unique().tolist()) == {0.0, 1.0}
 
 
 def test_the_relaxed_sample_tends_to_the_one_hot_one():
@@ -84,6 +84,23 @@ def test_the_kl_to_uniform_runs_from_0_to_log_k():
     certain = OneHot(torch.tensor([1000.0, 0, 0, 0, 0])).kl_per_dim(OneHot(torch.zeros(5))).sum()
     assert certain.item() == pytest.approx(math.log(5), abs=1e-5)
     assert OneHot(torch.ones(5)).kl_per_dim(OneHot(torch.zeros(5))).sum().abs() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("least", [-20.0, -95.0, -300.0, -2000.0, -math.inf])
+def test_the_kl_to_an_extreme_prior_is_right_or_infinite(least, dtype):
+    logits = torch.tensor([[0.0, 0.0, 0.0], [0.0, -90.0, 0.0], [0.0, least, 0.0]], dtype=dtype, requires_grad=True)
+    prior = OneHot(torch.tensor([0.0, least, 0.0], dtype=dtype))
+    per_dim = OneHot(logits).kl_per_dim(prior)
+    q = OneHot(logits.detach().double())
+    truth = (torch.special.entr(q.probs).neg() - (q.probs * prior.logits.double()).masked_fill(q.probs == 0, 0)).sum(-1)
+    assert per_dim.min() >= 0
+    torch.testing.assert_close(per_dim.sum(-1).double(), truth, rtol=1e-4, atol=1e-5)
+    if least > -math.inf:
+        (gradient,) = torch.autograd.grad(per_dim.sum(), logits)
+        assert gradient.isfinite().all() and gradient[2].abs().max() < 1e-5  # the last row is the prior itself
+    impossible = prior.log_prob(torch.eye(3, dtype=dtype))
+    assert impossible[1] == prior.logits[1] and impossible[[0, 2]].isfinite().all()
 
 
 def test_log_probabilities_are_torchs_and_only_of_one_hots():
@@ -333,6 +350,14 @@ def test_fit_trains_with_every_term_in_the_history():
 def test_latents_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         joint_vae(**{"shape": (1, 8, 8)} | options)
+
+
+def test_a_joint_model_made_by_hand_is_checked_too():
+    plain = joint_vae((1, 8, 8), 2, (4,))
+    with pytest.raises(ValueError, match="Did you mean 'exact'"):
+        JointVAE(plain.encoder, plain.decoder, "bernoulli", (1, 8, 8), 2, (4,), 0.67, "exat")
+    with pytest.raises(ValueError, match="tau must be a positive number, not -1"):
+        JointVAE(plain.encoder, plain.decoder, "bernoulli", (1, 8, 8), 2, (4,), -1, "relaxed")
 
 
 @pytest.mark.parametrize("options, message", [

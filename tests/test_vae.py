@@ -21,7 +21,7 @@ import vae_nb
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, seed_everything
 from vae_nb.data import Images
-from vae_nb.elbo import LIKELIHOODS, NormalLikelihood, kl_normal, make_likelihood
+from vae_nb.elbo import LIKELIHOODS, NormalLikelihood, Pixels, kl_normal, make_likelihood
 from vae_nb.joint import joint_vae
 from vae_nb.vae import _BUILDERS, ACTIVATIONS, VAE, build_from, builder, config_now, load_model, mlp_vae, save_model
 
@@ -126,6 +126,147 @@ def test_the_untrained_model_predicts_the_mean_image(likelihood):
     assert torch.allclose(model.decode(torch.zeros(1, 2)).mean[0], mean, atol=2e-3)
 
 
+# ---- other number types, other networks -----------------------------------------------------------------------------------
+
+FAMILIES = {
+    "mlp": lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)),
+    "conv": lambda: conv_vae((3, 16, 16), latent=3, channels=(4, 8), likelihood="discretised_logistic"),
+    "joint": lambda: joint_vae((1, 16, 16), 2, (4,), hidden=(8,), likelihood="normal"),
+    "joint, conv, exact": lambda: joint_vae((3, 16, 16), 2, (4,), net="conv", channels=(4, 8), estimator="exact", likelihood="normal", sigma="optimal"),
+}
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 5e-2}
+VERBS = {
+    "encode": lambda model, x: model.encode(x).mean,
+    "decode": lambda model, x: model.decode(model.prior.sample((5,), torch.Generator().manual_seed(1)).to(x.dtype)).mean,
+    "sample": lambda model, x: model.sample(5, torch.Generator().manual_seed(1)),
+    "reconstruct": lambda model, x: model.reconstruct(x),
+    "forward": lambda model, x: model(x).mean,
+    "loss": lambda model, x: model.eval().loss(x)["recon"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_number_type_gives_the_same_within_its_precision(family, dtype, verb):
+    torch.manual_seed(0)
+    model, results = FAMILIES[family]().eval(), []
+    x = torch.rand(4, *model.shape).mul(255).round() / 255
+    for weights, images in ((torch.float32, x), (dtype, x), (dtype, x.to(dtype))):
+        torch.manual_seed(2)
+        results.append(VERBS[verb](model.to(weights), images))
+    for result in results[1:]:
+        assert result.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        torch.testing.assert_close(result.float(), results[0], rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_number_type_trains(family, dtype):
+    model = FAMILIES[family]().to(dtype).train()
+    model.loss(torch.rand(4, *model.shape).mul(255).round() / 255)["loss"].backward()
+    assert all(weight.grad.dtype == dtype and weight.grad.isfinite().all() for weight in model.parameters())
+
+
+class OwnEncoder(torch.nn.Module):
+    def __init__(self, sizes, joined):
+        super().__init__()
+        self.joined, self.heads = joined, torch.nn.ModuleList(torch.nn.Linear(20, n) for n in sizes)
+
+    def forward(self, x):
+        out = [head(x.flatten(1)) for head in self.heads]
+        return torch.cat(out, -1) if self.joined else tuple(out)
+
+
+class OwnDecoder(torch.nn.Module):
+    "Its layers are registered in the opposite order; `bias` of one of them is no tensor."
+
+    def __init__(self, size, bias=True):
+        super().__init__()
+        self.out, self.between, self.block = torch.nn.Linear(8, size, bias=bias), torch.nn.Linear(3, 8), torch.nn.Identity()
+        self.block.bias = True
+
+    def forward(self, z):
+        return self.block(self.out(self.between(z).tanh()))
+
+
+def own(encoder=((3, 3), False), decoder=None, likelihood="bernoulli", **options):
+    return VAE(OwnEncoder(*encoder), decoder or OwnDecoder(20), likelihood, SHAPE, 3, **options)
+
+
+def test_an_encoder_may_return_a_pair_and_the_likelihood_may_be_named(x):
+    pair, joined = own(), own(((3, 3), True))
+    joined.load_state_dict(pair.state_dict())
+    assert torch.equal(pair.encode(x).mu, joined.encode(x).mu) and torch.equal(pair.encode(x).logvar, joined.encode(x).logvar)
+    assert torch.equal(pair.encode(x).mu, pair.encoder.heads[0](x.flatten(1)))
+    assert pair.loss(x)["loss"].isfinite() and isinstance(own(likelihood="normal").likelihood, NormalLikelihood)
+    with pytest.raises(ValueError, match="Did you mean 'bernoulli'"):
+        own(likelihood="bernouli")
+
+
+@pytest.mark.parametrize("model, message", [
+    (lambda: own(((3, 3, 3), False)), r"encoder .* \(6, 9\), .* \(6, 6\)"),  # (z, mu, logvar)
+    (lambda: own(((3,), True)), r"encoder .* \(6, 3\), .* \(6, 6\)"),
+    (lambda: own(variational=False), r"encoder .* \(6, 6\), .* \(6, 3\)"),
+    (lambda: own(decoder=OwnDecoder(21)), r"decoder .* \(6, 21\), .* \(6, 1, 4, 5\)"),
+    (lambda: own(decoder=torch.nn.Sequential(OwnDecoder(20), torch.nn.Unflatten(1, (5, 4, 1)))), r"decoder .* \(6, 5, 4, 1\), .* \(6, 1, 4, 5\)"),
+])
+def test_networks_of_the_wrong_size_are_named(model, message, x):
+    with pytest.raises(ValueError, match=message):
+        model().reconstruct(x)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_the_output_bias_is_found_wherever_it_was_registered(likelihood, dtype):
+    model = own(likelihood=likelihood).to(dtype)
+    with torch.no_grad():
+        model.decoder.out.weight.zero_()
+    between = model.decoder.between.bias.clone()
+    mean = torch.linspace(0.05, 0.95, 20).reshape(SHAPE)
+    model.initialise_from(mean)
+    assert torch.allclose(model.decode(torch.zeros(1, 3)).mean[0].float(), mean, atol=max(3e-3, TOLERANCE[dtype]))
+    assert torch.equal(model.decoder.between.bias, between)
+
+
+def without_a_bias():
+    "The last registered bias has the image's size by chance, and is not the output's."
+    decoder = OwnDecoder(20, bias=False)
+    decoder.between, decoder.out = torch.nn.Linear(3, 20), torch.nn.Linear(20, 20, bias=False)
+    return decoder
+
+
+@pytest.mark.parametrize("decoder", [
+    lambda: OwnDecoder(20, bias=False), without_a_bias, lambda: torch.nn.Linear(3, 20, bias=False), lambda: torch.nn.Sequential(OwnDecoder(20), torch.nn.Sigmoid()),
+    lambda: torch.nn.Sequential(OwnDecoder(10), torch.nn.Unflatten(1, (1, 2, 5)), torch.nn.Upsample((4, 5)))])
+def test_no_other_bias_is_touched(decoder):
+    model = own(decoder=decoder())
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model.initialise_from(torch.full(SHAPE, 0.9))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters()) and model.initialised
+
+
+def test_a_likelihood_of_ones_own_needs_no_link():
+    class Own(torch.nn.Module):
+        def forward(self, out):
+            return Pixels(torch.distributions.Normal(out, 0.5))
+
+    model = own(likelihood=Own())
+    model.initialise_from(torch.full(SHAPE, 0.9))
+    assert model.loss(torch.rand(2, *SHAPE))["loss"].isfinite()
+
+
+def test_a_called_model_is_the_distribution_of_the_reconstruction(model, x):
+    model.eval()
+    p = model(x)
+    assert torch.equal(p.mean, model.reconstruct(x)) and p.log_prob(x).shape == (6,) and p.mean.requires_grad
+    model.train()
+    torch.manual_seed(3)
+    drawn = model(x).log_prob(x)
+    torch.manual_seed(3)
+    assert torch.equal(drawn, -model.terms(x)["recon"])
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +306,26 @@ def test_wrong_shapes_name_expected_and_given(model, x):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         mlp_vae(**{"shape": SHAPE, **arguments})
+
+
+def by_hand(shape, *args, **options):
+    return VAE(OwnEncoder((6,), True), OwnDecoder(20), "bernoulli", shape, 3, **options)
+
+
+@pytest.mark.parametrize("build", [mlp_vae, conv_vae, joint_vae, lambda *a, **o: joint_vae(*a, net="conv", **o), by_hand], ids=["mlp", "conv", "joint", "joint, conv", "by hand"])
+@pytest.mark.parametrize("shape, options, message", [
+    (784, {}, r"\(channels, height, width\), such as \(1, 28, 28\), not 784"), ((32, 32), {}, r"\(channels, height, width\).* not \(32, 32\)"), ("mnist", {}, "shape must be .* not 'mnist'"),
+    ((1, 32, 0), {}, "shape"), ((1, 32, 32.5), {}, "shape"), (None, {}, "shape must be .* not None"),
+    *[((1, 32, 32), {name: value}, f"{name} must be a finite number, 0 or more, not {value!r}") for name in ("beta", "free_bits")
+      for value in (-1, -0.1, float("nan"), float("inf"), True, "1", None)]])
+def test_shapes_and_weights_that_cannot_be_are_refused_when_a_model_is_made(build, shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(shape, **options)
+
+
+def test_numpy_numbers_and_zero_are_weights():
+    model = mlp_vae(SHAPE, hidden=(4,), beta=0, free_bits=0.0)
+    assert (model.beta, model.free_bits) == (0, 0.0) and by_hand(SHAPE, beta=np.float32(0.5)).beta == 0.5
 
 
 # ---- saving and loading ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .core import check_choice
 from .elbo import make_likelihood
-from .vae import ACTIVATIONS, VAE, builder, check_sizes, mlp_layers
+from .vae import ACTIVATIONS, VAE, _check_shape, builder, check_sizes, mlp_layers
 
 # %% ../nbs/03_conv_vae.ipynb #157ea866
 NORMS = {
@@ -123,13 +123,14 @@ def conv_networks(
     dropout: float = 0.0,
 ) -> tuple[nn.Module, nn.Module]:
     "Encoder, images → (batch, heads), and decoder, (batch, latent) → images, with the options of `conv_vae`."
-    check_sizes(shape=shape, channels=channels)
+    _check_shape(shape)
+    check_sizes(channels=channels)
     if hidden:
         check_sizes(hidden=hidden)
     check_choice(activation=(activation, ACTIVATIONS), norm=(norm, NORMS),
                  pool=(pool, ("stride", "max")), upsample=(upsample, ("transposed", "nearest")))
     least = max(16, 2 ** len(channels))
-    if len(shape) != 3 or min(shape[1:]) < least:
+    if min(shape[1:]) < least:
         raise ValueError(f"shape must be (channels, height, width) with at least {least} pixels each way "
                          f"for {len(channels)} halvings, not {tuple(shape)}.")
     if not 0 <= dropout < 1:

@@ -11,13 +11,14 @@ __all__ = ['LIKELIHOODS', 'Point', 'reparameterise', 'DiagonalNormal', 'standard
 
 # %% ../nbs/01_theory.ipynb #8180cf2e
 import math
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal, kl_divergence
 
-from .core import nearest
+from .core import at_least_float32, nearest
 
 # %% ../nbs/01_theory.ipynb #f2915fcd
 class Point(Independent):
@@ -70,6 +71,14 @@ class DiagonalNormal(Independent):
     def sample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent)."
         return self.rsample(sample_shape, generator)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        "Log-density in nats, (...)."
+        # 1/σ in two factors, each finite: torch divides by σ², which is 0 at logvar < -103
+        largest = 0.99 * math.log(torch.finfo(self.logvar.dtype).max)
+        root = (-0.25 * self.logvar).clamp(max=largest).exp()
+        squares = ((value - self.mu) * root * root) ** 2
+        return -0.5 * (squares + self.logvar + math.log(2 * math.pi)).sum(-1)
 
 # %% ../nbs/01_theory.ipynb #02bbf4f3
 def standard_normal(
@@ -138,7 +147,9 @@ class Pixels(Independent):
     def log_prob(self, x: Tensor) -> Tensor:
         "log p(x|z) in nats per image, (...)."
         check_unit_range(x, type(self.base_dist).__name__)
-        return super().log_prob(x)
+        # torch's Bernoulli computes in the number type of x, be it of 16 bits
+        logits = getattr(self.base_dist, "logits", x)
+        return super().log_prob(x.to(torch.promote_types(x.dtype, logits.dtype)))
 
 # %% ../nbs/01_theory.ipynb #0e03055f
 class BernoulliLikelihood(nn.Module):
@@ -185,7 +196,8 @@ class NormalLikelihood(nn.Module):
         mean = out.sigmoid()
         if self.optimal and self.training:
             return Pixels(OptimalNormal(mean, self.log_sigma))
-        return Pixels(Normal(mean, self.log_sigma.exp().expand_as(mean), validate_args=False))
+        sigma = self.log_sigma.to(mean.dtype).exp()
+        return Pixels(Normal(mean, sigma.expand_as(mean), validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
         "The decoder output whose mean is `mean`."
@@ -201,12 +213,12 @@ class OptimalNormal(Normal):
         log_sigma: Tensor,  # running average of log σ, updated in place; what the model uses once training is over
     ):
         self.log_sigma = log_sigma
-        super().__init__(mean, log_sigma.exp().expand_as(mean), validate_args=False)
+        super().__init__(mean, log_sigma.to(mean.dtype).exp().expand_as(mean), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats under the batch's own best σ; the gradient flows through it."
         log_sigma = 0.5 * ((x - self.loc) ** 2).mean().clamp(min=1e-6).log()
-        self.log_sigma.lerp_(log_sigma.detach(), 0.05)
+        self.log_sigma.lerp_(log_sigma.detach().to(self.log_sigma.dtype), 0.05)
         return Normal(self.loc, log_sigma.exp(), validate_args=False).log_prob(x)
 
 # %% ../nbs/01_theory.ipynb #20bb6066
@@ -279,8 +291,10 @@ class DiscretisedLogistic(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-probability in nats of grey levels x = k/255, stable in both tails."
-        if ((x * 255 - (x * 255).round()).abs() > 1e-2).any():
+        levels = at_least_float32(x) * 255
+        if ((levels - levels.round()).abs() > max(1e-2, 128 * torch.finfo(x.dtype).eps)).any():
             raise ValueError("DiscretisedLogistic scores the 256 grey levels k/255, and got values between them: do not binarise, dequantise or resize after loading.")
+        x = levels.round() / 255 if x.dtype.itemsize < 4 else x  # 16 bits round a grey level
         inverse = (-self.log_scale).exp()
         above, below = (x + 0.5 / 255 - self.loc) * inverse, (x - 0.5 / 255 - self.loc) * inverse
         black, white, zero = x < 0.5 / 255, x > 1 - 0.5 / 255, torch.zeros_like(self.loc)
@@ -311,7 +325,7 @@ class DiscretisedLogisticLikelihood(nn.Module):
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
         "Decoder output → the distribution of the image's pixels, a `Pixels`."
-        return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale))
+        return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale.to(out.dtype)))
 
     def link(self, mean: Tensor) -> Tensor:
         "The decoder output whose location is `mean`."
@@ -372,30 +386,40 @@ def elbo_terms(
     return {"loss": recon + beta * pressure, "recon": recon, "kl": kl, "kl_per_dim": per_dim}
 
 # %% ../nbs/01_theory.ipynb #5bad47dc
+def _samples(
+    q: Distribution,
+    k: int,  # samples in all
+    chunk: int,  # the most in one piece
+):  # pieces (n, ..., latent)
+    "k samples in pieces. Noise is drawn for 50 at a time, whatever the chunk: a generator's numbers depend on how many are asked for at once."
+    draws = (q.rsample((min(50, k - start),)) for start in range(0, k, 50))
+    while some := list(islice(draws, max(1, chunk // 50))):
+        yield from torch.cat(some).split(chunk)
+
+# %% ../nbs/01_theory.ipynb #8c2e8f35
 def log_weights(
     model,  # anything with encode, decode and prior
     x: Tensor,  # (batch, ...)
     q: Distribution,  # model.encode(x)
     k: int,  # samples per example
+    chunk: int = 50,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # log p(x, z) - log q(z|x) in nats, (k, batch)
     "Log importance weights: their mean over k is an ELBO estimate, their log-mean-exp a tighter bound."
-    z = q.rsample((k,))
-    return model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+    if k < 1 or chunk < 1:
+        raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
+    weights = [model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+               for z in _samples(q, k, chunk)]
+    return torch.cat(weights)
 
 
 def importance_weighted_bound(
     model,  # anything with encode, decode and prior
     x: Tensor,  # batch, (batch, ...)
     k: int = 64,  # importance samples per example; k = 1 is the ELBO in expectation
-    chunk: int = 64,  # how many of them are decoded at once: memory grows with it, the result does not change
+    chunk: int = 64,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # lower bound on log p(x) in nats, (batch,)
-    "log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp over chunks."
-    if k < 1 or chunk < 1:
-        raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
-    q = model.encode(x)
-    sizes = [min(chunk, k - start) for start in range(0, k, chunk)]
-    sums = [log_weights(model, x, q, n).logsumexp(0) for n in sizes]
-    return torch.stack(sums).logsumexp(0) - math.log(k)
+    "log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp."
+    return log_weights(model, x, model.encode(x), k, chunk).logsumexp(0) - math.log(k)
 
 # %% ../nbs/01_theory.ipynb #81f07ae7
 class LinearGaussian(nn.Module):

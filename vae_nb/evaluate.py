@@ -83,8 +83,7 @@ def nll_by_k(
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         for x in as_data(images, model).batches(batch_size, generator=noise, device=device_of(model)):
-            q = model.encode(x)
-            weights = torch.cat([log_weights(model, x, q, min(chunk, ks[-1] - start)).cpu() for start in range(0, ks[-1], chunk)])
+            weights = log_weights(model, x, model.encode(x), ks[-1], chunk).cpu()
             for k in ks:
                 bounds[k].append(math.log(k) - weights.view(-1, k, len(x)).logsumexp(1).mean(0))
     bounds = {k: torch.cat(values).double() for k, values in bounds.items()}

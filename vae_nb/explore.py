@@ -218,6 +218,14 @@ def packed(
     return layers, bytes(blob)
 
 # %% ../nbs/lib/50_explore.ipynb #20
+def _in_single_precision(
+    module: nn.Module,
+) -> nn.Module:
+    "The module, or a copy of it in float32 if its numbers are of another type."
+    single = all(w.dtype == torch.float32 for w in module.parameters() if w.is_floating_point())
+    return module if single else copy.deepcopy(module).float()
+
+# %% ../nbs/lib/50_explore.ipynb #21
 def browser_network(
     module: nn.Module,
     inputs: tuple,  # shape of one input
@@ -225,6 +233,7 @@ def browser_network(
     half: bool = True,  # weights in half precision
 ) -> BrowserNetwork:
     "Export a network for the in-browser engine; what the engine does not know is refused by name."
+    module = _in_single_precision(module)
     device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
         ops, y = steps(module, torch.zeros(1, *inputs, device=device))
@@ -235,7 +244,7 @@ def browser_network(
     layers, weights = packed(ops, half)
     return BrowserNetwork(layers, list(inputs), weights)
 
-# %% ../nbs/lib/50_explore.ipynb #21
+# %% ../nbs/lib/50_explore.ipynb #04887efc
 def check_model(
     model,
 ) -> None:
@@ -252,13 +261,14 @@ def half_error(
     n: int = 64,  # draws from the prior
 ) -> float:
     "By how much weights in half precision change a pixel, at most, over draws from the prior."
-    rounded = copy.deepcopy(model.decoder)
+    whole = _in_single_precision(model.decoder)
+    rounded = copy.deepcopy(whole)
     with evaluating(model), evaluating(rounded):
         for parameter in rounded.parameters():
             if parameter.numel() >= SMALL:
                 parameter.copy_(parameter.half())
         z = model.prior.sample((n,), torch.Generator(device_of(model)).manual_seed(0))
-        exact, changed = (model.likelihood(decoder(z).float()).mean for decoder in (model.decoder, rounded))
+        exact, changed = (model.likelihood(decoder(z).float()).mean for decoder in (whole, rounded))
     return (exact - changed).abs().max().item()
 
 # %% ../nbs/lib/50_explore.ipynb #22
@@ -747,6 +757,7 @@ def to_onnx(
     "Write a network of the model in the ONNX format, for any number of latents or images at once."
     check_model(model)
     check_choice(part=(part, ("decoder", "encoder")))
+    model = _in_single_precision(model)
     network, shape = (Means(model), (model.latent,)) if part == "decoder" else (model.encoder, model.shape)
     try:
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly

@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from .conv import conv_networks
 from .core import check_choice
 from .elbo import DiagonalNormal, elbo_terms, free_bits_kl, kl_per_dim, linear_warmup, make_likelihood, standard_normal
-from .vae import VAE, builder, images_for, mlp_networks
+from .vae import VAE, _through, builder, images_for, mlp_networks
 
 # %% ../nbs/04_gumbel_vae.ipynb #7506caf1
 def gumbel_noise(
@@ -57,7 +57,8 @@ def gumbel_softmax(
     "A relaxed sample of a categorical through which gradients flow (Jang et al. 2017; Maddison et al. 2017)."
     check_tau(tau)
     soft = ((logits + gumbel_noise(logits.shape, generator, logits.device)) / tau).softmax(-1)
-    return to_one_hot(soft) + soft - soft.detach() if hard else soft
+    # in brackets a 0, exactly, that carries the gradient
+    return to_one_hot(soft) + (soft - soft.detach()) if hard else soft
 
 # %% ../nbs/04_gumbel_vae.ipynb #044d48b6
 class OneHot(Distribution):
@@ -97,12 +98,17 @@ class OneHot(Distribution):
         if not ((value == 0) | (value == 1)).all():
             raise ValueError("OneHot scores one-hot vectors, and got other values: relaxed samples have no "
                              "probability under it. Call model.eval() first, or use the closed-form KL.")
-        return (value * self.logits).sum(-1)
+        log_p = value * self.logits
+        return log_p.masked_fill((value == 0) & self.logits.isneginf(), 0.0).sum(-1)  # not chosen: no 0·∞
 
     def kl_per_dim(self, prior: "OneHot") -> Tensor:
         "KL(q ‖ prior) in nats, (..., K): q log(q/p) − q + p each, never negative; their sum is the KL."
-        ratio = self.logits - prior.logits
-        return self.probs * ratio - prior.probs * ratio.expm1()
+        ratio = (self.logits - prior.logits).masked_fill(self.logits == prior.logits, 0.0)
+        ratio = ratio.clamp(min=torch.finfo(ratio.dtype).min)  # no 0·∞ where q is 0
+        # p - q is -p·expm1(r) or q·expm1(-r): each stays finite where the other overflows
+        more = ratio > 0
+        rest = torch.where(more, self.probs, -prior.probs) * torch.where(more, -ratio, ratio).expm1()
+        return self.probs * ratio + rest
 
 # %% ../nbs/04_gumbel_vae.ipynb #6933e074
 class Product(Distribution):
@@ -178,6 +184,8 @@ class JointVAE(VAE):
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent number without pressure
     ):
+        check_choice(estimator=(estimator, ESTIMATORS))
+        check_latents(continuous, categorical, tau, estimator)
         super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta,
                          free_bits)
         self.continuous, self.categorical, self.tau, self.estimator = continuous, tuple(categorical), tau, estimator
@@ -200,7 +208,8 @@ class JointVAE(VAE):
     def encode(self, x: Tensor) -> Product:
         "q(z|x): a Gaussian part and a categorical one."
         x = images_for(self, x)
-        gaussian, logits = self.encoder(x).float().split([2 * self.continuous, sum(self.categorical)], -1)
+        sizes = 2 * self.continuous, sum(self.categorical)
+        gaussian, logits = _through("encoder", self.encoder, x, (sum(sizes),)).split(sizes, -1)
         tau = self.tau if self.training else None  # in evaluation the model is the discrete one
         blocks = logits.split(self.categorical, -1) if self.categorical else []
         choices = [OneHot(block, tau, self.estimator == "straight_through") for block in blocks]

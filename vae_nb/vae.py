@@ -11,7 +11,8 @@ import functools
 import importlib
 import inspect
 import json
-from numbers import Integral
+import math
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -35,6 +36,11 @@ class Triple(nn.Module):
         q = self.encode(x)
         p = self.decode(q.rsample())
         return elbo_terms(x, q, p, self.prior, self.beta if beta is None else beta, self.free_bits)
+
+    def forward(self, x: Tensor) -> Distribution:
+        "p(x|z), the reconstruction as a distribution: at a draw from q(z|x) in training, at its mean in evaluation. `.mean` is the image, and has a gradient."
+        q = self.encode(x)
+        return self.decode(q.rsample() if self.training else q.mean)
 
     def loss(self, x: Tensor, beta: float | None = None, per_dim: bool = False) -> dict[str, Tensor]:
         "The terms averaged over the batch, once: nats per image. `per_dim` adds kl_per_dim, (latent,)."
@@ -67,9 +73,9 @@ class VAE(Triple):
 
     def __init__(
         self,
-        encoder: nn.Module,  # (batch, C, H, W) → (batch, 2·latent): means and log-variances; (batch, latent) if not variational
+        encoder: nn.Module,  # (batch, C, H, W) → (batch, 2·latent), or a pair: means, log-variances; (batch, latent) if not variational
         decoder: nn.Module,  # (batch, latent) → (batch, C, H, W), before the likelihood's activation
-        likelihood: nn.Module,  # decoder output → p(x|z)
+        likelihood: nn.Module | str,  # decoder output → p(x|z), or a name: see `vae_nb.elbo.LIKELIHOODS`
         shape: tuple,  # of one image, (C, H, W)
         latent: int,  # latent dimensions
         variational: bool = True,  # False: a plain autoencoder
@@ -77,6 +83,9 @@ class VAE(Triple):
         free_bits: float = 0.0,  # nats per latent dimension without pressure
     ):
         super().__init__()
+        _check_shape(shape)
+        _check_weights(beta=beta, free_bits=free_bits)
+        likelihood = make_likelihood(likelihood, shape[0]) if isinstance(likelihood, str) else likelihood
         self.beta, self.free_bits = beta, free_bits
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.shape, self.latent, self.variational = tuple(shape), latent, variational
@@ -88,16 +97,16 @@ class VAE(Triple):
         return standard_normal(self.latent, self.initialised.device)
 
     def encode(self, x: Tensor) -> Distribution:
-        "q(z|x) for images x, (batch, C, H, W)."
+        "q(z|x) for images x, (batch, C, H, W). Its `mean` has a gradient; `evaluate.encode_all` gives the means of a whole set without one."
         x = images_for(self, x)
-        out = at_least_float32(self.encoder(x))
+        out = _through("encoder", self.encoder, x, (self.latent * (1 + self.variational),))
         return DiagonalNormal(*out.chunk(2, -1)) if self.variational else Point(out)
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
         if z.shape[-1:] != (self.latent,):
             raise ValueError(f"decode takes latents of shape (..., {self.latent}), not {tuple(z.shape)}.")
-        out = at_least_float32(self.decoder(z.reshape(-1, self.latent)))
+        out = _through("decoder", self.decoder, z.reshape(-1, self.latent), self.shape)
         return self.likelihood(out.reshape(*z.shape[:-1], *self.shape))
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
@@ -110,14 +119,63 @@ class VAE(Triple):
 
     @torch.no_grad()
     def initialise_from(self, mean: Tensor) -> None:
-        "Set the decoder's last bias so that the untrained model already predicts the mean image (C, H, W). Only the first call acts."
+        "Set the decoder's output bias so that the untrained model already predicts the mean image (C, H, W). Only the first call acts; a decoder without one stays as it is."
         if self.initialised:
             return
-        bias = [module.bias for module in self.decoder.modules()
-                if getattr(module, "bias", None) is not None][-1]
-        mean = mean.to(bias.device) if bias.numel() == mean.numel() else mean.to(bias.device).mean((1, 2))
-        bias.copy_(self.likelihood.link(mean).flatten())
         self.initialised.fill_(True)
+        bias = _output_bias(self.decoder, self.latent, self.shape)
+        if bias is not None and hasattr(self.likelihood, "link"):
+            mean = mean.to(bias.device)
+            bias.copy_(self.likelihood.link(mean if bias.numel() == mean.numel() else mean.mean((1, 2))).flatten())
+
+# %% ../nbs/02_mlp_vae.ipynb #c157c13e
+def _through(
+    who: str,  # "encoder" or "decoder"
+    network: nn.Module,
+    x: Tensor,  # (batch, ...)
+    shape: tuple,  # of one output
+) -> Tensor:  # (batch, *shape)
+    "The output of a network, computed in the number type of its weights and returned as float32 at least; a pair is put side by side."
+    weight = next((w for w in network.parameters() if w.is_floating_point()), x)
+    out = network(x.to(weight.dtype))
+    out = torch.cat(out, -1) if isinstance(out, (tuple, list)) else out
+    # as it is, flat, or without its one channel
+    if tuple(out.shape[1:]) not in (shape, (math.prod(shape),), shape[shape[0] == 1 :]):
+        raise ValueError(f"the {who} returned numbers of shape {tuple(out.shape)}, and {(len(x), *shape)} is needed.")
+    return at_least_float32(out).reshape(len(x), *shape)
+
+# %% ../nbs/02_mlp_vae.ipynb #bcf5e917
+def _output_bias(
+    decoder: nn.Module,
+    latent: int,  # its inputs
+    shape: tuple,  # of one image
+) -> Tensor | None:
+    "The bias of the decoder's output, one number a pixel or a channel: add 1 to it, and 1 is added to every output. None if there is no such bias."
+    biases = [getattr(module, "bias", None) for module in decoder.modules()]
+    with evaluating(decoder):
+        for bias in reversed(biases):
+            if isinstance(bias, Tensor) and bias.numel() in (shape[0], math.prod(shape)):
+                z, kept = bias.new_zeros(1, latent), bias.clone()
+                before = _through("decoder", decoder, z, shape)
+                bias.add_(1)
+                shift = _through("decoder", decoder, z, shape) - before
+                bias.copy_(kept)
+                if torch.allclose(shift, torch.ones_like(shift), atol=0.1):
+                    return bias
+
+# %% ../nbs/02_mlp_vae.ipynb #50f8672b
+def _check_shape(shape) -> None:
+    "Refuse what is not (channels, height, width)."
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise ValueError(f"shape must be (channels, height, width), such as (1, 28, 28), not {shape!r}.")
+    check_sizes(shape=shape)
+
+
+def _check_weights(**weights) -> None:
+    "Refuse weights of the KL that are no numbers, negative, NaN or infinite, by name."
+    for name, value in weights.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}.")
 
 # %% ../nbs/02_mlp_vae.ipynb #501ba0fa
 def images_for(
@@ -217,9 +275,8 @@ def mlp_networks(
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
     "Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W)."
-    check_sizes(shape=shape, **({} if hidden in ((), []) else {"hidden": hidden}))
-    if len(shape) != 3:
-        raise ValueError(f"shape must be (channels, height, width), not {shape!r}.")
+    _check_shape(shape)
+    check_sizes(**({} if hidden in ((), []) else {"hidden": hidden}))
     pixels = shape[0] * shape[1] * shape[2]
     encoder = nn.Sequential(nn.Flatten(), *mlp_layers([pixels, *hidden, heads], activation))
     decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation),
