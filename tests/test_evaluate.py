@@ -1,6 +1,7 @@
 """Scores, against models whose truth is known."""
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -246,6 +247,24 @@ def test_copies_with_known_errors(digits):
     assert torch.allclose(pale["MSE"], torch.full((20,), 0.01)) and torch.allclose(pale["PSNR"], torch.full((20,), 20.0), atol=1e-3)
     assert (pale["SSIM"] < 1).all() and pale["SSIM"].shape == (20,)
     assert copy_scores(x[:1], x[:1])["SSIM"].shape == (1,)
+
+
+def ssim_by_definition(x, y):
+    "Wang et al. (2004): windows of 11 × 11 pixels that lie within the image, Gaussian weights of width 1.5, one value per image."
+    bell = np.exp(-np.arange(-5, 6) ** 2 / (2 * 1.5**2))
+    mean = lambda v: np.einsum("...ij,ij->...", np.lib.stride_tricks.sliding_window_view(v, (11, 11), (-2, -1)), np.outer(bell, bell) / bell.sum() ** 2)
+    x, y = x.double().numpy(), y.double().numpy()
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    return ((2 * mx * my + 0.01**2) * (2 * vxy + 0.03**2) / ((mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2))).mean((1, 2, 3))
+
+
+def test_ssim_is_that_of_its_definition(digits):
+    noise = torch.rand(6, 3, 20, 32, generator=torch.Generator().manual_seed(0))
+    middle = torch.zeros(1, 1, 28, 28).index_fill_(-1, torch.arange(10, 18), 1.0)  # nothing near the border
+    for x, y in ((digits.floats()[:8], F.avg_pool2d(digits.floats()[:8], 3, 1, 1)), (noise, noise.flip(0)), (middle, 0.5 * middle),
+                 (noise[:1, :, :11, :11], noise[1:2, :, :11, :11])):
+        assert copy_scores(x, y)["SSIM"].tolist() == pytest.approx(ssim_by_definition(x, y).tolist(), abs=2e-5)
 
 
 @pytest.mark.parametrize("x, y, why", [
