@@ -410,6 +410,32 @@ def test_no_false_alarm(digits, name):
         assert 0.75 < found.numbers["effective β"] < 1.3
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_short_training_is_no_illness(digits, name, epochs):
+    found = diagnose(small(digits, f"{name}, {epochs} epochs", **HEALTHY[name] | {"epochs": epochs}), digits)
+    assert not found, found
+    beta = found.numbers["effective β"]
+    if not 0.5 < beta < 1.8:  # what would have been an accusation
+        assert found.skipped["weight of the KL"].startswith("not settled yet") and f"β = {beta:.2g} ± " in repr(found)
+
+
+def test_what_a_short_training_leaves_open_is_said(digits):
+    found = diagnose(small(digits, "two latents, 1 epochs", latent=2, epochs=1), digits)
+    assert not found and "weight of the KL: not settled yet: the widths" in repr(found)
+    sigma = diagnose(small(digits, "learned sigma, 3 epochs", likelihood="normal", sigma="learned", epochs=3), digits)
+    assert sigma.skipped["σ"].startswith("not settled yet: σ = ") and "posterior" not in sigma.names
+
+
+def test_standard_errors_are_those_of_other_images(digits):
+    model, groups = small(digits, "bernoulli"), digits[torch.randperm(1197, generator=torch.Generator().manual_seed(0))]
+    found = [diagnose(model, groups[100 * i : 100 * i + 100]) for i in range(11)]
+    for name in ("MSE", "KL", "effective β", "KL(aggregate ‖ prior), at least", "gain of steps on q, at least"):
+        spread = torch.tensor([f.numbers[name] for f in found]).std().item()
+        error = sum(f.errors[name] for f in found) / len(found)
+        assert 0.4 < spread / error < 2.2, (name, spread, error)  # eleven groups: the spread is known to a quarter
+
+
 AVERAGED = weighted(kl=lambda terms: terms["kl_per_dim"].mean(-1))
 WEIGHTS = {
     "averaged": (AVERAGED, 1 / 8, "averaged KL"),
@@ -499,6 +525,53 @@ def test_codes_that_miss_the_prior(digits, shift, scale):
     found = diagnose(Moved(small(digits, "bernoulli"), shift, scale), digits)
     assert "prior mismatch" in found.names and "fit_density" in found[-1].advice
     assert not diagnose(Moved(small(digits, "bernoulli"), 0.0, 1.0), digits)
+
+
+class Linear(LinearGaussian):
+    "Three pixels about ½, whose true posterior is known; q's means are off by `shift`."
+
+    def __init__(self, shift):
+        super().__init__(torch.tensor([[0.1, 0.0], [0.0, 0.05], [0.0, 0.0]]), torch.full((3,), 0.5), sigma=0.02, shift=shift)
+        self.weight = torch.nn.Parameter(self.weight)  # a device
+
+
+def test_a_posterior_that_is_off_is_found_with_what_it_costs():
+    torch.manual_seed(0)
+    x = Linear(0.0).decode(Linear(0.0).prior.sample((1000,))).sample()
+    shift = 3.6 * (0.5 * Linear(0.0).encode(x).logvar[0, 0]).exp().item()  # the first latent is off by 3.6 σ
+    known = 0.5 * (shift**2 * (-Linear(0.0).encode(x).logvar[0]).exp()).sum().item()  # KL to the true posterior
+    found = diagnose(Linear(shift), x)
+    assert found.names == ["misplaced posterior"] and "± " in found[0].evidence
+    assert found.numbers["gain of steps on q, at least"] == pytest.approx(known, rel=0.05) and 7 < known < 9
+    healthy = diagnose(Linear(0.0), x)
+    assert not healthy and not healthy.skipped and abs(healthy.numbers["gain of steps on q, at least"]) < 0.1
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_codes_moved_behind_a_trained_encoder_are_found(digits, name):
+    model = small(digits, name, **HEALTHY[name])
+
+    def off(x, encode=model.encode):
+        q = encode(x)
+        scale = (0.5 * q.logvar).exp().mean(0)
+        return DiagonalNormal(q.mu + 3.6 * scale / len(scale) ** 0.5, q.logvar)  # 3.6 σ in all
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "encode", off)
+        assert "misplaced posterior" in diagnose(model, digits).names
+
+
+def test_looking_leaves_gradients_and_modes_alone(digits):
+    model = small(digits, "bernoulli").train()
+    model.zero_grad()
+    diagnose(model, digits[:50])
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_a_density_for_a_prior_is_diagnosed_too(digits):
+    model = small(digits, "bernoulli")
+    found = diagnose(WithPrior(model, fit_density(encode_all(model, digits), components=3)), digits)
+    assert "weight of the KL" in found.skipped and math.isfinite(found.numbers["KL"])
 
 
 def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(digits):
