@@ -163,6 +163,38 @@ def test_gap_takes_continuous_factors(planted):
     assert mean > 0.98 and gaps.shape == (1,)
 
 
+@pytest.mark.parametrize("slope", [0.001, 1.0, 2.0])
+def test_gap_of_a_latent_is_that_of_its_draws(slope):
+    "Codes N(slope · v, 1) of a factor v of -1 or 1: the information is known by an integral."
+    v = torch.arange(8000).remainder(2).double()[:, None] * 2 - 1
+    grid = torch.linspace(-9, 9, 4001, dtype=torch.double)
+    bell = lambda at: torch.exp(-0.5 * (grid - at) ** 2) / math.sqrt(2 * math.pi)
+    both = 0.5 * (bell(-slope) + bell(slope))
+    known = (torch.trapezoid(-both * both.log(), grid).item() - 0.5 * math.log(2 * math.pi * math.e)) / math.log(2)
+
+    class Factor(TwoOfThree):
+        prior = property(lambda self: standard_normal(2))
+
+        def encode(self, x):
+            mu = torch.cat([slope * x, torch.zeros_like(x)], 1)
+            return DiagonalNormal(mu, torch.zeros_like(mu))
+
+    images = v.float()
+    assert mutual_information_gap(encode_all(Factor(), images, seed=0), v)[0] == pytest.approx(known, abs=0.02)
+    assert mutual_information_gap(encode_all(Factor(), images), v)[0] > 0.99  # means know nothing of the noise
+
+
+def test_encode_all_draws_on_request_and_leaves_the_random_state_alone(x):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    drawn = encode_all(TwoOfThree(), x, seed=0)
+    assert torch.equal(torch.rand(1), expected) and torch.equal(drawn, encode_all(TwoOfThree(), x, seed=0))
+    assert not torch.equal(drawn, encode_all(TwoOfThree(), x, seed=1))
+    off = drawn - encode_all(TwoOfThree(), x)
+    assert off.std(0).tolist() == pytest.approx([math.exp(-1), math.exp(-1), 1], rel=0.12)
+
+
 @pytest.mark.parametrize("codes, factors, why", [
     (torch.randn(9, 1), torch.arange(9), "at least 2 latents"),
     (torch.randn(9, 2), torch.arange(8), "do not fit"),
@@ -218,6 +250,13 @@ def test_information_of_a_collapsed_code_is_0_and_of_a_sharp_one_at_least_log_n(
             mu = torch.cat([self.scale * x, torch.zeros(len(x), 1)], 1)
             return DiagonalNormal(mu, torch.full_like(mu, self.logvar))
 
+    class Shifted(TwoOfThree):
+        def encode(self, x):
+            return DiagonalNormal(torch.full((len(x), 3), 2.0), torch.zeros(len(x), 3))
+
+    for seed in range(6):  # one answer for all images: no information, whatever chance says of the KL of 6 nats
+        found = information(Shifted(), x, seed=seed)
+        assert 0 <= found["mi_low"] <= found["mi_high"] < 0.4 and found["kl"] == pytest.approx(6, abs=0.5) and found["aggregate_low"] >= 0
     collapsed, sharp = information(Code(0.0, 0.0), x), information(Code(1.0, -30.0), x)
     assert abs(collapsed["mi_low"]) < 1e-5 and abs(collapsed["mi_high"]) < 1e-5
     assert sharp["mi_low"] == pytest.approx(math.log(500), abs=1e-4) and sharp["mi_high"] > math.log(500)
@@ -596,6 +635,15 @@ def test_the_table_holds_every_score_and_agrees_with_its_parts(digits):
     assert "bits per dimension" not in table.index  # grey values under a Bernoulli: no probability of anything
     binary = evaluate(model, images.binarised("fixed"), k=2, reference=images)
     assert binary.value["bits per dimension"] == pytest.approx(binary.value["NLL bound, k = 2"] / 784 / math.log(2))
+
+
+def test_the_table_says_where_it_set_a_score_to_0(digits):
+    model = small(digits, "recon averaged", weighted(recon=1 / 784))
+    table = evaluate(model, digits[:60], k=1)
+    found = information(model, digits[:60], 1000)
+    for row, key in {"I(x; z), at least": "mi_low", "KL(aggregate ‖ prior), at least": "aggregate_low"}.items():
+        assert table.value[row] == found[key] >= 0 and ("never below 0" in table.unit[row]) == (found[key] == 0)
+    assert any("never below 0" in unit for unit in table.unit)
 
 
 def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(digits):

@@ -17,12 +17,23 @@ from .elbo import DiagonalNormal, check_unit_range, importance_weighted_bound, k
 from .train import as_data, device_of
 
 # %% ../nbs/lib/30_evaluate.ipynb #37df2605
+def _draw_all(model, images, batch_size, seed) -> Tensor:
+    "A sample of q(z|x) for every image, in order, (N, latent)."
+    with evaluating(model), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        batches = as_data(images).batches(batch_size, device=device_of(model))
+        return torch.cat([model.encode(x).sample().cpu() for x in batches])
+
+# %% ../nbs/lib/30_evaluate.ipynb #c3b2d7f5
 def encode_all(
     model,  # anything with encode
     images,  # Images, or a float tensor (N, ...)
     batch_size: int = 1000,
-) -> Tensor:  # posterior means, (N, latent), on the CPU
+    seed: int | None = None,  # a number: a sample of q(z|x) in place of its mean, for what must not overlook the posterior's width
+) -> Tensor:  # posterior means (or samples), (N, latent), on the CPU
     "The mean of q(z|x) for every image, in order."
+    if seed is not None:
+        return _draw_all(model, images, batch_size, seed)
     with evaluating(model):
         batches = as_data(images).batches(batch_size, device=device_of(model))
         return torch.cat([model.encode(x).mean.cpu() for x in batches])
@@ -150,7 +161,7 @@ def information(
     """I(x; z) and KL(aggregate posterior ‖ prior), each between a lower and an upper bound in expectation; mi + aggregate = kl.
 
     Where codes are sharp, the lower end of I is just log n: that says that images can be told apart by their codes, and no more. Neither number says what
-    the codes are about."""
+    the codes are about. Neither can be negative: an estimate that chance has put below 0 is given as 0."""
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         posteriors = [model.encode(x) for x in some_images(images, n, device=device_of(model), seed=seed)]
@@ -164,8 +175,9 @@ def information(
         parts = [gaussian_part(q)[0] for q in posteriors]
     moments = 0.0 if parts[0] is None or count <= parts[0].mu.shape[1] or not standard(model.prior) else moment_mismatch(
         torch.cat([q.mu for q in parts]), torch.cat([q.logvar.exp() for q in parts]))
-    high = min(high, kl - moments)
-    return {"kl": kl, "mi_low": min(low, high), "mi_high": high, "aggregate_low": kl - high, "aggregate_high": kl - min(low, high)}
+    high = max(0.0, min(high, kl - moments))
+    low = max(0.0, min(low, high))
+    return {"kl": kl, "mi_low": low, "mi_high": high, "aggregate_low": max(0.0, kl - high), "aggregate_high": max(0.0, kl - low)}
 
 # %% ../nbs/lib/30_evaluate.ipynb #5a3e4222
 def standard(prior) -> bool:
@@ -243,14 +255,14 @@ def binned_information(
 
 # %% ../nbs/lib/31_codes.ipynb #02a38c09
 def mutual_information_gap(
-    codes,  # posterior means (or a category as one column of whole numbers), (N, latent)
+    codes,  # one draw from q(z|x) for each image, `encode_all(model, images, seed=0)`; a category is one column of whole numbers; (N, latent)
     factors,  # the known factors, (N, factors) or (N,)
     bins: int = 20,  # bins of a code or factor that has more values
 ) -> tuple[float, Tensor]:  # the mean over factors, and one gap for each, (factors,), from 0 to 1
     """Mutual information gap of Chen et al. (2018): 1 if one latent knows a factor completely and no other knows anything of it.
 
     It does not tell whether images are good, nor whether several factors share one latent; two latents that share a factor score 0 even if no other
-    factor touches them. Scores depend on the bins and, below some thousand images, on N."""
+    factor touches them. Scores depend on the bins and, below some thousand images, on N. Of posterior means it is another score, blind to noise: say so if you use them."""
     codes, factors = torch.as_tensor(codes).cpu().double(), torch.as_tensor(factors).cpu().double()
     factors = factors[:, None] if factors.ndim == 1 else factors
     check_codes(codes, factors, bins)
@@ -580,7 +592,9 @@ def density_rows(
     rows["active units"] = (int(active.sum()), None, f"of {len(active)}")
     found = information(model, images, n_information, seed)
     for name, key in {"I(x; z)": "mi", "KL(aggregate ‖ prior)": "aggregate"}.items():
-        rows |= {f"{name}, at least": (found[f"{key}_low"], None, unit), f"{name}, at most": (found[f"{key}_high"], None, unit)}
+        for end, word in {"low": "at least", "high": "at most"}.items():
+            value = found[f"{key}_{end}"]
+            rows[f"{name}, {word}"] = (value, None, unit if value > 0 else f"{unit} (never below 0)")
     return rows
 
 # %% ../nbs/lib/33_report.ipynb #f66ff9fc
@@ -615,7 +629,7 @@ def evaluate(
     n_information: int = 1000,  # images used for I(x; z)
     reference=None,  # Images that samples and copies should look like, if not `images`: the grey scans behind binarised digits
     assign=None,  # a function from the model and a batch to cluster numbers: adds the accuracy, for labelled images
-    factors=None,  # the known factors of the images, (N, factors): adds the MIG
+    factors=None,  # the known factors of the images, (N, factors): adds the MIG, of one draw from q(z|x) for each image
     seed: int = 0,
 ):  # a pandas table: one row per score, with value, error and unit
     "Every score of a model. A plain autoencoder has no densities, so its table has the scores of pictures only. Distances between sets depend on `n_pictures`."
@@ -634,7 +648,7 @@ def evaluate(
             clusters = torch.cat([assign(model, part).cpu() for part in as_data(images).batches(500, device=device_of(model))])
         rows["accuracy without supervision"] = (cluster_accuracy(clusters, getattr(images, "labels", None))[0], None, "")
     if factors is not None:
-        rows["MIG"] = (mutual_information_gap(encode_all(model, images), factors)[0], None, "")
+        rows["MIG"] = (mutual_information_gap(encode_all(model, images, seed=seed), factors)[0], None, "")
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "error", "unit"]).astype({"value": float, "error": float})
 
 # %% ../nbs/lib/33_report.ipynb #321a6be9
