@@ -1167,7 +1167,7 @@ def wilson(
     n: int,  # out of how many
     z: float = 1.96,  # 1.96 standard errors: 95 % confidence
 ) -> tuple[float, float]:  # from, to
-    "Confidence interval of a share (Wilson 1927)."
+    "Confidence interval of a share (Wilson 1927), over the choice of what was counted and nothing else."
     if not 0 <= k <= n or n < 1:
         raise ValueError(f"wilson takes k of n with 0 ≤ k ≤ n and n ≥ 1, not {k} of {n}.")
     middle, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
@@ -1219,7 +1219,9 @@ def score_edits(
     strengths: tuple | None = None,  # positive ones add, negative ones take away; None: the recommended strength of each
     unrelated: tuple | None = None,  # attributes that should stay; None: all others that the judge knows
 ):  # a table, one row for each direction and strength
-    "Scores of edits: rows are directions × strengths."
+    """Scores of edits: rows are directions × strengths. `from` and `to` are the 95 % interval of the flips.
+
+    That interval covers the choice of images alone: the same model, judge and direction on others. Training anew moves shares too, often further."""
     import pandas as pd
 
     rebuilt, codes, rows = reconstruct_all(model, images), encode_all(model, images), []
