@@ -7,7 +7,7 @@ import torch
 
 from vae_nb.data import Images
 from vae_nb.elbo import Point, standard_normal
-from vae_nb.evaluate import attribute_classifier, attribute_targets, decisions, flippable, judge_table, score_edit, score_edits, wilson
+from vae_nb.evaluate import attribute_classifier, attribute_targets, copy_scores, decisions, flippable, judge_table, score_edit, score_edits, wilson
 
 NAMES = ("left", "right")
 
@@ -127,7 +127,9 @@ def test_negative_strengths_take_away(net):
 
 def test_another_person_is_not_recognised(net):
     before = TEST[:20].floats()
-    assert score_edit(net, before, before.roll(1, 0), "left", NAMES)["recognised"] < 0.5
+    scores = score_edit(net, before, before.roll(1, 0), "left", NAMES)
+    assert scores["recognised"] < 0.5
+    assert scores["SSIM"] == pytest.approx(copy_scores(before, before.roll(1, 0))["SSIM"].mean().item())  # one SSIM in the house
 
 
 def test_only_images_on_which_label_and_judge_agree_are_flipped(net):

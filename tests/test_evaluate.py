@@ -1,6 +1,7 @@
 """Scores, against models whose truth is known."""
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -163,6 +164,38 @@ def test_gap_takes_continuous_factors(planted):
     assert mean > 0.98 and gaps.shape == (1,)
 
 
+@pytest.mark.parametrize("slope", [0.001, 1.0, 2.0])
+def test_gap_of_a_latent_is_that_of_its_draws(slope):
+    "Codes N(slope · v, 1) of a factor v of -1 or 1: the information is known by an integral."
+    v = torch.arange(8000).remainder(2).double()[:, None] * 2 - 1
+    grid = torch.linspace(-9, 9, 4001, dtype=torch.double)
+    bell = lambda at: torch.exp(-0.5 * (grid - at) ** 2) / math.sqrt(2 * math.pi)
+    both = 0.5 * (bell(-slope) + bell(slope))
+    known = (torch.trapezoid(-both * both.log(), grid).item() - 0.5 * math.log(2 * math.pi * math.e)) / math.log(2)
+
+    class Factor(TwoOfThree):
+        prior = property(lambda self: standard_normal(2))
+
+        def encode(self, x):
+            mu = torch.cat([slope * x, torch.zeros_like(x)], 1)
+            return DiagonalNormal(mu, torch.zeros_like(mu))
+
+    images = v.float()
+    assert mutual_information_gap(encode_all(Factor(), images, seed=0), v)[0] == pytest.approx(known, abs=0.02)
+    assert mutual_information_gap(encode_all(Factor(), images), v)[0] > 0.99  # means know nothing of the noise
+
+
+def test_encode_all_draws_on_request_and_leaves_the_random_state_alone(x):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    drawn = encode_all(TwoOfThree(), x, seed=0)
+    assert torch.equal(torch.rand(1), expected) and torch.equal(drawn, encode_all(TwoOfThree(), x, seed=0))
+    assert not torch.equal(drawn, encode_all(TwoOfThree(), x, seed=1))
+    off = drawn - encode_all(TwoOfThree(), x)
+    assert off.std(0).tolist() == pytest.approx([math.exp(-1), math.exp(-1), 1], rel=0.12)
+
+
 @pytest.mark.parametrize("codes, factors, why", [
     (torch.randn(9, 1), torch.arange(9), "at least 2 latents"),
     (torch.randn(9, 2), torch.arange(8), "do not fit"),
@@ -218,6 +251,13 @@ def test_information_of_a_collapsed_code_is_0_and_of_a_sharp_one_at_least_log_n(
             mu = torch.cat([self.scale * x, torch.zeros(len(x), 1)], 1)
             return DiagonalNormal(mu, torch.full_like(mu, self.logvar))
 
+    class Shifted(TwoOfThree):
+        def encode(self, x):
+            return DiagonalNormal(torch.full((len(x), 3), 2.0), torch.zeros(len(x), 3))
+
+    for seed in range(6):  # one answer for all images: no information, whatever chance says of the KL of 6 nats
+        found = information(Shifted(), x, seed=seed)
+        assert 0 <= found["mi_low"] <= found["mi_high"] < 0.4 and found["kl"] == pytest.approx(6, abs=0.5) and found["aggregate_low"] >= 0
     collapsed, sharp = information(Code(0.0, 0.0), x), information(Code(1.0, -30.0), x)
     assert abs(collapsed["mi_low"]) < 1e-5 and abs(collapsed["mi_high"]) < 1e-5
     assert sharp["mi_low"] == pytest.approx(math.log(500), abs=1e-4) and sharp["mi_high"] > math.log(500)
@@ -247,6 +287,24 @@ def test_copies_with_known_errors(digits):
     assert torch.allclose(pale["MSE"], torch.full((20,), 0.01)) and torch.allclose(pale["PSNR"], torch.full((20,), 20.0), atol=1e-3)
     assert (pale["SSIM"] < 1).all() and pale["SSIM"].shape == (20,)
     assert copy_scores(x[:1], x[:1])["SSIM"].shape == (1,)
+
+
+def ssim_by_definition(x, y):
+    "Wang et al. (2004): windows of 11 × 11 pixels that lie within the image, Gaussian weights of width 1.5, one value per image."
+    bell = np.exp(-np.arange(-5, 6) ** 2 / (2 * 1.5**2))
+    mean = lambda v: np.einsum("...ij,ij->...", np.lib.stride_tricks.sliding_window_view(v, (11, 11), (-2, -1)), np.outer(bell, bell) / bell.sum() ** 2)
+    x, y = x.double().numpy(), y.double().numpy()
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    return ((2 * mx * my + 0.01**2) * (2 * vxy + 0.03**2) / ((mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2))).mean((1, 2, 3))
+
+
+def test_ssim_is_that_of_its_definition(digits):
+    noise = torch.rand(6, 3, 20, 32, generator=torch.Generator().manual_seed(0))
+    middle = torch.zeros(1, 1, 28, 28).index_fill_(-1, torch.arange(10, 18), 1.0)  # nothing near the border
+    for x, y in ((digits.floats()[:8], F.avg_pool2d(digits.floats()[:8], 3, 1, 1)), (noise, noise.flip(0)), (middle, 0.5 * middle),
+                 (noise[:1, :, :11, :11], noise[1:2, :, :11, :11])):
+        assert copy_scores(x, y)["SSIM"].tolist() == pytest.approx(ssim_by_definition(x, y).tolist(), abs=2e-5)
 
 
 @pytest.mark.parametrize("x, y, why", [
@@ -392,6 +450,32 @@ def test_no_false_alarm(digits, name):
         assert 0.75 < found.numbers["effective β"] < 1.3
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_short_training_is_no_illness(digits, name, epochs):
+    found = diagnose(small(digits, f"{name}, {epochs} epochs", **HEALTHY[name] | {"epochs": epochs}), digits)
+    assert not found, found
+    beta = found.numbers["effective β"]
+    if not 0.5 < beta < 1.8:  # what would have been an accusation
+        assert found.skipped["weight of the KL"].startswith("not settled yet") and f"β = {beta:.2g} ± " in repr(found)
+
+
+def test_what_a_short_training_leaves_open_is_said(digits):
+    found = diagnose(small(digits, "two latents, 1 epochs", latent=2, epochs=1), digits)
+    assert not found and "weight of the KL: not settled yet: the widths" in repr(found)
+    sigma = diagnose(small(digits, "learned sigma, 3 epochs", likelihood="normal", sigma="learned", epochs=3), digits)
+    assert sigma.skipped["σ"].startswith("not settled yet: σ = ") and "posterior" not in sigma.names
+
+
+def test_standard_errors_are_those_of_other_images(digits):
+    model, groups = small(digits, "bernoulli"), digits[torch.randperm(1197, generator=torch.Generator().manual_seed(0))]
+    found = [diagnose(model, groups[100 * i : 100 * i + 100]) for i in range(11)]
+    for name in ("MSE", "KL", "effective β", "KL(aggregate ‖ prior), at least", "gain of steps on q, at least"):
+        spread = torch.tensor([f.numbers[name] for f in found]).std().item()
+        error = sum(f.errors[name] for f in found) / len(found)
+        assert 0.4 < spread / error < 2.2, (name, spread, error)  # eleven groups: the spread is known to a quarter
+
+
 AVERAGED = weighted(kl=lambda terms: terms["kl_per_dim"].mean(-1))
 WEIGHTS = {
     "averaged": (AVERAGED, 1 / 8, "averaged KL"),
@@ -483,6 +567,53 @@ def test_codes_that_miss_the_prior(digits, shift, scale):
     assert not diagnose(Moved(small(digits, "bernoulli"), 0.0, 1.0), digits)
 
 
+class Linear(LinearGaussian):
+    "Three pixels about ½, whose true posterior is known; q's means are off by `shift`."
+
+    def __init__(self, shift):
+        super().__init__(torch.tensor([[0.1, 0.0], [0.0, 0.05], [0.0, 0.0]]), torch.full((3,), 0.5), sigma=0.02, shift=shift)
+        self.weight = torch.nn.Parameter(self.weight)  # a device
+
+
+def test_a_posterior_that_is_off_is_found_with_what_it_costs():
+    torch.manual_seed(0)
+    x = Linear(0.0).decode(Linear(0.0).prior.sample((1000,))).sample()
+    shift = 3.6 * (0.5 * Linear(0.0).encode(x).logvar[0, 0]).exp().item()  # the first latent is off by 3.6 σ
+    known = 0.5 * (shift**2 * (-Linear(0.0).encode(x).logvar[0]).exp()).sum().item()  # KL to the true posterior
+    found = diagnose(Linear(shift), x)
+    assert found.names == ["misplaced posterior"] and "± " in found[0].evidence
+    assert found.numbers["gain of steps on q, at least"] == pytest.approx(known, rel=0.05) and 7 < known < 9
+    healthy = diagnose(Linear(0.0), x)
+    assert not healthy and not healthy.skipped and abs(healthy.numbers["gain of steps on q, at least"]) < 0.1
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_codes_moved_behind_a_trained_encoder_are_found(digits, name):
+    model = small(digits, name, **HEALTHY[name])
+
+    def off(x, encode=model.encode):
+        q = encode(x)
+        scale = (0.5 * q.logvar).exp().mean(0)
+        return DiagonalNormal(q.mu + 3.6 * scale / len(scale) ** 0.5, q.logvar)  # 3.6 σ in all
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "encode", off)
+        assert "misplaced posterior" in diagnose(model, digits).names
+
+
+def test_looking_leaves_gradients_and_modes_alone(digits):
+    model = small(digits, "bernoulli").train()
+    model.zero_grad()
+    diagnose(model, digits[:50])
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_a_density_for_a_prior_is_diagnosed_too(digits):
+    model = small(digits, "bernoulli")
+    found = diagnose(WithPrior(model, fit_density(encode_all(model, digits), components=3)), digits)
+    assert "weight of the KL" in found.skipped and math.isfinite(found.numbers["KL"])
+
+
 def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(digits):
     model = small(digits, "plain", variational=False, epochs=2)
     assert diagnose(model, digits).names == ["no KL"]
@@ -505,6 +636,15 @@ def test_the_table_holds_every_score_and_agrees_with_its_parts(digits):
     assert "bits per dimension" not in table.index  # grey values under a Bernoulli: no probability of anything
     binary = evaluate(model, images.binarised("fixed"), k=2, reference=images)
     assert binary.value["bits per dimension"] == pytest.approx(binary.value["NLL bound, k = 2"] / 784 / math.log(2))
+
+
+def test_the_table_says_where_it_set_a_score_to_0(digits):
+    model = small(digits, "recon averaged", weighted(recon=1 / 784))
+    table = evaluate(model, digits[:60], k=1)
+    found = information(model, digits[:60], 1000)
+    for row, key in {"I(x; z), at least": "mi_low", "KL(aggregate ‖ prior), at least": "aggregate_low"}.items():
+        assert table.value[row] == found[key] >= 0 and ("never below 0" in table.unit[row]) == (found[key] == 0)
+    assert any("never below 0" in unit for unit in table.unit)
 
 
 def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(digits):

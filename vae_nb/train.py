@@ -28,8 +28,8 @@ from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
-from .vae import config_now, save_model
 from .data import Images, as_batch, as_tensor, check_numbers
+from .vae import config_now, save_model
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)

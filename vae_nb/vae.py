@@ -88,7 +88,7 @@ class VAE(Triple):
         likelihood = make_likelihood(likelihood, shape[0]) if isinstance(likelihood, str) else likelihood
         self.beta, self.free_bits = beta, free_bits
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
-        self.shape, self.latent, self.variational = tuple(shape), latent, variational
+        self.shape, self.latent, self.variational = tuple(shape), int(latent), variational
         self.register_buffer("initialised", torch.tensor(False))  # has `initialise_from` run?
 
     @property
