@@ -61,7 +61,7 @@ browser:
 bench: env ## the measurements in benchmarks/, all or NAME=…
 	$(PY) -m benchmarks $(NAME)
 
-export: env ## clean the notebooks, give each its cell for Colab, and write vae_nb/ from them
+export: env ## clean the notebooks, write how to install the library into them and the pages, and vae_nb/ from them
 	$(PY) -m book.colab
 	.venv/bin/nbdev_clean
 	.venv/bin/nbdev_export

@@ -26,34 +26,47 @@ TEXTS |= {file: (ROOT / f"{file}.md").read_text() for file in toc_files() if fil
 # --- Colab ---
 
 
-@pytest.mark.parametrize("name", notebooks())
-def test_every_notebook_has_the_cell_that_installs_the_library(name):
-    notebook = read_notebook(notebooks()[name])
-    assert colab.with_cell(notebook) == notebook, "run: make export"
+def test_notebooks_and_pages_say_how_to_install_the_library_as_settings_want_it():
+    assert not [path.name for path, text in colab.written().items() if path.read_text() != text], "run: make export"
 
 
-def installed_by(cell, there):
-    "The pip commands that the cell gives where the library is there, or is not."
+def installed_by(cell, *found):
+    "The pip commands that the cell gives; whether the library is there when it looks for the first time, and for the second."
     from IPython.core.inputtransformer2 import TransformerManager
 
-    calls = []
+    calls, found = [], iter(found)
     shell = type("Shell", (), {"run_line_magic": lambda self, *call: calls.append(call)})()
     code = TransformerManager().transform_cell(source(cell)).replace("from importlib.util import find_spec", "")
-    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: there or None})
+    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: next(found) or None})
     return calls
 
 
 def test_the_cell_installs_only_what_is_missing():
     home = settings()
-    assert installed_by(colab.cell(), there=True) == []
-    assert installed_by(colab.cell(), there=False) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
+    assert installed_by(colab.cell(), True) == []
+    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
 
 
-def test_after_a_release_the_cell_installs_from_pypi(monkeypatch):
-    released = settings()
-    released["released"] = "True"
-    monkeypatch.setattr(colab, "settings", lambda: released)
-    assert installed_by(colab.cell(), there=False) == [("pip", "install --quiet vae_nb")]
+def test_the_cell_says_what_to_do_when_pip_failed():
+    with pytest.raises(ModuleNotFoundError, match="could not be installed.*internet access.*Python 3.11 or newer.*run this cell again"):
+        installed_by(colab.cell(), False, False)
+
+
+@pytest.mark.parametrize("released", (False, True))
+def test_every_line_that_installs_the_library_follows_the_one_setting(released, monkeypatch):
+    home = settings()
+    home["released"] = str(released)
+    monkeypatch.setattr(colab, "settings", lambda: home)
+    right = "vae_nb" if released else f"git+{home['git_url']}@{home['branch']}"
+    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet {right}")]
+    folders = [ROOT / name for name in ("nbs", "book", "vae_nb", "benchmarks", ".github")]
+    files = [*ROOT.glob("*.*"), *(p for folder in folders for p in folder.rglob("*.*") if ".ipynb_checkpoints" not in p.parts)]
+    made, told = colab.written(), {}
+    for path in [p for p in files if p.suffix in (".md", ".ipynb", ".py", ".yml", ".js", ".html", ".toml", ".cff")]:
+        lines = re.findall(r"pip install ([^`\n\\\"]*(?:vae_nb|git\+)[^`\n\\\"]*)", made.get(path) or path.read_text())
+        told |= {path.relative_to(ROOT).as_posix(): {line.removeprefix("--quiet ") for line in lines}} if lines else {}
+    assert {"README.md", "nbs/index.ipynb", "nbs/06_cookbook.ipynb", "nbs/lib/00_core.ipynb"} <= told.keys()
+    assert not {name: lines for name, lines in told.items() if lines != {right}}
 
 
 def test_the_page_shows_a_badge_and_not_the_cell():
