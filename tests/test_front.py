@@ -132,6 +132,38 @@ def test_workflows_use_what_exists():
         assert f'"{python}"' in (ROOT / ".github/workflows/test.yml").read_text()
 
 
+def jobs():
+    "Workflow and name → job, of all workflows."
+    return {f"{w.stem}/{name}": job for w in WORKFLOWS for name, job in yaml.safe_load(w.read_text())["jobs"].items()}
+
+
+def test_actions_are_pinned_by_commit():
+    used = [line for w in WORKFLOWS for line in w.read_text().splitlines() if "uses:" in line]
+    assert len(used) >= 14 and not [line for line in used if not re.fullmatch(r"\s*(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+    pinned = {re.search(r"uses: (\S+)@(.*)", line).groups() for line in used}
+    assert len(pinned) == len(dict(pinned)), "one version of an action, in all workflows"
+
+
+def test_a_job_that_may_publish_runs_nothing_of_ours():
+    may = {name: job for name, job in jobs().items() if "write" in str(job.get("permissions"))}
+    assert may.keys() == {"book/publish", "release/publish"} and all(job["needs"] == "build" for job in may.values())
+    assert not [step for job in may.values() for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
+    assert all(yaml.safe_load(w.read_text())["permissions"] == {"contents": "read"} for w in WORKFLOWS)
+
+
+def test_a_release_says_that_it_is_one():
+    runs = [step.get("run", "") for step in jobs()["release/build"]["steps"]]
+    assert 'grep -qx "released = True" settings.ini' in runs and re.search("^released = (True|False)$", (ROOT / "settings.ini").read_text(), re.M)
+
+
+def test_what_installs_and_builds_is_pinned_by_hash():
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if re.search("pip install|uv build|pip compile", line)]
+    assert len(lines) == 5 and not [line for line in lines if not re.search("--require-hashes|--build-constraints requirements/dev.txt|--generate-hashes", line)]
+    pinned = re.split(r"\n(?! )", (ROOT / "requirements/dev.txt").read_text().strip())
+    assert not [one for one in pinned if not re.match(r"[\w.-]+==\S+( ; .*)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", one)]
+    assert {"uv", "hatchling", "pytest-xdist", "execnet"} <= {one.split("==")[0] for one in pinned}
+
+
 def test_hooks_use_tools_of_the_environment():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert {"ruff", "nbdev_clean", "nbstripout"} <= {hook["id"] for hook in hooks}
