@@ -64,7 +64,7 @@ bench: env ## the measurements in benchmarks/, all or NAME=…
 export: env ## clean the notebooks, write how to install the library into them and the pages, and vae_nb/ from them
 	$(PY) -m book.colab
 	.venv/bin/nbdev_clean
-	.venv/bin/nbdev_export
+	$(PY) -m book.export
 	.venv/bin/nbstripout --keep-id $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
 lint: env ## what ruff has to say of notebooks and scripts

@@ -1,6 +1,9 @@
-"What stands around the chapters: Colab, workflows, reference, glossary, citations, figures, README. All of it is read, nothing is run."
+"What stands around the chapters: Colab, workflows, reference, help, glossary, citations, figures, README. All of it is read, nothing is run."
 import ast
+import importlib
+import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.record import MARK
-from book import api, colab, glossary
+from book import api, colab, export, glossary
 from book.cite import citation, reference
 from book.pages import page
 from book.project import ROOT, library, module_path, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
@@ -245,6 +248,59 @@ def test_the_reference_tells_arguments_results_errors_and_source():
     assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith("    return")
     assert "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
     assert "`epochs`" not in api.page("elbo") and "    epochs: int = " in api.page("train")
+
+
+def helped(module):
+    "All docstrings of a module's own functions, classes and methods."
+    own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
+    return "\n".join(inspect.getdoc(one) or "" for thing in own for one in [thing, *(vars(thing).values() if isinstance(thing, type) else [])])
+
+
+@pytest.mark.parametrize("name", modules())
+def test_help_tells_what_arguments_and_results_mean(name):
+    text, module = helped(importlib.import_module(f"vae_nb.{name}")), api.Module(name)
+    nodes = list(export.documented_nodes(module.tree))
+    said = [f"    {name}: {meaning}" for node in nodes for name, meaning in export.explained(module, node)]
+    said += [f"Returns:\n    {back}" for node in nodes if isinstance(node, ast.FunctionDef) and (back := api.returned(module, node))]
+    assert not [one for one in said if one not in text], "run: make export"
+
+
+def test_help_of_fit_and_load():
+    from vae_nb.data import load
+    from vae_nb.train import fit
+
+    assert "\n    Args:\n" in pydoc.plain(pydoc.render_doc(fit)) and "\n        epochs: how often every image is seen\n" in pydoc.plain(pydoc.render_doc(fit))
+    assert "\n        n: the first so many; None: all\n" in pydoc.plain(pydoc.render_doc(load))
+
+
+MADE = r"""def f(
+    x,  # a "\n"
+) -> int:  # its length
+    "What, and `\\n`."
+    return 1
+
+
+class C:
+    "A class."
+
+    def __init__(
+        self,
+        a,  # one
+    ): pass
+
+    def plain(self, a): "No comment."
+"""
+
+
+def test_docstrings_get_the_comments_once_and_nothing_else_changes(tmp_path):
+    path, made = tmp_path / "made.py", {}
+    path.write_text(MADE)
+    once = export.with_docstrings(path)
+    exec(once, made)
+    assert inspect.getdoc(made["f"]) == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n\nReturns:\n    its length'
+    assert inspect.getdoc(made["C"]) == "A class.\n\nArgs:\n    a: one" and made["C"].plain.__doc__ == "No comment." and made["f"](0) == 1
+    path.write_text(once)
+    assert export.with_docstrings(path) == once and api.about(ast.parse(once).body[0]) == "What, and `\\n`."
 
 
 def test_methods_and_fields_are_in_the_reference():

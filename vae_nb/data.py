@@ -30,7 +30,14 @@ from .faces import draw_faces, factor_table, random_factors
 def to_unit(
     pixels:Tensor, # uint8, 0…255
 )->Tensor:         # float32 in [0, 1]
-    "What the model sees: bytes divided by 255."
+    """What the model sees: bytes divided by 255.
+
+    Args:
+        pixels: uint8, 0…255
+
+    Returns:
+        float32 in [0, 1]
+    """
     return pixels.float().div_(255)
 
 # %% ../nbs/lib/10_data.ipynb #36d0c9a0
@@ -38,7 +45,15 @@ def random_words(
     device,         # where the words are wanted
     generator=None, # the torch generator that decides; None: the global one
 ):                  # a function: n ↦ n int16 tensor
-    "A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`."
+    """A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`.
+
+    Args:
+        device: where the words are wanted
+        generator: the torch generator that decides; None: the global one
+
+    Returns:
+        a function: n ↦ n int16 tensor
+    """
     device, at = torch.device(device), generator.device if generator else "cpu"
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
     if device.type == "cuda":
@@ -54,7 +69,15 @@ def binarise(
     pixels:Tensor, # uint8, any shape
     words,         # from `random_words`, on the same device
 )->Tensor:         # float32, 0 or 1: 1 with probability pixel/255
-    "Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶."
+    """Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶.
+
+    Args:
+        pixels: uint8, any shape
+        words: from `random_words`, on the same device
+
+    Returns:
+        float32, 0 or 1: 1 with probability pixel/255
+    """
     u = words(pixels.numel()).clamp_max_(2**15 - 2).view(pixels.shape)
     threshold = pixels.short().mul_(257).sub_(2**15)
     return torch.lt(u, threshold, out=torch.empty(pixels.shape, device=pixels.device))  # float out: no slow detour through bool
@@ -65,7 +88,13 @@ def gather(
     batch_size:int,        # the last batch may be smaller
     order:Tensor|None=None, # int64 (N,) on the same device; None: as they come
 ):
-    "Cut `pixels`, in the given order, into batches."
+    """Cut `pixels`, in the given order, into batches.
+
+    Args:
+        pixels: (N, …)
+        batch_size: the last batch may be smaller
+        order: int64 (N,) on the same device; None: as they come
+    """
     for start in range(0, len(pixels), batch_size):
         stop = start + batch_size
         yield pixels[start:stop] if order is None else pixels.index_select(0, order[start:stop])
@@ -77,7 +106,14 @@ def epoch_order(
     generator=None, # decides the order
     device="cpu",   # where the indices are wanted
 )->Tensor|None:
-    "A random order of 0…n-1, or None when nothing is to be shuffled."
+    """A random order of 0…n-1, or None when nothing is to be shuffled.
+
+    Args:
+        n: how many
+        shuffle: a new order, or none
+        generator: decides the order
+        device: where the indices are wanted
+    """
     if not shuffle: return None
     at = generator.device if generator else "cpu"
     return torch.randperm(n, generator=generator, device=at).to(device)
@@ -88,7 +124,13 @@ def on_device(
     device, # where it is wanted
     below=2**31, # bytes: larger tensors stay where they are
 )->Tensor:
-    "All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large."
+    """All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large.
+
+    Args:
+        data: anything with a tensor `.pixels`
+        device: where it is wanted
+        below: bytes: larger tensors stay where they are
+    """
     if data.pixels.device == device or data.pixels.nbytes >= below: return data.pixels
     moved = data.__dict__.setdefault("_moved", {})
     if device not in moved: moved[device] = data.pixels.to(device)
@@ -102,7 +144,18 @@ def iterate(
     generator=None,   # decides the order, and the coin tosses; None: torch's global generator
     device=None,      # where the batches are wanted; None: where the pixels are
 ):                    # iterator of float32 batches in [0, 1]
-    "One epoch: every image once."
+    """One epoch: every image once.
+
+    Args:
+        data: anything with a tensor `.pixels` and a `.binarisation`
+        batch_size: images per batch; the last may have fewer
+        shuffle: a new order each time
+        generator: decides the order, and the coin tosses; None: torch's global generator
+        device: where the batches are wanted; None: where the pixels are
+
+    Returns:
+        iterator of float32 batches in [0, 1]
+    """
     if batch_size < 1: raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     device = data.pixels.device if device is None else torch.device(device)
     pixels = on_device(data, device)
@@ -139,7 +192,15 @@ def resize(
     pixels:Tensor, # uint8 or float in 0…255, (N, C, H, W)
     size,          # (h, w)
 )->Tensor:         # uint8, (N, C, h, w)
-    "The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation."
+    """The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation.
+
+    Args:
+        pixels: uint8 or float in 0…255, (N, C, H, W)
+        size: (h, w)
+
+    Returns:
+        uint8, (N, C, h, w)
+    """
     (height, width), (h, w) = pixels.shape[-2:], size
     scale = min(height/h, width/w)
     ch, cw = max(1, round(h*scale)), max(1, round(w*scale))
@@ -153,7 +214,15 @@ def fixed_tosses(
     pixels:Tensor, # uint8
     seed:int,      # the same seed, the same tosses
 )->Tensor:         # uint8, 0 or 255
-    "Binarise once and for all."
+    """Binarise once and for all.
+
+    Args:
+        pixels: uint8
+        seed: the same seed, the same tosses
+
+    Returns:
+        uint8, 0 or 255
+    """
     words = random_words("cpu", torch.Generator().manual_seed(seed))
     return torch.cat([binarise(x, words).mul_(255).byte() for x in pixels.split(4096)])
 
@@ -161,7 +230,14 @@ def fixed_tosses(
 def as_size(
     size, # an integer, (height, width), or None
 ):        # (height, width) or None
-    "Check a size, and spell it out."
+    """Check a size, and spell it out.
+
+    Args:
+        size: an integer, (height, width), or None
+
+    Returns:
+        (height, width) or None
+    """
     if size is None: return None
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair): return int(pair[0]), int(pair[1])
@@ -173,7 +249,13 @@ def check_n(
     have:int, # how many there are
     what:str, # of what, for the message
 )->int:
-    "How many to take: all, or `n` if that many are there."
+    """How many to take: all, or `n` if that many are there.
+
+    Args:
+        n: how many are wanted; None: all
+        have: how many there are
+        what: of what, for the message
+    """
     if n is None: return have
     if isinstance(n, Integral) and 1 <= n <= have: return int(n)
     raise ValueError(f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to {have:,}, or leave n out for all.")
@@ -208,7 +290,12 @@ def label_number(
     label, # 3, or "Trouser"
     images, # with `.labels` and `.classes`
 )->int:
-    "The number of a class, given as number or name."
+    """The number of a class, given as number or name.
+
+    Args:
+        label: 3, or "Trouser"
+        images: with `.labels` and `.classes`
+    """
     if images.labels is None: raise ValueError(f"{images.name!r} has no labels.")
     names = images.classes or ()
     if isinstance(label, str) and label in names: return names.index(label)
@@ -219,7 +306,17 @@ def label_number(
 # %% ../nbs/lib/10_data.ipynb #37ad84f9
 @dataclass(frozen=True, repr=False, eq=False)
 class Images(Views):
-    "A set of images and what is known about them."
+    """A set of images and what is known about them.
+
+    Args:
+        pixels: uint8, (N, C, H, W)
+        labels: int64, (N,)
+        classes: the name of each label
+        attributes: (N, A)
+        attribute_names: the name of each attribute
+        note: a sentence, if this set stands in for another
+        binarisation: "dynamic" or "fixed"
+    """
     pixels: Tensor                       # uint8, (N, C, H, W)
     labels: Tensor | None = None         # int64, (N,)
     classes: tuple | None = None         # the name of each label
@@ -322,7 +419,14 @@ class DatasetError(RuntimeError):
 def read_idx(
     path:Path, # a file of bytes in IDX format, or the same gzipped
 )->Tensor:     # uint8, of the shape its header gives
-    "Read an IDX file, or say precisely what is wrong with it."
+    """Read an IDX file, or say precisely what is wrong with it.
+
+    Args:
+        path: a file of bytes in IDX format, or the same gzipped
+
+    Returns:
+        uint8, of the shape its header gives
+    """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f: data = bytearray(f.read())
     except (OSError, EOFError, zlib.error) as e:
@@ -359,7 +463,11 @@ def find_idx(kind, split, root):
 def socket_timeout(
     seconds:float, # how long one connection, or one read, may take
 ):
-    "New sockets give up after so many seconds, inside the `with` block."
+    """New sockets give up after so many seconds, inside the `with` block.
+
+    Args:
+        seconds: how long one connection, or one read, may take
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try: yield
@@ -386,7 +494,12 @@ def download(
     kind,   # one of UNITS; most are classes of torchvision.datasets
     folder, # the place that shall hold it
 ):
-    "Download a set by torchvision into `folder`: whole and checked, or not at all."
+    """Download a set by torchvision into `folder`: whole and checked, or not at all.
+
+    Args:
+        kind: one of UNITS; most are classes of torchvision.datasets
+        folder: the place that shall hold it
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as new, socket_timeout(5):
         fetch(kind, new)
@@ -398,7 +511,11 @@ def download(
 # %% ../nbs/lib/10_data.ipynb #8afe36d8
 @lru_cache(maxsize=64)
 def failed_download(kind, folder, minute)->str: # why it failed, or ""
-    "Try `download`. Within one minute a second call only repeats the answer."
+    """Try `download`. Within one minute a second call only repeats the answer.
+
+    Returns:
+        why it failed, or ""
+    """
     try: download(kind, folder)
     except (OSError, RuntimeError, ImportError, EOFError, HTTPException, tarfile.TarError, zlib.error) as e:
         return f"  download by torchvision: {' '.join(str(e).split()) or type(e).__name__}"
@@ -465,7 +582,14 @@ SPLIT_FOLDERS = {"train": "train", "training": "train", "valid": "valid", "val":
 def by_split(
     paths, # relative, of all images in a folder
 )->dict:   # split → {path: its path without a split folder}
-    "Each picture's split: by its split folder where there are such, else by `name_hash`."
+    """Each picture's split: by its split folder where there are such, else by `name_hash`.
+
+    Args:
+        paths: relative, of all images in a folder
+
+    Returns:
+        split → {path: its path without a split folder}
+    """
     named = {top: SPLIT_FOLDERS[top.lower()] for top in {p.split("/")[0] for p in paths if "/" in p} if top.lower() in SPLIT_FOLDERS}
     out = {split: {} for split in SPLITS}
     for p in paths:
@@ -480,7 +604,11 @@ def by_split(
 def class_names(
     inner, # paths without split folders, of all splits: the numbers must agree between them
 )->tuple|None:
-    "The subfolders at the first level, sorted; None if no picture, or not every picture, is in one."
+    """The subfolders at the first level, sorted; None if no picture, or not every picture, is in one.
+
+    Args:
+        inner: paths without split folders, of all splits: the numbers must agree between them
+    """
     tops = sorted({p.split("/")[0] for p in inner if "/" in p})
     loose = [p for p in inner if "/" not in p]
     if tops and loose:
@@ -492,7 +620,14 @@ def class_names(
 def flat(
     image, # a PIL image of any kind
 ):         # one in mode L or RGB
-    "8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white."
+    """8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white.
+
+    Args:
+        image: a PIL image of any kind
+
+    Returns:
+        one in mode L or RGB
+    """
     from PIL import Image
     if image.mode == "F": raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
@@ -509,7 +644,12 @@ def centre(
     image, # PIL's
     side:int, # pixels
 ):
-    "The square in the middle."
+    """The square in the middle.
+
+    Args:
+        image: PIL's
+        side: pixels
+    """
     left, top = (image.width - side)//2, (image.height - side)//2
     return image.crop((left, top, left + side, top + side))
 
@@ -525,7 +665,17 @@ def decode(
     size,        # (h, w)
     crop=None,   # first cut this square from the centre, unless the picture is square already, or smaller
 )->np.ndarray:   # uint8, (channels, h, w)
-    "One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing."
+    """One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing.
+
+    Args:
+        path: an image file
+        channels: 1 or 3
+        size: (h, w)
+        crop: first cut this square from the centre, unless the picture is square already, or smaller
+
+    Returns:
+        uint8, (channels, h, w)
+    """
     from PIL import Image, ImageOps
     check_file(path)
     with Image.open(path) as image:
@@ -537,7 +687,11 @@ def decode(
 
 # %% ../nbs/lib/10_data.ipynb #6d861318
 def look(path)->tuple: # (has colour, (h, w) when upright)
-    "What a picture's header tells."
+    """What a picture's header tells.
+
+    Returns:
+        (has colour, (h, w) when upright)
+    """
     from PIL import Image
     check_file(path)
     with Image.open(path) as image:
@@ -550,7 +704,14 @@ def survey(
     folder:Path,
     paths, # relative to `folder`
 ):         # {path: look(path)}, {path: why it cannot be read}
-    "Look at all headers."
+    """Look at all headers.
+
+    Args:
+        paths: relative to `folder`
+
+    Returns:
+        {path: look(path)}, {path: why it cannot be read}
+    """
     good, bad = {}, {}
     for p in paths:
         try: good[p] = look(folder/p)
@@ -565,7 +726,11 @@ def reason(e)->str:
 
 # %% ../nbs/lib/10_data.ipynb #b3080a36
 def common_size(sizes:list)->tuple: # (h, w)
-    "The one size that all pictures have; else an error that lists the sizes."
+    """The one size that all pictures have; else an error that lists the sizes.
+
+    Returns:
+        (h, w)
+    """
     counts = Counter(sizes).most_common()
     if len(counts) == 1: return counts[0][0]
     some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5]) + (", …" if len(counts) > 5 else "")
@@ -577,7 +742,15 @@ def decode_all(
     paths, # relative to `folder`
     *how,  # for `decode`: channels, size, crop
 ):  # iterator, one for each path and in their order: its pixels, or the exception
-    "Decode all pictures, on all cores: Pillow lets other threads run while it works."
+    """Decode all pictures, on all cores: Pillow lets other threads run while it works.
+
+    Args:
+        paths: relative to `folder`
+        how: for `decode`: channels, size, crop
+
+    Returns:
+        iterator, one for each path and in their order: its pixels, or the exception
+    """
     def attempt(p):
         try: return decode(folder/p, *how)
         except Exception as e: return e  # decoders raise all kinds of errors on damaged files
@@ -605,7 +778,16 @@ def write_decoded(
     crop=None,          # see `decode`
     keep=None,          # the file's final name: pieces of a large set are kept beside it
 ):
-    "Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others."
+    """Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others.
+
+    Args:
+        f: a binary file, open for writing at its beginning
+        paths: the pictures, relative to `folder`
+        size: (h, w), or None if all have one size
+        channels: 1 or 3; None: 3 if any has colour
+        crop: see `decode`
+        keep: the file's final name: pieces of a large set are kept beside it
+    """
     good, bad = (dict.fromkeys(paths), {}) if size and channels else survey(folder, paths)
     channels = channels or (3 if any(colour for colour, _ in good.values()) else 1)
     size = size or common_size([s for _, s in good.values()] or [(0, 0)])
@@ -624,7 +806,14 @@ def write_decoded(
 def read_decoded(
     path, # a file by `write_decoded`
 ):        # (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
-    "Open a file of decoded pictures; None if there is none, or if it is not whole."
+    """Open a file of decoded pictures; None if there is none, or if it is not whole.
+
+    Args:
+        path: a file by `write_decoded`
+
+    Returns:
+        (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
+    """
     try:
         pixels = np.load(path, mmap_mode="c")  # "c": what is written to the tensor never reaches the file
         with open(path, "rb") as f:
@@ -644,7 +833,11 @@ def decoded_path(folder:Path, paths, size, *how)->Path:
 
 # %% ../nbs/lib/10_data.ipynb #9830ddc5
 def cannot_write(folder:Path)->str: # why not, or ""
-    "Whether files can be made in a folder (found out by making one)."
+    """Whether files can be made in a folder (found out by making one).
+
+    Returns:
+        why not, or ""
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -666,7 +859,16 @@ def decode_in_pieces(
     paths,     # relative to `folder`
     *how,      # for `decode`: channels, size, crop
 ):  # iterator, as `decode_all`
-    "Decode all pictures, except those of pieces that an earlier process has left."
+    """Decode all pictures, except those of pieces that an earlier process has left.
+
+    Args:
+        path: of the whole set; its pieces lie beside it
+        paths: relative to `folder`
+        how: for `decode`: channels, size, crop
+
+    Returns:
+        iterator, as `decode_all`
+    """
     per = max(1, PIECE//(how[0]*how[1][0]*how[1][1]))  # pictures in a piece
     for i in range(0, len(paths), per):
         some, kept = paths[i:i + per], path.with_name(f".{path.name}.{i}.piece")
@@ -691,7 +893,11 @@ def write_pixels(f, pixels, bad):
 def forget_pieces(
     path:Path, # of the whole set, whose pieces lie beside it
 ):
-    "Remove its pieces."
+    """Remove its pieces.
+
+    Args:
+        path: of the whole set, whose pieces lie beside it
+    """
     for piece in path.parent.glob(f".{path.name}.*.piece"): piece.unlink(missing_ok=True)
 
 # %% ../nbs/lib/10_data.ipynb #0ba15e56
@@ -709,7 +915,13 @@ def decoded(
     size,  # (h, w), or None if all have one size
     *how,  # for `write_decoded`: channels, crop
 ):
-    "Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there."
+    """Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there.
+
+    Args:
+        paths: relative to `folder`
+        size: (h, w), or None if all have one size
+        how: for `write_decoded`: channels, crop
+    """
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
     if found and fits(*found, paths, size): return found
@@ -749,7 +961,17 @@ def read_pictures(
     size,        # as for `decoded`
     *how,        # as for `decoded`
 ):               # pixels, and the paths that they come from
-    "Decoded pictures, those that cannot be read left out and reported."
+    """Decoded pictures, those that cannot be read left out and reported.
+
+    Args:
+        paths: relative to `folder`
+        strict: whether one that cannot be read is an error
+        size: as for `decoded`
+        how: as for `decoded`
+
+    Returns:
+        pixels, and the paths that they come from
+    """
     pixels, bad = decoded(folder, paths, size, *how)
     report(bad, len(paths), strict)
     return pixels, [p for p in paths if p not in bad]
@@ -762,7 +984,14 @@ def of_split(
     what,        # whose they are
     hint="",     # what to do if there are none
 )->list:
-    "The first `n` paths of a split (None: all), which must have some."
+    """The first `n` paths of a split (None: all), which must have some.
+
+    Args:
+        splits: split → paths
+        n: how many; None: all
+        what: whose they are
+        hint: what to do if there are none
+    """
     counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
     if not splits[split]: raise DatasetError(f"{what} has no pictures for split {split!r} ({counts})", hint)
     return list(splits[split])[:check_n(n, len(splits[split]), f"split {split!r} of {getattr(what, 'name', what)!r}")]
@@ -814,7 +1043,12 @@ def stand_in(
     fallback,     # an embedded set
     split, n=None,
 )->Images:
-    "As many as there are, up to `n`, of an embedded set, with a note that says so."
+    """As many as there are, up to `n`, of an embedded set, with a note that says so.
+
+    Args:
+        error: the DatasetError that made it necessary
+        fallback: an embedded set
+    """
     what, counts = EMBEDDED[fallback]
     note = f"{error.why}, so {what}, stand in."
     say_once(note)
@@ -828,7 +1062,16 @@ def attribute_columns(
     names,     # all that there are
     what:str,  # whose, for the message
 )->list:       # the places of the wanted ones
-    "Look up attributes by name."
+    """Look up attributes by name.
+
+    Args:
+        wanted: a name, or several
+        names: all that there are
+        what: whose, for the message
+
+    Returns:
+        the places of the wanted ones
+    """
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     if not names: raise ValueError(f"{what!r} has no attributes: leave attributes= out.")
     if not wanted: raise ValueError("attributes must name at least one; leave attributes= out for all of them.")
@@ -855,7 +1098,19 @@ def load(
     attributes=None, # the name of an attribute, or several; None: all that the set has
     download=False,  # whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
 )->Images:
-    "A data set as uint8 images with labels or attributes, from wherever it can be had."
+    """A data set as uint8 images with labels or attributes, from wherever it can be had.
+
+    Args:
+        name: a key of `DATASETS` such as "mnist" or "celeba", or the path of a folder of pictures
+        split: "train", "valid" or "test"
+        n: the first so many; None: all
+        size: pixels, or (height, width): centre-cropped to the aspect and resized
+        root: look here first, then in $VAE_NB_DATA, then in the cache folder; then download
+        fallback: an embedded set ("digits", "faces") to use if the one that is named cannot be had
+        strict: raise an error if a picture cannot be read, instead of leaving it out with a warning
+        attributes: the name of an attribute, or several; None: all that the set has
+        download: whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
+    """
     size = as_size(size)
     if split not in SPLITS: raise ValueError(f"there is no split {split!r}, only {', '.join(SPLITS)}.{nearest(split, SPLITS)}")
     if n is not None and not (isinstance(n, Integral) and n >= 1): raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
@@ -872,7 +1127,14 @@ def first_found(
     look, # place ↦ (files or None, what was missed)
     root=None,
 ):        # (files or None, a line for each place that has them not)
-    "The files at the first place that has them."
+    """The files at the first place that has them.
+
+    Args:
+        look: place ↦ (files or None, what was missed)
+
+    Returns:
+        (files or None, a line for each place that has them not)
+    """
     missed = []
     for place in places(root):
         files, lacking = look(place)
@@ -889,7 +1151,16 @@ def obtain(
     fetch:bool,    # whether it may be downloaded
     ways:tuple,    # what someone can do who has not got the files
 ):
-    "The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on."
+    """The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on.
+
+    Args:
+        look: as for `first_found`
+        what: the name of the set in the messages
+        kind: its name for `download`
+        root: where to look first
+        fetch: whether it may be downloaded
+        ways: what someone can do who has not got the files
+    """
     files, missed = first_found(look, root)
     if files: return files
     failure = failed_download(kind, str(cache_dir()), int(time.time()//60)) if fetch else "  download: not without download=True, it is large"
@@ -905,7 +1176,14 @@ CIFAR_RECORD = 1 + 3*32*32  # bytes
 def read_cifar(
     path:Path, # a file of 10,000 records
 ):             # pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
-    "Read one file of CIFAR-10's binary version, or say what is wrong with it."
+    """Read one file of CIFAR-10's binary version, or say what is wrong with it.
+
+    Args:
+        path: a file of 10,000 records
+
+    Returns:
+        pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
+    """
     try: data = np.fromfile(path, np.uint8)
     except OSError as e: raise DatasetError(f"{path} cannot be read ({e})") from e
     if len(data) != 10_000*CIFAR_RECORD:
@@ -919,7 +1197,11 @@ def read_cifar(
 def cifar_at(
     place:Path,
 ): # (the folder or None, what was missed)
-    "CIFAR-10's folder at a place: the binary version, else JPEGs."
+    """CIFAR-10's folder at a place: the binary version, else JPEGs.
+
+    Returns:
+        (the folder or None, what was missed)
+    """
     folder = place/"cifar-10-batches-bin"
     names = ["test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6))]
     lacking = [n for n in names if not (folder/n).is_file()]
@@ -977,7 +1259,14 @@ def table_lines(path:Path)->list:
 def split_header(
     path:Path, # of the table of attributes
 ):             # the names in the header, the lines below it
-    "Check what stands above the rows."
+    """Check what stands above the rows.
+
+    Args:
+        path: of the table of attributes
+
+    Returns:
+        the names in the header, the lines below it
+    """
     lines = table_lines(path)
     promised = lines.pop(0).strip() if lines and path.suffix == ".txt" else None
     names = lines.pop(0).split() if lines else []
@@ -995,7 +1284,14 @@ def split_header(
 def read_attributes(
     path:Path, # list_attr_celeba.txt or .csv
 ):             # {file: row}, uint8 (rows, 40) of 0 and 1, the 40 names
-    "CelebA's attributes."
+    """CelebA's attributes.
+
+    Args:
+        path: list_attr_celeba.txt or .csv
+
+    Returns:
+        {file: row}, uint8 (rows, 40) of 0 and 1, the 40 names
+    """
     names, lines = split_header(path)
     files, _, rest = zip(*(line.strip().partition(" ") for line in lines)) if lines else ((), (), ())
     flags = [r.replace("-1", "0").replace(" ", "") for r in rest]
@@ -1008,7 +1304,14 @@ def read_attributes(
 def read_partition(
     path:Path, # list_eval_partition.txt or .csv
 )->dict:       # {file: split}
-    "CelebA's official splits."
+    """CelebA's official splits.
+
+    Args:
+        path: list_eval_partition.txt or .csv
+
+    Returns:
+        {file: split}
+    """
     lines = table_lines(path)
     pairs = [line.split() for line in (lines[1:] if path.suffix == ".csv" else lines)]
     odd = next((" ".join(p) for p in pairs if len(p) != 2 or p[1] not in ("0", "1", "2")), None)
@@ -1025,7 +1328,11 @@ def names_in(folder:Path)->list:
 def celeba_in(
     base:Path,
 ): # ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
-    "CelebA's files in a folder, in torchvision's or in Kaggle's layout."
+    """CelebA's files in a folder, in torchvision's or in Kaggle's layout.
+
+    Returns:
+        ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
+    """
     inner = base/"img_align_celeba"
     if not base.is_dir(): return None, f"{base}: no such folder"
     folder = inner/inner.name if (inner/inner.name).is_dir() else inner
@@ -1047,7 +1354,16 @@ def celeba_splits(
     rows,           # those that have attributes
     partition:dict, # {file: split}
 )->dict:            # split → names
-    "The official splits of the pictures that are there."
+    """The official splits of the pictures that are there.
+
+    Args:
+        names: of the pictures that are there
+        rows: those that have attributes
+        partition: {file: split}
+
+    Returns:
+        split → names
+    """
     for known, what in ((rows, "attributes"), (partition, "splits")):
         lost = [n for n in names if n not in known]
         if lost: raise DatasetError(f"CelebA's table of {what} has no row for {lost[0]} (nor for {len(lost) - 1:,} other pictures that are there)",
@@ -1112,7 +1428,11 @@ def on_disk(
     name:str, # one of `DOWNLOADS`
     root=None,
 )->Path|None:
-    "The folder with the files of a set, those for training and for testing both; None if it is not on disk."
+    """The folder with the files of a set, those for training and for testing both; None if it is not on disk.
+
+    Args:
+        name: one of `DOWNLOADS`
+    """
     if name in ("mnist", "fashion_mnist"):
         kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
         found = [find_idx(kind, split, root)[0] for split in ("train", "test")]

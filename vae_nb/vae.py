@@ -60,7 +60,18 @@ class Triple(nn.Module):
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
 class VAE(Triple):
-    "A Gaussian prior and posterior around any encoder and decoder. `variational=False` makes it a plain autoencoder: z = mu, no KL."
+    """A Gaussian prior and posterior around any encoder and decoder. `variational=False` makes it a plain autoencoder: z = mu, no KL.
+
+    Args:
+        encoder: (batch, C, H, W) → (batch, 2·latent): means and log-variances; (batch, latent) if not variational
+        decoder: (batch, latent) → (batch, C, H, W), before the likelihood's activation
+        likelihood: decoder output → p(x|z)
+        shape: of one image, (C, H, W)
+        latent: latent dimensions
+        variational: False: a plain autoencoder
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+    """
 
     def __init__(
         self,
@@ -120,7 +131,12 @@ def check_images(
     x: Tensor,  # what should be a batch of images
     shape: tuple,  # (C, H, W) of one
 ) -> None:
-    "Refuse what is not a float batch (batch, C, H, W) of that shape."
+    """Refuse what is not a float batch (batch, C, H, W) of that shape.
+
+    Args:
+        x: what should be a batch of images
+        shape: (C, H, W) of one
+    """
     if tuple(x.shape[1:]) != shape or x.ndim != 4:
         hint = " Add a batch dimension: x[None]." if tuple(x.shape) == shape else ""
         raise ValueError(f"the model takes images of shape (batch, {', '.join(map(str, shape))}), not {tuple(x.shape)}.{hint}")
@@ -131,7 +147,11 @@ def check_images(
 def builder(
     path: str,  # the function's dotted path, as users import it
 ):
-    "Decorator for functions that build a VAE: the model remembers the call in `config`, so that it can be saved and built again."
+    """Decorator for functions that build a VAE: the model remembers the call in `config`, so that it can be saved and built again.
+
+    Args:
+        path: the function's dotted path, as users import it
+    """
 
     def decorate(build):
         @functools.wraps(build)
@@ -158,7 +178,12 @@ def mlp_layers(
     sizes,  # widths from input to output
     activation: str = "silu",  # between layers; none after the last
 ) -> list[nn.Module]:
-    "Linear layers with activations between them; the last one starts faint, the others keep the size of what passes."
+    """Linear layers with activations between them; the last one starts faint, the others keep the size of what passes.
+
+    Args:
+        sizes: widths from input to output
+        activation: between layers; none after the last
+    """
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}")
     layers = []
@@ -174,7 +199,11 @@ def mlp_layers(
 def check_sizes(
     **sizes,  # name=int, or name=sequence of int
 ) -> None:
-    "Refuse anything but positive integers, by name."
+    """Refuse anything but positive integers, by name.
+
+    Args:
+        sizes: name=int, or name=sequence of int
+    """
     for name, value in sizes.items():
         values = value if isinstance(value, (tuple, list)) else [value]
         if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values) or not values:
@@ -188,7 +217,15 @@ def mlp_networks(
     hidden: tuple,  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
-    "Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W)."
+    """Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W).
+
+    Args:
+        shape: of one image, (C, H, W)
+        heads: outputs of the encoder
+        latent: inputs of the decoder
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
+        activation: see `ACTIVATIONS`
+    """
     check_sizes(shape=shape, **({} if hidden in ((), []) else {"hidden": hidden}))
     if len(shape) != 3:
         raise ValueError(f"shape must be (channels, height, width), not {shape!r}.")
@@ -211,7 +248,19 @@ def mlp_vae(
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
 ) -> VAE:
-    "A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C)."
+    """A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C).
+
+    Args:
+        shape: of one image, (C, H, W)
+        latent: latent dimensions
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
+        likelihood: see `vae_nb.elbo.LIKELIHOODS`
+        sigma: for likelihood="normal": a number, "learned", "per_channel" or "optimal"
+        activation: see `ACTIVATIONS`
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+        variational: False: a plain autoencoder
+    """
     check_sizes(latent=latent)
     encoder, decoder = mlp_networks(shape, 2 * latent if variational else latent, latent, hidden, activation)
     return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational,
@@ -221,7 +270,11 @@ def mlp_vae(
 def halved(
     weights: dict,  # name → Tensor
 ) -> dict:
-    "Floating-point tensors in 16 bits; ValueError if one does not fit."
+    """Floating-point tensors in 16 bits; ValueError if one does not fit.
+
+    Args:
+        weights: name → Tensor
+    """
     small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     for name, value in small.items():
         if not value.isfinite().all():
@@ -237,7 +290,12 @@ def save_model(
     folder: str | Path,  # made if it is missing
     half: bool = False,  # numbers of 16 bits
 ) -> Path:
-    "Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read."
+    """Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read.
+
+    Args:
+        folder: made if it is missing
+        half: numbers of 16 bits
+    """
     if model.config is None:
         raise ValueError("only a model made by a vae_nb function such as mlp_vae can be saved: its config names that function. "
                          "For a network of your own use safetensors.torch.save_model.")
@@ -251,7 +309,14 @@ def save_model(
 def build_from(
     config: dict,  # {"builder": "vae_nb.…", "arguments": {…}}
 ) -> Triple:  # freshly initialised
-    "Build the model that a config describes. Only functions of `vae_nb` that are marked by `builder` are ever called."
+    """Build the model that a config describes. Only functions of `vae_nb` that are marked by `builder` are ever called.
+
+    Args:
+        config: {"builder": "vae_nb.…", "arguments": {…}}
+
+    Returns:
+        freshly initialised
+    """
     module, _, name = str(config["builder"]).rpartition(".")
     if not module.startswith("vae_nb."):
         raise ValueError(f"its config asks for {config['builder']!r}, which is not part of vae_nb: refused.")
@@ -265,7 +330,15 @@ def load_model(
     folder: str | Path,  # what `save` wrote, or the file of weights in it
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
-    "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
+    """Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder.
+
+    Args:
+        folder: what `save` wrote, or the file of weights in it
+        device: where to; None: the CPU
+
+    Returns:
+        in evaluation mode
+    """
     path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
