@@ -22,9 +22,9 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
-	@test -x .venv/bin/uv || $(PY) -m pip install --quiet uv
-	.venv/bin/uv pip install --quiet --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',-r requirements/dev.txt)
-	.venv/bin/uv pip install --quiet --python $(PY) --no-deps -e .
+	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --require-hashes -r <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt)
+	.venv/bin/uv pip install --quiet --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',--require-hashes -r requirements/dev.txt)
+	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --build-constraints requirements/dev.txt -e .
 	@touch $@
 
 book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02, THREADS=2)
@@ -61,10 +61,10 @@ browser:
 bench: env ## the measurements in benchmarks/, all or NAME=…
 	$(PY) -m benchmarks $(NAME)
 
-export: env ## clean the notebooks, give each its cell for Colab, and write vae_nb/ from them
+export: env ## clean the notebooks, write how to install the library into them and the pages, and vae_nb/ from them
 	$(PY) -m book.colab
 	.venv/bin/nbdev_clean
-	.venv/bin/nbdev_export
+	$(PY) -m book.export
 	.venv/bin/nbstripout --keep-id $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
 lint: env ## what ruff has to say of notebooks and scripts
@@ -77,14 +77,14 @@ dist: env ## the wheel and the source archive in dist/, the README's links made 
 	rm -rf build/source dist && mkdir -p build/source
 	git archive HEAD | tar -x -C build/source
 	$(PY) -m book.readme --absolute build/source/README.md
-	.venv/bin/uv build --out-dir dist build/source
+	.venv/bin/uv build --build-constraints requirements/dev.txt --require-hashes --out-dir dist build/source
 
 wasm: env ## compile the explorers' engine: vae_nb/assets/kernels.wasm from kernels.c
 	$(PY) -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -nostdlib -Wl,--no-entry -Wl,--strip-all -o vae_nb/assets/kernels.wasm vae_nb/assets/kernels.c
 	@chmod 644 vae_nb/assets/kernels.wasm
 
 requirements: env ## pin the environment anew: requirements/dev.txt
-	.venv/bin/uv pip compile pyproject.toml --universal --extra dev --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet -o requirements/dev.txt
+	.venv/bin/uv pip compile pyproject.toml --universal --extra dev --python-version 3.11 --no-emit-index-url --no-header --no-annotate --generate-hashes --quiet -o requirements/dev.txt
 
 clean: ## remove everything that was built (not .venv)
 	rm -rf _build _proc _docs build dist .pytest_cache .hypothesis

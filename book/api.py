@@ -15,8 +15,8 @@ MEASURES = {"len": "number of ", "numel": "number of ", "min": "least of ", "max
 class Module:
     "One generated module: its tree, its comments, and the notebook that each line came from."
 
-    def __init__(self, name):
-        self.name, self.path = name, module_path(name)
+    def __init__(self, name, path=None):
+        self.name, self.path = name, path or module_path(name)
         self.text = self.path.read_text()
         self.tree = ast.parse(self.text)
         self.about = ast.get_docstring(self.tree) or ""
@@ -62,6 +62,11 @@ class Module:
         return PLACE.findall("\n".join(self.text.splitlines()[: node.lineno]))[-1]
 
 
+def about(node):
+    "A docstring without what `book/export.py` adds to it: the comments, which have a place of their own on the page."
+    return re.split(r"\n\n(?:Args|Returns):\n", ast.get_docstring(node) or "")[0]
+
+
 def title(page):
     "The title of a notebook."
     return next(source(c) for c in read_notebook(ROOT / f"nbs/{page}.ipynb")["cells"] if c["cell_type"] == "markdown").split("\n")[0][2:]
@@ -105,14 +110,17 @@ def cell(text):
     return prose(text).replace("|", "\\|")
 
 
-def documented(module, node):
-    "(argument, what it is) for the arguments that have a line and a comment of their own, or a help text."
-    lines = [(arg, (default or arg).end_lineno) for arg, default in arguments(node)]
+def commented(module, node):
+    "(argument, comment) for the arguments that have a line and a comment of their own."
+    lines = [(arg.arg, (default or arg).end_lineno) for arg, default in arguments(node)]
     alone = [line for _, line in lines]
-    for arg, line in lines:
-        said = module.comments.get(line) if alone.count(line) == 1 and line != node.lineno else None
-        if said := said or arg.annotation and module.kind(arg.annotation)[1]:
-            yield arg.arg, said
+    return [(name, module.comments[line]) for name, line in lines if alone.count(line) == 1 and line != node.lineno and line in module.comments]
+
+
+def documented(module, node):
+    "(argument, what it is) for the arguments that have a comment, or a help text."
+    said = {arg.arg: module.kind(arg.annotation)[1] for arg, _ in arguments(node) if arg.annotation} | dict(commented(module, node))
+    return [(arg.arg, said[arg.arg]) for arg, _ in arguments(node) if said.get(arg.arg)]
 
 
 def returned(module, node):
@@ -153,8 +161,8 @@ def refusals(node):
 
 def callable_text(module, name, node):
     "Signature, purpose, arguments, result and errors of a function or method."
-    parts = [f"```python\n{signature(module, name, node)}\n```", coded(ast.get_docstring(node) or "")]
-    if table := list(documented(module, node)):
+    parts = [f"```python\n{signature(module, name, node)}\n```", coded(about(node))]
+    if table := documented(module, node):
         parts.append("\n".join(["| argument | what it is |", "| --- | --- |", *(f"| `{arg}` | {cell(said)} |" for arg, said in table)]))
     if said := returned(module, node):
         parts.append(f"**Returns** {prose(said)}")
@@ -172,7 +180,7 @@ def class_text(module, name, node):
     "Purpose, fields and methods of a class."
     own = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
     bases = ", ".join(ast.unparse(b) for b in node.bases)
-    parts = [coded(ast.get_docstring(node) or ""), f"Extends `{bases}`." if bases else ""]
+    parts = [coded(about(node)), f"Extends `{bases}`." if bases else ""]
     fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
     rows = [(field(module, f), module.comments.get(f.end_lineno, "")) for f in fields]
     if any(said for _, said in rows):
@@ -185,7 +193,7 @@ def class_text(module, name, node):
     for method, m in shown.items():
         kind = [ast.unparse(d) for d in m.decorator_list]
         call = f"{name if 'staticmethod' in kind or 'classmethod' in kind else ''}.{method}"
-        text = f"`.{method}` {coded(ast.get_docstring(m))}" if "property" in kind else callable_text(module, call, m)
+        text = f"`.{method}` {coded(about(m))}" if "property" in kind else callable_text(module, call, m)
         parts.append(f":::{{div}} api-method\n{text}\n:::")
     return "\n\n".join(p for p in parts if p)
 

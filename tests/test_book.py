@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +39,7 @@ def uv(*command):
 def wheel_python():
     "An interpreter that has the built wheel and a kernel, and not the repository."
     dist, venv = OUT / "dist", OUT / "venv"
-    uv("build", "--clear", "--out-dir", dist)
+    uv("build", "--clear", "--build-constraints", ROOT / "requirements/dev.txt", "--require-hashes", "--out-dir", dist)
     uv("venv", "--clear", "--python", sys.executable, venv)
     (wheel,) = dist.glob("*.whl")
     python = venv / "bin/python"
@@ -51,6 +53,22 @@ def test_the_wheel_stands_alone(wheel_python, tmp_path):
     done = subprocess.run([wheel_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
     file, others = done.stdout.split(" ", 1)
     assert Path(file).is_relative_to(OUT / "venv") and others.strip() == "[]"
+
+
+def test_the_wheel_holds_what_runs_and_the_source_archive_no_test_that_cannot(wheel_python):
+    (wheel,), (archive,) = (OUT / "dist").glob("*.whl"), (OUT / "dist").glob("*.tar.gz")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    here = {p.relative_to(ROOT).as_posix() for p in (ROOT / "vae_nb").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    assert names == here - {"vae_nb/_modidx.py", "vae_nb/assets/kernels.c"}
+    carried = {name.split("/")[1] for name in tarfile.open(archive).getnames() if "/" in name}
+    assert {"vae_nb", "README.md", "LICENSE", "pyproject.toml"} <= carried and not carried & {"tests", "book", "nbs", "benchmarks"}
+
+
+def test_help_explains_arguments_where_the_wheel_is_installed(wheel_python, tmp_path):
+    code = "from vae_nb.train import fit; from vae_nb.data import load; help(fit); help(load)"
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([wheel_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
+    assert "epochs: how often every image is seen" in done.stdout and "n: the first so many; None: all" in done.stdout
 
 
 @pytest.fixture(scope="session")

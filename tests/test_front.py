@@ -1,6 +1,9 @@
-"What stands around the chapters: Colab, workflows, reference, glossary, citations, figures, README. All of it is read, nothing is run."
+"What stands around the chapters: Colab, workflows, reference, help, glossary, citations, figures, README. All of it is read, nothing is run."
 import ast
+import importlib
+import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.record import MARK
-from book import api, colab, glossary
+from book import api, colab, export, glossary
 from book.cite import citation, reference
 from book.pages import page
 from book.project import ROOT, library, module_path, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
@@ -26,34 +29,47 @@ TEXTS |= {file: (ROOT / f"{file}.md").read_text() for file in toc_files() if fil
 # --- Colab ---
 
 
-@pytest.mark.parametrize("name", notebooks())
-def test_every_notebook_has_the_cell_that_installs_the_library(name):
-    notebook = read_notebook(notebooks()[name])
-    assert colab.with_cell(notebook) == notebook, "run: make export"
+def test_notebooks_and_pages_say_how_to_install_the_library_as_settings_want_it():
+    assert not [path.name for path, text in colab.written().items() if path.read_text() != text], "run: make export"
 
 
-def installed_by(cell, there):
-    "The pip commands that the cell gives where the library is there, or is not."
+def installed_by(cell, *found):
+    "The pip commands that the cell gives; whether the library is there when it looks for the first time, and for the second."
     from IPython.core.inputtransformer2 import TransformerManager
 
-    calls = []
+    calls, found = [], iter(found)
     shell = type("Shell", (), {"run_line_magic": lambda self, *call: calls.append(call)})()
     code = TransformerManager().transform_cell(source(cell)).replace("from importlib.util import find_spec", "")
-    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: there or None})
+    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: next(found) or None})
     return calls
 
 
 def test_the_cell_installs_only_what_is_missing():
     home = settings()
-    assert installed_by(colab.cell(), there=True) == []
-    assert installed_by(colab.cell(), there=False) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
+    assert installed_by(colab.cell(), True) == []
+    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
 
 
-def test_after_a_release_the_cell_installs_from_pypi(monkeypatch):
-    released = settings()
-    released["released"] = "True"
-    monkeypatch.setattr(colab, "settings", lambda: released)
-    assert installed_by(colab.cell(), there=False) == [("pip", "install --quiet vae_nb")]
+def test_the_cell_says_what_to_do_when_pip_failed():
+    with pytest.raises(ModuleNotFoundError, match="could not be installed.*internet access.*Python 3.11 or newer.*run this cell again"):
+        installed_by(colab.cell(), False, False)
+
+
+@pytest.mark.parametrize("released", (False, True))
+def test_every_line_that_installs_the_library_follows_the_one_setting(released, monkeypatch):
+    home = settings()
+    home["released"] = str(released)
+    monkeypatch.setattr(colab, "settings", lambda: home)
+    right = "vae_nb" if released else f"git+{home['git_url']}@{home['branch']}"
+    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet {right}")]
+    folders = [ROOT / name for name in ("nbs", "book", "vae_nb", "benchmarks", ".github")]
+    files = [*ROOT.glob("*.*"), *(p for folder in folders for p in folder.rglob("*.*") if ".ipynb_checkpoints" not in p.parts)]
+    made, told = colab.written(), {}
+    for path in [p for p in files if p.suffix in (".md", ".ipynb", ".py", ".yml", ".js", ".html", ".toml", ".cff")]:
+        lines = re.findall(r"pip install ([^`\n\\\"]*(?:vae_nb|git\+)[^`\n\\\"]*)", made.get(path) or path.read_text())
+        told |= {path.relative_to(ROOT).as_posix(): {line.removeprefix("--quiet ") for line in lines}} if lines else {}
+    assert {"README.md", "nbs/index.ipynb", "nbs/06_cookbook.ipynb", "nbs/lib/00_core.ipynb"} <= told.keys()
+    assert not {name: lines for name, lines in told.items() if lines != {right}}
 
 
 def test_the_page_shows_a_badge_and_not_the_cell():
@@ -117,6 +133,38 @@ def test_workflows_use_what_exists():
     assert len(re.findall(r"vars\.GPU_RUNNER", texts)) == 1, "the GPU runner has one place"
     for python in ("3.11", "3.12", "3.13"):
         assert f'"{python}"' in (ROOT / ".github/workflows/test.yml").read_text()
+
+
+def jobs():
+    "Workflow and name → job, of all workflows."
+    return {f"{w.stem}/{name}": job for w in WORKFLOWS for name, job in yaml.safe_load(w.read_text())["jobs"].items()}
+
+
+def test_actions_are_pinned_by_commit():
+    used = [line for w in WORKFLOWS for line in w.read_text().splitlines() if "uses:" in line]
+    assert len(used) >= 14 and not [line for line in used if not re.fullmatch(r"\s*(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+    pinned = {re.search(r"uses: (\S+)@(.*)", line).groups() for line in used}
+    assert len(pinned) == len(dict(pinned)), "one version of an action, in all workflows"
+
+
+def test_a_job_that_may_publish_runs_nothing_of_ours():
+    may = {name: job for name, job in jobs().items() if "write" in str(job.get("permissions"))}
+    assert may.keys() == {"book/publish", "release/publish"} and all(job["needs"] == "build" for job in may.values())
+    assert not [step for job in may.values() for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
+    assert all(yaml.safe_load(w.read_text())["permissions"] == {"contents": "read"} for w in WORKFLOWS)
+
+
+def test_a_release_says_that_it_is_one():
+    runs = [step.get("run", "") for step in jobs()["release/build"]["steps"]]
+    assert 'grep -qx "released = True" settings.ini' in runs and re.search("^released = (True|False)$", (ROOT / "settings.ini").read_text(), re.M)
+
+
+def test_what_installs_and_builds_is_pinned_by_hash():
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if re.search("pip install|uv build|pip compile", line)]
+    assert len(lines) == 5 and not [line for line in lines if not re.search("--require-hashes|--build-constraints requirements/dev.txt|--generate-hashes", line)]
+    pinned = re.split(r"\n(?! )", (ROOT / "requirements/dev.txt").read_text().strip())
+    assert not [one for one in pinned if not re.match(r"[\w.-]+==\S+( ; .*)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", one)]
+    assert {"uv", "hatchling", "pytest-xdist", "execnet"} <= {one.split("==")[0] for one in pinned}
 
 
 def test_hooks_use_tools_of_the_environment():
@@ -200,6 +248,59 @@ def test_the_reference_tells_arguments_results_errors_and_source():
     assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith("    return")
     assert "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
     assert "`epochs`" not in api.page("elbo") and "    epochs: int = " in api.page("train")
+
+
+def helped(module):
+    "All docstrings of a module's own functions, classes and methods."
+    own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
+    return "\n".join(inspect.getdoc(one) or "" for thing in own for one in [thing, *(vars(thing).values() if isinstance(thing, type) else [])])
+
+
+@pytest.mark.parametrize("name", modules())
+def test_help_tells_what_arguments_and_results_mean(name):
+    text, module = helped(importlib.import_module(f"vae_nb.{name}")), api.Module(name)
+    nodes = list(export.documented_nodes(module.tree))
+    said = [f"    {name}: {meaning}" for node in nodes for name, meaning in export.explained(module, node)]
+    said += [f"Returns:\n    {back}" for node in nodes if isinstance(node, ast.FunctionDef) and (back := api.returned(module, node))]
+    assert not [one for one in said if one not in text], "run: make export"
+
+
+def test_help_of_fit_and_load():
+    from vae_nb.data import load
+    from vae_nb.train import fit
+
+    assert "\n    Args:\n" in pydoc.plain(pydoc.render_doc(fit)) and "\n        epochs: how often every image is seen\n" in pydoc.plain(pydoc.render_doc(fit))
+    assert "\n        n: the first so many; None: all\n" in pydoc.plain(pydoc.render_doc(load))
+
+
+MADE = r"""def f(
+    x,  # a "\n"
+) -> int:  # its length
+    "What, and `\\n`."
+    return 1
+
+
+class C:
+    "A class."
+
+    def __init__(
+        self,
+        a,  # one
+    ): pass
+
+    def plain(self, a): "No comment."
+"""
+
+
+def test_docstrings_get_the_comments_once_and_nothing_else_changes(tmp_path):
+    path, made = tmp_path / "made.py", {}
+    path.write_text(MADE)
+    once = export.with_docstrings(path)
+    exec(once, made)
+    assert inspect.getdoc(made["f"]) == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n\nReturns:\n    its length'
+    assert inspect.getdoc(made["C"]) == "A class.\n\nArgs:\n    a: one" and made["C"].plain.__doc__ == "No comment." and made["f"](0) == 1
+    path.write_text(once)
+    assert export.with_docstrings(path) == once and api.about(ast.parse(once).body[0]) == "What, and `\\n`."
 
 
 def test_methods_and_fields_are_in_the_reference():

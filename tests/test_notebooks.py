@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 
 def run(command, cwd):
     "Run a command, its output in the error if it fails."
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"NBDEV_NUM_WORKERS": "2"})
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"NBDEV_NUM_WORKERS": "2", "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, f"{command} failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return done.stdout + done.stderr
 
@@ -30,7 +30,7 @@ def test_library_is_what_the_notebooks_export(tmp_path):
     (tmp_path / "vae_nb").mkdir()
     for name, text in written.items():
         (tmp_path / "vae_nb" / name).write_text(text)
-    run([BIN / "nbdev_export"], tmp_path)
+    run([sys.executable, "-m", "book.export"], tmp_path)
     names = {str(p.relative_to(folder / "vae_nb")) for folder in (ROOT, tmp_path) for p in (folder / "vae_nb").rglob("*.py")}
     assert {"core.py", "_modidx.py"} <= names
     _, differ, missing = filecmp.cmpfiles(ROOT / "vae_nb", tmp_path / "vae_nb", sorted(names), shallow=False)

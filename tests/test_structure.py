@@ -188,7 +188,7 @@ def test_the_home_is_named_in_settings():
     parser.read(ROOT / "settings.ini")
     s, project = parser["DEFAULT"], tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     home = f"https://github.com/{s['user']}/{s['repo']}"
-    assert s["git_url"] == home and project["urls"]["Source"] == home
+    assert s["git_url"] == home and project["urls"]["Source"] == home and project["urls"]["Documentation"] == s["doc_host"] + s["doc_baseurl"]
     assert s["lib_name"] == project["name"] and s["min_python"] == project["requires-python"].removeprefix(">=")
 
 

@@ -30,7 +30,14 @@ import typer
 def plain(
     value,  # facts, or a part of them
 ):  # dictionaries, lists, text and numbers
-    "Facts as JSON can hold them: a path as text, a number that is not finite as null."
+    """Facts as JSON can hold them: a path as text, a number that is not finite as null.
+
+    Args:
+        value: facts, or a part of them
+
+    Returns:
+        dictionaries, lists, text and numbers
+    """
     if isinstance(value, dict):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -58,7 +65,11 @@ def readable(value) -> str:
 def table(
     rows: list,  # dictionaries with the same keys
 ) -> str:
-    "Rows under the names of their columns."
+    """Rows under the names of their columns.
+
+    Args:
+        rows: dictionaries with the same keys
+    """
     cells = [list(rows[0])] + [[readable(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells)
@@ -97,7 +108,11 @@ def foreseen(error: Exception) -> bool:
 def one_line(
     debug: bool,  # show the traceback of an error
 ):
-    "Inside the block errors and warnings become one line each, and errors an exit status."
+    """Inside the block errors and warnings become one line each, and errors an exit status.
+
+    Args:
+        debug: show the traceback of an error
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -135,7 +150,11 @@ COMMON = [  # the options that every command has: --json and --debug
 def command(
     example: str,  # a line that works, shown by --help
 ):
-    "Decorator: make a command of a function that returns facts. The function itself stays as it is."
+    """Decorator: make a command of a function that returns facts. The function itself stays as it is.
+
+    Args:
+        example: a line that works, shown by --help
+    """
 
     def register(work):
         @functools.wraps(work)
@@ -161,7 +180,14 @@ RUN = "run.json"  # what a run folder keeps of how it was trained
 def remembered(
     word,  # a run folder, or a model in it
 ) -> dict:  # recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
-    "What a run folder says about how it was trained."
+    """What a run folder says about how it was trained.
+
+    Args:
+        word: a run folder, or a model in it
+
+    Returns:
+        recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
+    """
     folder = Path(word or "run").expanduser()
     folder = folder.parent if folder.is_file() else folder
     path = (folder.parent if folder.name == "best" else folder) / RUN
@@ -180,7 +206,14 @@ def remembered(
 def model_of(
     text: str | None = None,  # a run folder, a saved file, the name of a pretrained model; None: the folder run if it is there, else faces
 ):  # in evaluation mode, on the best device there is
-    "The model that a word on the command line means."
+    """The model that a word on the command line means.
+
+    Args:
+        text: a run folder, a saved file, the name of a pretrained model; None: the folder run if it is there, else faces
+
+    Returns:
+        in evaluation mode, on the best device there is
+    """
     from vae_nb.core import pick_device
     from vae_nb.recipes import pretrained
     from vae_nb.vae import load_model
@@ -201,7 +234,16 @@ def some(
     shape: tuple,  # (C, H, W)
     fallback: str | None = None,
 ):  # Images
-    "The first images of a split, as many as there are up to `n`."
+    """The first images of a split, as many as there are up to `n`.
+
+    Args:
+        name: a set, or a folder
+        n: at most
+        shape: (C, H, W)
+
+    Returns:
+        Images
+    """
     from vae_nb.data import EMBEDDED, load
 
     if n < 1:
@@ -222,7 +264,16 @@ def images_for(
     split: str,
     n: int,
 ):  # Images
-    "Images that go with a model."
+    """Images that go with a model.
+
+    Args:
+        model: from `model_of`
+        text: the word that meant it
+        data: a set or folder that was asked for
+
+    Returns:
+        Images
+    """
     grey = model.shape[0] == 1
     known = data or remembered(text).get("data")
     if known:
@@ -234,7 +285,14 @@ def tossed(
     model,
     images,  # Images
 ):  # Images
-    "The images as a model of black and white pixels was given them; for other models as they are."
+    """The images as a model of black and white pixels was given them; for other models as they are.
+
+    Args:
+        images: Images
+
+    Returns:
+        Images
+    """
     return images.binarised("fixed") if model.config["arguments"].get("likelihood") == "bernoulli" else images
 
 # %% ../nbs/lib/60_cli.ipynb #93f180bc
@@ -242,7 +300,15 @@ def one_picture(
     text: str,  # a file, or the number of a validation image in a set: faces:3
     shape: tuple,  # (C, H, W)
 ):  # float (1, C, H, W) in [0, 1]
-    "The picture that a word on the command line means."
+    """The picture that a word on the command line means.
+
+    Args:
+        text: a file, or the number of a validation image in a set: faces:3
+        shape: (C, H, W)
+
+    Returns:
+        float (1, C, H, W) in [0, 1]
+    """
     from vae_nb.data import DATASETS, load
     from vae_nb.latent import photograph
 
@@ -258,7 +324,16 @@ def pictures_of(
     pictures: list,  # words; empty: the first validation images
     n: int = 8,  # how many of those
 ):  # float (N, C, H, W) on the model's device
-    "The pictures to work on."
+    """The pictures to work on.
+
+    Args:
+        text: the word that meant it
+        pictures: words; empty: the first validation images
+        n: how many of those
+
+    Returns:
+        float (N, C, H, W) on the model's device
+    """
     import torch
 
     from vae_nb.train import device_of
@@ -291,7 +366,12 @@ def draw(
     path: Path,  # from `free`
     make,  # () → axes
 ) -> Path:
-    "Write one figure."
+    """Write one figure.
+
+    Args:
+        path: from `free`
+        make: () → axes
+    """
     import matplotlib.pyplot as plt
 
     from vae_nb.core import atomic_path
@@ -334,7 +414,14 @@ def run_folder(
     resume: bool,
     force: bool,
 ) -> dict:  # what is remembered of the run to go on with; empty for a new one
-    "Check where a run shall live, and change nothing there."
+    """Check where a run shall live, and change nothing there.
+
+    Args:
+        recipe: the name of the recipe
+
+    Returns:
+        what is remembered of the run to go on with; empty for a new one
+    """
     from vae_nb.data import cannot_write
 
     if resume:
@@ -361,7 +448,11 @@ def given(**options) -> dict:
 def absolute(
     name: str | None,  # a set, a folder, or nothing
 ) -> str | None:
-    "A folder by its full path: a run remembers where its pictures are, wherever it is continued."
+    """A folder by its full path: a run remembers where its pictures are, wherever it is continued.
+
+    Args:
+        name: a set, a folder, or nothing
+    """
     from vae_nb.data import DATASETS
 
     folder = Path(name or "").expanduser()
@@ -384,7 +475,15 @@ def training_images(
     n: int | None,
     size: int | None,
 ) -> tuple:  # Images to train on, Images to validate on or None, the set they came from
-    "The images of a run. What stands in for missing ones is said."
+    """The images of a run. What stands in for missing ones is said.
+
+    Args:
+        made: a Recipe
+        name: a set or a folder; None: the recipe's own, or its stand-in
+
+    Returns:
+        Images to train on, Images to validate on or None, the set they came from
+    """
     from dataclasses import replace
 
     from vae_nb.data import DatasetError
@@ -447,7 +546,11 @@ def train(
 
 # %% ../nbs/lib/60_cli.ipynb #a262ac8c
 def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
-    "Beside a finished run: the history as a table, the loss curves, and samples."
+    """Beside a finished run: the history as a table, the loss curves, and samples.
+
+    Returns:
+        facts
+    """
     from vae_nb.plots import show_grid
 
     history.to_csv(out / "history.csv")
@@ -460,7 +563,11 @@ def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
 
 
 def seeded_samples(model, n: int, seed: int):  # (n, C, H, W)
-    "Samples from the prior that a seed decides."
+    """Samples from the prior that a seed decides.
+
+    Returns:
+        (n, C, H, W)
+    """
     import torch
 
     from vae_nb.train import device_of
@@ -527,7 +634,15 @@ def colours(
     images,  # Images
     name: str | None,  # an attribute; None: the labels, if there are any
 ) -> tuple:  # a class for each image or None, names of the classes or None
-    "What the dots of a map are coloured by."
+    """What the dots of a map are coloured by.
+
+    Args:
+        images: Images
+        name: an attribute; None: the labels, if there are any
+
+    Returns:
+        a class for each image or None, names of the classes or None
+    """
     from vae_nb.latent import attribute_values
     from vae_nb.plots import as_classes
 
@@ -537,7 +652,11 @@ def colours(
 
 # %% ../nbs/lib/60_cli.ipynb #dd66be77
 def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
-    "The figure of `latents`."
+    """The figure of `latents`.
+
+    Returns:
+        axes
+    """
     import torch
 
     from vae_nb.core import evaluating
@@ -595,7 +714,11 @@ MOST_STEPS = 50
 def strengths(
     text: str,  # -3:4, -3:4:15, or -1,0,2
 ) -> list[float]:
-    "The strengths that a word on the command line means."
+    """The strengths that a word on the command line means.
+
+    Args:
+        text: -3:4, -3:4:15, or -1,0,2
+    """
     import torch
 
     try:
@@ -761,7 +884,14 @@ def export(
 def main(
     arguments: list | None = None,  # None: those of the command line
 ) -> None:  # it leaves by SystemExit
-    "Run the command. In a pipe there are no progress bars, and figures never look for a screen."
+    """Run the command. In a pipe there are no progress bars, and figures never look for a screen.
+
+    Args:
+        arguments: None: those of the command line
+
+    Returns:
+        it leaves by SystemExit
+    """
     os.environ.setdefault("MPLBACKEND", "agg")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")

@@ -28,7 +28,15 @@ def halvings(
     size: tuple,  # (height, width)
     n: int,  # how often
 ) -> list[tuple]:  # n + 1 sizes, the first being `size`
-    "The sizes of feature maps on the way down: each half of the one before, rounded down."
+    """The sizes of feature maps on the way down: each half of the one before, rounded down.
+
+    Args:
+        size: (height, width)
+        n: how often
+
+    Returns:
+        n + 1 sizes, the first being `size`
+    """
     sizes = [tuple(size)]
     for _ in range(n):
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
@@ -43,7 +51,11 @@ def down_layers(
     pool: str,  # "stride": a 4×4 convolution of stride 2; "max": a 3×3 convolution and a maximum over 2×2
     dropout: float,
 ) -> list[nn.Module]:
-    "One halving of the encoder."
+    """One halving of the encoder.
+
+    Args:
+        pool: "stride": a 4×4 convolution of stride 2; "max": a 3×3 convolution and a maximum over 2×2
+    """
     if pool == "stride":
         layers = [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=norm == "none")]
     else:
@@ -59,7 +71,13 @@ def up_layers(
     large: tuple,  # (height, width) of the output: twice `small`, or one more
     upsample: str,  # "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
 ) -> list[nn.Module]:
-    "One doubling of the decoder, to exactly `large`."
+    """One doubling of the decoder, to exactly `large`.
+
+    Args:
+        small: (height, width) of the input
+        large: (height, width) of the output: twice `small`, or one more
+        upsample: "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
+    """
     if upsample == "nearest":
         return [nn.Upsample(size=large), nn.Conv2d(n_in, n_out, 3, padding=1)]
     rest = (large[0] - 2 * small[0], large[1] - 2 * small[1])
@@ -67,7 +85,18 @@ def up_layers(
 
 # %% ../nbs/03_conv_vae.ipynb #185c2e45
 class ConvEncoder(nn.Sequential):
-    "Halvings, then fully connected layers: (batch, C, H, W) → (batch, heads)."
+    """Halvings, then fully connected layers: (batch, C, H, W) → (batch, heads).
+
+    Args:
+        shape: of one image, (C, H, W)
+        channels: feature maps after each halving
+        hidden: widths of the fully connected layers
+        heads: outputs
+        activation: see `vae_nb.vae.ACTIVATIONS`
+        norm: see `NORMS`
+        pool: "stride" or "max"
+        dropout: share of feature maps set to 0 in training
+    """
 
     def __init__(
         self,
@@ -88,7 +117,17 @@ class ConvEncoder(nn.Sequential):
 
 # %% ../nbs/03_conv_vae.ipynb #f5cf56c9
 class ConvDecoder(nn.Sequential):
-    "The encoder backwards: (batch, latent) → (batch, C, H, W), every size on the way the encoder's own."
+    """The encoder backwards: (batch, latent) → (batch, C, H, W), every size on the way the encoder's own.
+
+    Args:
+        shape: of one image, (C, H, W)
+        channels: feature maps after each halving of the encoder
+        hidden: widths of the encoder's fully connected layers
+        latent: inputs
+        activation: see `vae_nb.vae.ACTIVATIONS`
+        norm: see `NORMS`
+        upsample: "transposed" or "nearest"
+    """
 
     def __init__(
         self,
@@ -122,7 +161,15 @@ def conv_networks(
     upsample: str = "transposed",
     dropout: float = 0.0,
 ) -> tuple[nn.Module, nn.Module]:
-    "Encoder, images → (batch, heads), and decoder, (batch, latent) → images, with the options of `conv_vae`."
+    """Encoder, images → (batch, heads), and decoder, (batch, latent) → images, with the options of `conv_vae`.
+
+    Args:
+        shape: of one image, (C, H, W)
+        heads: outputs of the encoder
+        latent: inputs of the decoder
+        channels: feature maps after each halving
+        hidden: fully connected layers between the last feature maps and the latents
+    """
     _check_shape(shape)
     check_sizes(channels=channels)
     if hidden:
@@ -156,7 +203,24 @@ def conv_vae(
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
 ) -> VAE:
-    "A convolutional VAE for images of any size from 16 pixels up; the output has exactly the input's size."
+    """A convolutional VAE for images of any size from 16 pixels up; the output has exactly the input's size.
+
+    Args:
+        shape: of one image, (C, H, W); any size that can be halved once per entry of `channels`
+        latent: latent dimensions
+        channels: feature maps after each halving
+        hidden: fully connected layers between the last feature maps and the latents
+        likelihood: see `vae_nb.elbo.LIKELIHOODS`
+        sigma: of "normal": a number, "learned", "per_channel" or "optimal"
+        activation: see `vae_nb.vae.ACTIVATIONS`
+        norm: "batch", "group" or "none"
+        pool: how the encoder halves: "stride" or "max"
+        upsample: how the decoder doubles: "transposed" or "nearest"
+        dropout: of whole feature maps, in the encoder
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+        variational: False: a plain autoencoder
+    """
     check_sizes(latent=latent)
     heads = 2 * latent if variational else latent
     encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm, pool, upsample,
@@ -171,7 +235,16 @@ def bits_per_dim(
     shape: tuple,  # of one image, (C, H, W)
     levels: int | None = None,  # None: nats of probabilities; 256: of a density on [0, 1], cut into levels
 ) -> float | Tensor:  # bits per dimension
-    "Nats per image as bits per dimension; of a density about right where it hardly changes within one level."
+    """Nats per image as bits per dimension; of a density about right where it hardly changes within one level.
+
+    Args:
+        nats: −ELBO or −log p(x), nats per image
+        shape: of one image, (C, H, W)
+        levels: None: nats of probabilities; 256: of a density on [0, 1], cut into levels
+
+    Returns:
+        bits per dimension
+    """
     if levels is not None and levels < 2:
         raise ValueError(f"levels must be at least 2, or None for nats of probabilities, not {levels!r}.")
     return nats / (math.prod(shape) * math.log(2)) + (0 if levels is None else math.log2(levels))

@@ -25,7 +25,11 @@ from safetensors.torch import load, save_file
 def seed_everything(
     seed: int,  # any integer from 0 to 2³² - 1
 ) -> None:
-    "Seed Python's, NumPy's and PyTorch's generators (all devices)."
+    """Seed Python's, NumPy's and PyTorch's generators (all devices).
+
+    Args:
+        seed: any integer from 0 to 2³² - 1
+    """
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be from 0 to 2**32 - 1, not {seed}: NumPy accepts no other.")
     random.seed(seed)
@@ -36,7 +40,11 @@ def seed_everything(
 def pick_device(
     device: str | torch.device | None = None,  # "cpu", "cuda", "cuda:1", "mps"…; None: the best that is there
 ) -> torch.device:
-    "The device asked for, checked to exist; without a wish, an accelerator if there is one and the CPU if not."
+    """The device asked for, checked to exist; without a wish, an accelerator if there is one and the CPU if not.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps"…; None: the best that is there
+    """
     best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     if best.type != "cpu" and "LOCAL_RANK" in os.environ:  # one of several processes on this machine: each gets its own
         best = torch.device(best.type, int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count())
@@ -51,7 +59,14 @@ def pick_device(
 def at_least_float32(
     x: Tensor,  # floating point
 ) -> Tensor:  # float32, or float64 if it was
-    "Out of bfloat16, whose eight bits are too few for probabilities and sums."
+    """Out of bfloat16, whose eight bits are too few for probabilities and sums.
+
+    Args:
+        x: floating point
+
+    Returns:
+        float32, or float64 if it was
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 # %% ../nbs/lib/00_core.ipynb #8339d7d8
@@ -59,7 +74,15 @@ def nearest(
     name: str,  # what was typed
     options,  # the names that exist
 ) -> str:  # " Did you mean 'x'?", or "" when nothing is close
-    "A suggestion to append to an error message."
+    """A suggestion to append to an error message.
+
+    Args:
+        name: what was typed
+        options: the names that exist
+
+    Returns:
+        " Did you mean 'x'?", or "" when nothing is close
+    """
     close = get_close_matches(str(name).lower(), list(options), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -67,7 +90,11 @@ def nearest(
 def check_choice(
     **choices,  # name=(value, the values that exist)
 ) -> None:
-    "Refuse an option that does not exist, and suggest the nearest."
+    """Refuse an option that does not exist, and suggest the nearest.
+
+    Args:
+        choices: name=(value, the values that exist)
+    """
     for name, (value, options) in choices.items():
         if value not in options:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}.{nearest(str(value), options)}")
@@ -77,7 +104,11 @@ def check_choice(
 def atomic_path(
     path: str | Path,  # where the file shall be
 ):
-    "Yield a temporary path in the same folder; on success it replaces `path` in one step, on any error it is removed."
+    """Yield a temporary path in the same folder; on success it replaces `path` in one step, on any error it is removed.
+
+    Args:
+        path: where the file shall be
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
@@ -100,7 +131,13 @@ def save_tensors(
     tensors: dict,  # name → Tensor
     **facts,  # anything that JSON can hold
 ) -> Path:
-    "Write tensors and facts into one safetensors file, in one step: a kill leaves the file that was there, or the new one."
+    """Write tensors and facts into one safetensors file, in one step: a kill leaves the file that was there, or the new one.
+
+    Args:
+        path: of the file to write
+        tensors: name → Tensor
+        facts: anything that JSON can hold
+    """
     with atomic_path(path) as partial:
         values, seen = {}, set()
         for name, value in tensors.items():
@@ -117,7 +154,16 @@ def load_tensors(
     *facts: str,  # those that must be there
     longest: int = 50_000_000,  # characters of one fact
 ) -> tuple[dict, dict]:  # name → Tensor, on the CPU; name → fact
-    "Read a file that `save_tensors` wrote. ValueError if it is truncated, of another kind, or lacks a fact."
+    """Read a file that `save_tensors` wrote. ValueError if it is truncated, of another kind, or lacks a fact.
+
+    Args:
+        path: what `save_tensors` wrote
+        facts: those that must be there
+        longest: characters of one fact
+
+    Returns:
+        name → Tensor, on the CPU; name → fact
+    """
     path = Path(path)
     data = path.read_bytes()  # once: whatever is being saved meanwhile, this is one whole file
     try:
@@ -138,7 +184,11 @@ def load_tensors(
 def check_finite(
     tensors: dict,  # name → Tensor
 ) -> None:
-    "Refuse NaN and infinity, by name."
+    """Refuse NaN and infinity, by name.
+
+    Args:
+        tensors: name → Tensor
+    """
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise ValueError(f"{name!r} holds NaN or infinity")
@@ -155,7 +205,12 @@ def check_state(
     tensors: dict,  # name → Tensor, from a file
     expected: dict,  # name → Tensor of the right shape and kind
 ) -> None:
-    "Refuse tensors that are not the expected ones, or not finite, by name, before they are put anywhere."
+    """Refuse tensors that are not the expected ones, or not finite, by name, before they are put anywhere.
+
+    Args:
+        tensors: name → Tensor, from a file
+        expected: name → Tensor of the right shape and kind
+    """
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:
             raise ValueError(f"{name!r} is missing" if name in expected else f"there is no place for {name!r}")

@@ -32,7 +32,14 @@ from .faces import draw_faces, factor_table, random_factors
 def to_unit(
     pixels:Tensor, # uint8, 0…255
 )->Tensor:         # float32 in [0, 1]
-    "What the model sees: bytes divided by 255."
+    """What the model sees: bytes divided by 255.
+
+    Args:
+        pixels: uint8, 0…255
+
+    Returns:
+        float32 in [0, 1]
+    """
     return pixels.float().div_(255)
 
 # %% ../nbs/lib/10_data.ipynb #36d0c9a0
@@ -40,7 +47,15 @@ def random_words(
     device,         # where the words are wanted
     generator=None, # the torch generator that decides; None: the global one
 ):                  # a function: n ↦ n int16 tensor
-    "A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`."
+    """A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`.
+
+    Args:
+        device: where the words are wanted
+        generator: the torch generator that decides; None: the global one
+
+    Returns:
+        a function: n ↦ n int16 tensor
+    """
     device, at = torch.device(device), generator.device if generator else "cpu"
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
     if device.type == "cuda":
@@ -56,7 +71,15 @@ def binarise(
     pixels:Tensor, # uint8, any shape
     words,         # from `random_words`, on the same device
 )->Tensor:         # float32, 0 or 1: 1 with probability pixel/255
-    "Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶."
+    """Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶.
+
+    Args:
+        pixels: uint8, any shape
+        words: from `random_words`, on the same device
+
+    Returns:
+        float32, 0 or 1: 1 with probability pixel/255
+    """
     u = words(pixels.numel()).clamp_max_(2**15 - 2).view(pixels.shape)
     threshold = pixels.short().mul_(257).sub_(2**15)
     return torch.lt(u, threshold, out=torch.empty(pixels.shape, device=pixels.device))  # float out: no slow detour through bool
@@ -67,7 +90,13 @@ def gather(
     batch_size:int,        # the last batch may be smaller
     order:Tensor|None=None, # int64 (N,) on the same device; None: as they come
 ):
-    "Cut `pixels`, in the given order, into batches."
+    """Cut `pixels`, in the given order, into batches.
+
+    Args:
+        pixels: (N, …)
+        batch_size: the last batch may be smaller
+        order: int64 (N,) on the same device; None: as they come
+    """
     for start in range(0, len(pixels), batch_size):
         stop = start + batch_size
         yield pixels[start:stop] if order is None else pixels.index_select(0, order[start:stop])
@@ -79,7 +108,14 @@ def epoch_order(
     generator=None, # decides the order
     device="cpu",   # where the indices are wanted
 )->Tensor|None:
-    "A random order of 0…n-1, or None when nothing is to be shuffled."
+    """A random order of 0…n-1, or None when nothing is to be shuffled.
+
+    Args:
+        n: how many
+        shuffle: a new order, or none
+        generator: decides the order
+        device: where the indices are wanted
+    """
     if not shuffle: return None
     at = generator.device if generator else "cpu"
     return torch.randperm(n, generator=generator, device=at).to(device)
@@ -90,7 +126,13 @@ def on_device(
     device, # where it is wanted
     below=2**31, # bytes: larger tensors stay where they are
 )->Tensor:
-    "All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large."
+    """All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large.
+
+    Args:
+        data: anything with a tensor `.pixels`
+        device: where it is wanted
+        below: bytes: larger tensors stay where they are
+    """
     if data.pixels.device == device or data.pixels.nbytes >= below: return data.pixels
     moved = data.__dict__.setdefault("_moved", {})
     if device not in moved: moved[device] = data.pixels.to(device)
@@ -104,7 +146,18 @@ def iterate(
     generator=None,   # decides the order, and the coin tosses; None: torch's global generator
     device=None,      # where the batches are wanted; None: where the pixels are
 ):                    # iterator of float32 batches in [0, 1]
-    "One epoch: every image once."
+    """One epoch: every image once.
+
+    Args:
+        data: anything with a tensor `.pixels` and a `.binarisation`
+        batch_size: images per batch; the last may have fewer
+        shuffle: a new order each time
+        generator: decides the order, and the coin tosses; None: torch's global generator
+        device: where the batches are wanted; None: where the pixels are
+
+    Returns:
+        iterator of float32 batches in [0, 1]
+    """
     if batch_size < 1: raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     device = data.pixels.device if device is None else torch.device(device)
     pixels = on_device(data, device)
@@ -141,7 +194,15 @@ def resize(
     pixels:Tensor, # uint8 or float in 0…255, (N, C, H, W)
     size,          # (h, w)
 )->Tensor:         # uint8, (N, C, h, w)
-    "The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation."
+    """The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation.
+
+    Args:
+        pixels: uint8 or float in 0…255, (N, C, H, W)
+        size: (h, w)
+
+    Returns:
+        uint8, (N, C, h, w)
+    """
     (height, width), (h, w) = pixels.shape[-2:], size
     scale = min(height/h, width/w)
     ch, cw = max(1, round(h*scale)), max(1, round(w*scale))
@@ -155,7 +216,15 @@ def fixed_tosses(
     pixels:Tensor, # uint8
     seed:int,      # the same seed, the same tosses
 )->Tensor:         # uint8, 0 or 255
-    "Binarise once and for all."
+    """Binarise once and for all.
+
+    Args:
+        pixels: uint8
+        seed: the same seed, the same tosses
+
+    Returns:
+        uint8, 0 or 255
+    """
     words = random_words("cpu", torch.Generator().manual_seed(seed))
     return torch.cat([binarise(x, words).mul_(255).byte() for x in pixels.split(4096)])
 
@@ -163,7 +232,14 @@ def fixed_tosses(
 def as_size(
     size, # an integer, (height, width), or None
 ):        # (height, width) or None
-    "Check a size, and spell it out."
+    """Check a size, and spell it out.
+
+    Args:
+        size: an integer, (height, width), or None
+
+    Returns:
+        (height, width) or None
+    """
     if size is None: return None
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair): return int(pair[0]), int(pair[1])
@@ -175,7 +251,13 @@ def check_n(
     have:int, # how many there are
     what:str, # of what, for the message
 )->int:
-    "How many to take: all, or `n` if that many are there."
+    """How many to take: all, or `n` if that many are there.
+
+    Args:
+        n: how many are wanted; None: all
+        have: how many there are
+        what: of what, for the message
+    """
     if n is None: return have
     if isinstance(n, Integral) and 1 <= n <= have: return int(n)
     raise ValueError(f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to {have:,}, or leave n out for all.")
@@ -210,7 +292,12 @@ def label_number(
     label, # 3, or "Trouser"
     images, # with `.labels` and `.classes`
 )->int:
-    "The number of a class, given as number or name."
+    """The number of a class, given as number or name.
+
+    Args:
+        label: 3, or "Trouser"
+        images: with `.labels` and `.classes`
+    """
     if images.labels is None: raise ValueError(f"{images.name!r} has no labels.")
     names = images.classes or ()
     if isinstance(label, str) and label in names: return names.index(label)
@@ -221,7 +308,17 @@ def label_number(
 # %% ../nbs/lib/10_data.ipynb #37ad84f9
 @dataclass(frozen=True, repr=False, eq=False)
 class Images(Views):
-    "A set of images and what is known about them."
+    """A set of images and what is known about them.
+
+    Args:
+        pixels: uint8, (N, C, H, W)
+        labels: int64, (N,)
+        classes: the name of each label
+        attributes: (N, A)
+        attribute_names: the name of each attribute
+        note: a sentence, if this set stands in for another
+        binarisation: "dynamic" or "fixed"
+    """
     pixels: Tensor                       # uint8, (N, C, H, W)
     labels: Tensor | None = None         # int64, (N,)
     classes: tuple | None = None         # the name of each label
@@ -349,7 +446,14 @@ def _expand(path)->Path:
 def read_idx(
     path:Path, # a file of bytes in IDX format, or the same gzipped
 )->Tensor:     # uint8, of the shape its header gives
-    "Read an IDX file, or say precisely what is wrong with it."
+    """Read an IDX file, or say precisely what is wrong with it.
+
+    Args:
+        path: a file of bytes in IDX format, or the same gzipped
+
+    Returns:
+        uint8, of the shape its header gives
+    """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f: data = bytearray(f.read())
     except (OSError, EOFError, zlib.error) as e:
@@ -386,7 +490,11 @@ def find_idx(kind, split, root):
 def socket_timeout(
     seconds:float, # how long one connection, or one read, may take
 ):
-    "New sockets give up after so many seconds, inside the `with` block."
+    """New sockets give up after so many seconds, inside the `with` block.
+
+    Args:
+        seconds: how long one connection, or one read, may take
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try: yield
@@ -413,7 +521,12 @@ def download(
     kind,   # one of UNITS; most are classes of torchvision.datasets
     folder, # the place that shall hold it
 ):
-    "Download a set by torchvision into `folder`: whole and checked, or not at all."
+    """Download a set by torchvision into `folder`: whole and checked, or not at all.
+
+    Args:
+        kind: one of UNITS; most are classes of torchvision.datasets
+        folder: the place that shall hold it
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as new, socket_timeout(5):
         fetch(kind, new)
@@ -425,7 +538,11 @@ def download(
 # %% ../nbs/lib/10_data.ipynb #8afe36d8
 @lru_cache(maxsize=64)
 def failed_download(kind, folder, minute)->str: # why it failed, or ""
-    "Try `download`. Within one minute a second call only repeats the answer."
+    """Try `download`. Within one minute a second call only repeats the answer.
+
+    Returns:
+        why it failed, or ""
+    """
     try: download(kind, folder)
     except (OSError, RuntimeError, ImportError, EOFError, HTTPException, tarfile.TarError, zlib.error) as e:
         return f"  download by torchvision: {' '.join(str(e).split()) or type(e).__name__}"
@@ -513,7 +630,11 @@ def image_paths(
     folder:Path,
     left_out=None, # a dict that gets what is left out: {why: [paths]}
 )->list:
-    "Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`."
+    """Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`.
+
+    Args:
+        left_out: a dict that gets what is left out: {why: [paths]}
+    """
     paths, left_out = [], {} if left_out is None else left_out
     for below, names in _walk(folder, left_out):
         for n in names:
@@ -543,7 +664,15 @@ def by_split(
     paths, # relative, of all images in a folder
     left_out=None, # a dict that gets those that belong to no split: {why: [paths]}
 )->dict:   # split → {path: its path without a split folder}
-    "Each picture's split: by its split folder where there are such, else by `name_hash`."
+    """Each picture's split: by its split folder where there are such, else by `name_hash`.
+
+    Args:
+        paths: relative, of all images in a folder
+        left_out: a dict that gets those that belong to no split: {why: [paths]}
+
+    Returns:
+        split → {path: its path without a split folder}
+    """
     named = {top: SPLIT_FOLDERS[top.lower()] for top in {p.split("/")[0] for p in paths if "/" in p} if top.lower() in SPLIT_FOLDERS}
     out = {split: {} for split in SPLITS}
     for p in paths:
@@ -587,7 +716,11 @@ def _natural(name:str): # a key for sorting
 def class_names(
     inner, # paths without split folders, of all splits: the numbers must agree between them
 )->tuple|None:
-    "The subfolders at the first level, sorted, numbers by value; None if no picture, or not every picture, is in one."
+    """The subfolders at the first level, sorted, numbers by value; None if no picture, or not every picture, is in one.
+
+    Args:
+        inner: paths without split folders, of all splits: the numbers must agree between them
+    """
     tops = sorted({p.split("/")[0] for p in inner if "/" in p}, key=_natural)
     loose = [p for p in inner if "/" not in p]
     if tops and loose:
@@ -599,7 +732,14 @@ def class_names(
 def flat(
     image, # a PIL image of any kind
 ):         # one in mode L or RGB
-    "8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white."
+    """8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white.
+
+    Args:
+        image: a PIL image of any kind
+
+    Returns:
+        one in mode L or RGB
+    """
     from PIL import Image
     if image.mode == "F": raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
@@ -616,7 +756,12 @@ def centre(
     image, # PIL's
     side:int, # pixels
 ):
-    "The square in the middle."
+    """The square in the middle.
+
+    Args:
+        image: PIL's
+        side: pixels
+    """
     left, top = (image.width - side)//2, (image.height - side)//2
     return image.crop((left, top, left + side, top + side))
 
@@ -642,7 +787,17 @@ def decode(
     size,        # (h, w)
     crop=None,   # first cut this square from the centre, unless the picture is square already, or smaller
 )->np.ndarray:   # uint8, (channels, h, w)
-    "One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing."
+    """One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing.
+
+    Args:
+        path: an image file
+        channels: 1 or 3
+        size: (h, w)
+        crop: first cut this square from the centre, unless the picture is square already, or smaller
+
+    Returns:
+        uint8, (channels, h, w)
+    """
     from PIL import Image, ImageOps
     check_file(path)
     with Image.open(path) as image:
@@ -655,7 +810,11 @@ def decode(
 
 # %% ../nbs/lib/10_data.ipynb #6d861318
 def look(path)->tuple: # (has colour, (h, w) when upright, what is odd: of "pages", "deep")
-    "What a picture's header tells."
+    """What a picture's header tells.
+
+    Returns:
+        (has colour, (h, w) when upright, what is odd: of "pages", "deep")
+    """
     from PIL import Image
     check_file(path)
     with Image.open(path) as image:
@@ -670,7 +829,14 @@ def survey(
     folder:Path,
     paths, # relative to `folder`
 ):         # {path: look(path)}, {path: why it cannot be read}
-    "Look at all headers."
+    """Look at all headers.
+
+    Args:
+        paths: relative to `folder`
+
+    Returns:
+        {path: look(path)}, {path: why it cannot be read}
+    """
     good, bad = {}, {}
     for p in paths:
         try: good[p] = look(folder/p)
@@ -688,7 +854,11 @@ def reason(e)->str:
 
 # %% ../nbs/lib/10_data.ipynb #b3080a36
 def common_size(sizes:list)->tuple: # (h, w)
-    "The one size that all pictures have; else an error that lists the sizes."
+    """The one size that all pictures have; else an error that lists the sizes.
+
+    Returns:
+        (h, w)
+    """
     counts = Counter(sizes).most_common()
     if len(counts) == 1: return counts[0][0]
     some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5]) + (", …" if len(counts) > 5 else "")
@@ -701,7 +871,16 @@ def decode_all(
     *how,  # for `decode`: channels, size, crop
     tick=lambda n=1: None, # told of every picture
 ):  # iterator, one for each path and in their order: its pixels, or the exception
-    "Decode all pictures, on all cores: Pillow lets other threads run while it works."
+    """Decode all pictures, on all cores: Pillow lets other threads run while it works.
+
+    Args:
+        paths: relative to `folder`
+        how: for `decode`: channels, size, crop
+        tick: told of every picture
+
+    Returns:
+        iterator, one for each path and in their order: its pixels, or the exception
+    """
     def attempt(p):
         try: return decode(folder/p, *how)
         except Exception as e: return e  # decoders raise all kinds of errors on damaged files
@@ -743,7 +922,17 @@ def write_decoded(
     keep=None,          # the file's final name: pieces of a large set are kept beside it
     room=True,          # False: no new pieces, only those that are there are used
 ):
-    "Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others, {path: [what is odd]}."
+    """Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others, {path: [what is odd]}.
+
+    Args:
+        f: a binary file, open for writing at its beginning
+        paths: the pictures, relative to `folder`
+        size: (h, w), or None if all have one size
+        channels: 1 or 3; None: 3 if any has colour
+        crop: see `decode`
+        keep: the file's final name: pieces of a large set are kept beside it
+        room: False: no new pieces, only those that are there are used
+    """
     good, bad = (dict.fromkeys(paths, (True, size, [])), {}) if size and channels else survey(folder, paths)
     channels = channels or (3 if any(colour for colour, *_ in good.values()) else 1)
     size = size or common_size([s for _, s, _ in good.values()] or [(0, 0)])
@@ -762,7 +951,14 @@ def write_decoded(
 def read_decoded(
     path, # a file by `write_decoded`
 ):        # (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
-    "Open a file of decoded pictures; None if there is none, or if it is not whole."
+    """Open a file of decoded pictures; None if there is none, or if it is not whole.
+
+    Args:
+        path: a file by `write_decoded`
+
+    Returns:
+        (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
+    """
     try:
         pixels = np.load(path, mmap_mode="c")  # "c": what is written to the tensor never reaches the file
         with open(path, "rb") as f:
@@ -783,7 +979,11 @@ def decoded_path(folder:Path, paths, size, *how)->Path:
 
 # %% ../nbs/lib/10_data.ipynb #9830ddc5
 def cannot_write(folder:Path)->str: # why not, or ""
-    "Whether files can be made in a folder (found out by making one)."
+    """Whether files can be made in a folder (found out by making one).
+
+    Returns:
+        why not, or ""
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -812,7 +1012,18 @@ def decode_in_pieces(
     *how,      # for `decode`: channels, size, crop
     tick,      # told how many are done
 ):  # iterator, as `decode_all`
-    "Decode all pictures, except those of pieces that an earlier process has left."
+    """Decode all pictures, except those of pieces that an earlier process has left.
+
+    Args:
+        path: of the whole set; its pieces lie beside it
+        room: whether new pieces may be written
+        paths: relative to `folder`
+        how: for `decode`: channels, size, crop
+        tick: told how many are done
+
+    Returns:
+        iterator, as `decode_all`
+    """
     per = max(1, PIECE//(how[0]*how[1][0]*how[1][1]))  # pictures in a piece
     pieces = {path.with_name(f".{path.name}.{i}.piece"): paths[i:i + per] for i in range(0, len(paths), per)}
     for kept, some in pieces.items() if room and len(pieces) > 1 else ():
@@ -850,7 +1061,11 @@ def write_pixels(f, pixels, bad):
 def forget_pieces(
     path:Path, # of the whole set, whose pieces lie beside it
 ):
-    "Remove its pieces."
+    """Remove its pieces.
+
+    Args:
+        path: of the whole set, whose pieces lie beside it
+    """
     for piece in path.parent.glob(f".{path.name}.*.piece"): piece.unlink(missing_ok=True)
 
 # %% ../nbs/lib/10_data.ipynb #0ba15e56
@@ -868,7 +1083,13 @@ def decoded(
     size,  # (h, w), or None if all have one size
     *how,  # for `write_decoded`: channels, crop
 ):
-    "Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there."
+    """Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there.
+
+    Args:
+        paths: relative to `folder`
+        size: (h, w), or None if all have one size
+        how: for `write_decoded`: channels, crop
+    """
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
     if found and fits(*found, paths, size): return found
@@ -932,7 +1153,17 @@ def read_pictures(
     size,        # as for `decoded`
     *how,        # as for `decoded`
 ):               # pixels, and the paths that they come from
-    "Decoded pictures, those that cannot be read left out and reported."
+    """Decoded pictures, those that cannot be read left out and reported.
+
+    Args:
+        paths: relative to `folder`
+        strict: whether one that cannot be read is an error
+        size: as for `decoded`
+        how: as for `decoded`
+
+    Returns:
+        pixels, and the paths that they come from
+    """
     pixels, told = decoded(folder, paths, size, *how)
     bad = _unread(told)
     kept = [p for p in paths if p not in bad]
@@ -947,7 +1178,14 @@ def of_split(
     what,        # whose they are
     hint="",     # what to do if there are none
 )->list:
-    "The first `n` paths of a split (None: all), which must have some."
+    """The first `n` paths of a split (None: all), which must have some.
+
+    Args:
+        splits: split → paths
+        n: how many; None: all
+        what: whose they are
+        hint: what to do if there are none
+    """
     counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
     if not splits[split]: raise DatasetError(f"{what} has no pictures for split {split!r} ({counts})", hint)
     return list(splits[split])[:check_n(n, len(splits[split]), f"split {split!r} of {getattr(what, 'name', what)!r}")]
@@ -1051,7 +1289,12 @@ def as_tensor(
     x,          # images: a tensor, an array, a list of pictures, arrays or tensors, `Images`, a Dataset or DataLoader of x or (x, y)
     shape=None, # (C, H, W), where it is known: pictures become grey or coloured as it says
 )->Tensor:
-    "Images in whatever form as one tensor, its numbers as they are."
+    """Images in whatever form as one tensor, its numbers as they are.
+
+    Args:
+        x: images: a tensor, an array, a list of pictures, arrays or tensors, `Images`, a Dataset or DataLoader of x or (x, y)
+        shape: (C, H, W), where it is known: pictures become grey or coloured as it says
+    """
     if isinstance(x, Tensor): return x
     if hasattr(x, "floats"): return x.floats()
     if hasattr(x, "to_numpy"): x = x.to_numpy()  # a pandas table
@@ -1091,7 +1334,17 @@ def as_batch(
     like:Tensor|None=None, # a weight of the model: its type and device (but tensors stay where they are); None: 32 bits, CPU
     keep_bytes=False, # bytes may stay bytes: they are all there before the first batch is made
 )->Tensor:       # (batch, C, H, W), floats: of the weight's type or of 32 bits, whichever is wider
-    "What a model computes with, of what it was given."
+    """What a model computes with, of what it was given.
+
+    Args:
+        x: images in any form that `as_tensor` knows
+        shape: (C, H, W) of one
+        like: a weight of the model: its type and device (but tensors stay where they are); None: 32 bits, CPU
+        keep_bytes: bytes may stay bytes: they are all there before the first batch is made
+
+    Returns:
+        (batch, C, H, W), floats: of the weight's type or of 32 bits, whichever is wider
+    """
     dtype, device = (torch.float32, None) if like is None else (like.dtype, like.device)
     if not isinstance(x, Tensor): x = as_tensor(x, shape).to(device)
     x = _laid_out(x, tuple(shape))
@@ -1104,7 +1357,12 @@ def check_numbers(
     x:Tensor, # (N, …)
     what:str, # of what, for the message
 ):
-    "Refuse NaN and infinity, and name the first image that holds one."
+    """Refuse NaN and infinity, and name the first image that holds one.
+
+    Args:
+        x: (N, …)
+        what: of what, for the message
+    """
     if not x.is_floating_point(): return
     for start in range(0, len(x), 4096):
         good = x[start:start + 4096].flatten(1).isfinite().all(1) if x.ndim > 1 else x[start:start + 4096].isfinite()
@@ -1146,7 +1404,12 @@ def stand_in(
     fallback,     # an embedded set
     split, n=None,
 )->Images:
-    "As many as there are, up to `n`, of an embedded set, with a note that says so."
+    """As many as there are, up to `n`, of an embedded set, with a note that says so.
+
+    Args:
+        error: the DatasetError that made it necessary
+        fallback: an embedded set
+    """
     what, counts = EMBEDDED[fallback]
     note = f"{error.why}, so {what}, stand in."
     say_once(note)
@@ -1160,7 +1423,16 @@ def attribute_columns(
     names,     # all that there are
     what:str,  # whose, for the message
 )->list:       # the places of the wanted ones
-    "Look up attributes by name."
+    """Look up attributes by name.
+
+    Args:
+        wanted: a name, or several
+        names: all that there are
+        what: whose, for the message
+
+    Returns:
+        the places of the wanted ones
+    """
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     if not names: raise ValueError(f"{what!r} has no attributes: leave attributes= out.")
     if not wanted: raise ValueError("attributes must name at least one; leave attributes= out for all of them.")
@@ -1195,7 +1467,20 @@ def load(
     download=False,  # whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
     seed=0,          # of "faces", which are drawn: another seed, other faces
 )->Images:
-    "A data set as uint8 images with labels or attributes, from wherever it can be had."
+    """A data set as uint8 images with labels or attributes, from wherever it can be had.
+
+    Args:
+        name: a key of `DATASETS` such as "mnist" or "celeba", or the path of a folder of pictures
+        split: "train", "valid" or "test"
+        n: the first so many; None: all
+        size: pixels, or (height, width): centre-cropped to the aspect and resized
+        root: look here first, then in $VAE_NB_DATA, then in the cache folder; then download
+        fallback: an embedded set ("digits", "faces") to use if the one that is named cannot be had
+        strict: raise an error if anything cannot be read or is left out, instead of a warning
+        attributes: the name of an attribute, or several; None: all that the set has
+        download: whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
+        seed: of "faces", which are drawn: another seed, other faces
+    """
     size = as_size(size)
     if split not in SPLITS: raise ValueError(f"there is no split {split!r}, only {', '.join(SPLITS)}.{nearest(split, SPLITS)}")
     if n is not None and not (isinstance(n, Integral) and n >= 1): raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
@@ -1213,7 +1498,14 @@ def first_found(
     look, # place ↦ (files or None, what was missed)
     root=None,
 ):        # (files or None, a line for each place that has them not)
-    "The files at the first place that has them."
+    """The files at the first place that has them.
+
+    Args:
+        look: place ↦ (files or None, what was missed)
+
+    Returns:
+        (files or None, a line for each place that has them not)
+    """
     missed = []
     for place in places(root):
         files, lacking = look(place)
@@ -1230,7 +1522,16 @@ def obtain(
     fetch:bool,    # whether it may be downloaded
     ways:tuple,    # what someone can do who has not got the files
 ):
-    "The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on."
+    """The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on.
+
+    Args:
+        look: as for `first_found`
+        what: the name of the set in the messages
+        kind: its name for `download`
+        root: where to look first
+        fetch: whether it may be downloaded
+        ways: what someone can do who has not got the files
+    """
     files, missed = first_found(look, root)
     if files: return files
     failure = failed_download(kind, str(cache_dir()), int(time.time()//60)) if fetch else "  download: not without download=True, it is large"
@@ -1246,7 +1547,14 @@ CIFAR_RECORD = 1 + 3*32*32  # bytes
 def read_cifar(
     path:Path, # a file of 10,000 records
 ):             # pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
-    "Read one file of CIFAR-10's binary version, or say what is wrong with it."
+    """Read one file of CIFAR-10's binary version, or say what is wrong with it.
+
+    Args:
+        path: a file of 10,000 records
+
+    Returns:
+        pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
+    """
     try: data = np.fromfile(path, np.uint8)
     except OSError as e: raise DatasetError(f"{path} cannot be read ({e})") from e
     if len(data) != 10_000*CIFAR_RECORD:
@@ -1260,7 +1568,11 @@ def read_cifar(
 def cifar_at(
     place:Path,
 ): # (the folder or None, what was missed)
-    "CIFAR-10's folder at a place: the binary version, else JPEGs."
+    """CIFAR-10's folder at a place: the binary version, else JPEGs.
+
+    Returns:
+        (the folder or None, what was missed)
+    """
     folder = place/"cifar-10-batches-bin"
     names = ["test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6))]
     lacking = [n for n in names if not (folder/n).is_file()]
@@ -1313,7 +1625,11 @@ CELEBA_ATTRIBUTES = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Un
 
 # %% ../nbs/lib/12_photographs.ipynb #4909e991
 def table_rows(path:Path)->tuple: # how many rows there are; an iterator over them
-    "The rows of a table, each a list of strings: by commas, semicolons, tabs or spaces, whichever its second line has."
+    """The rows of a table, each a list of strings: by commas, semicolons, tabs or spaces, whichever its second line has.
+
+    Returns:
+        how many rows there are; an iterator over them
+    """
     try: text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as e: raise DatasetError(f"{path} cannot be read ({e})") from e
     lines = [line.strip(" \r") for line in text.splitlines() if line.strip()]
@@ -1360,7 +1676,14 @@ def _by_picture(
 def split_header(
     path:Path, # of the table of attributes
 ):             # the names in the header, an iterator over the rows below it
-    "Check what stands above the rows."
+    """Check what stands above the rows.
+
+    Args:
+        path: of the table of attributes
+
+    Returns:
+        the names in the header, an iterator over the rows below it
+    """
     n, rows = table_rows(path)
     header, promised = next(rows, []), None
     if len(header) == 1 and header[0].isdecimal(): promised, header = int(header[0]), next(rows, [])
@@ -1393,7 +1716,14 @@ def _flags(path, rows, file:int, at:list, width:int):
 def read_attributes(
     path:Path, # list_attr_celeba.txt or .csv
 ):             # {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
-    "CelebA's attributes; a picture is its name without folder and suffix."
+    """CelebA's attributes; a picture is its name without folder and suffix.
+
+    Args:
+        path: list_attr_celeba.txt or .csv
+
+    Returns:
+        {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
+    """
     header, rows = split_header(path)
     first = next(rows, None)
     if not first: raise DatasetError(f"{path} has no rows below its header")
@@ -1407,7 +1737,14 @@ def read_attributes(
 def read_partition(
     path:Path, # list_eval_partition.txt or .csv
 )->dict:       # {picture: split}
-    "CelebA's official splits; a picture is its name without folder and suffix."
+    """CelebA's official splits; a picture is its name without folder and suffix.
+
+    Args:
+        path: list_eval_partition.txt or .csv
+
+    Returns:
+        {picture: split}
+    """
     rows = list(table_rows(path)[1])
     if rows and not any(cell.lower().endswith(SUFFIXES) for cell in rows[0]): rows = rows[1:]  # below image_id,partition
     if not rows: raise DatasetError(f"{path} has no rows")
@@ -1426,7 +1763,11 @@ def names_in(folder:Path)->list:
 def celeba_in(
     base:Path,
 ): # ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
-    "CelebA's files in a folder, in torchvision's or in Kaggle's layout."
+    """CelebA's files in a folder, in torchvision's or in Kaggle's layout.
+
+    Returns:
+        ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
+    """
     inner = base/"img_align_celeba"
     if not base.is_dir(): return None, f"{base}: no such folder"
     folder = inner/inner.name if (inner/inner.name).is_dir() else inner
@@ -1448,7 +1789,16 @@ def celeba_splits(
     rows,           # pictures that have attributes
     partition:dict, # {picture: split}
 )->dict:            # split → names
-    "The official splits of the pictures that are there."
+    """The official splits of the pictures that are there.
+
+    Args:
+        names: of the pictures that are there
+        rows: pictures that have attributes
+        partition: {picture: split}
+
+    Returns:
+        split → names
+    """
     for known, what in ((rows, "attributes"), (partition, "splits")):
         lost = [n for n in names if _stem(n) not in known]
         if lost: raise DatasetError(f"CelebA's table of {what} has no row for {lost[0]} (nor for {len(lost) - 1:,} other pictures that are there)",
@@ -1518,7 +1868,11 @@ def on_disk(
     name:str, # one of `DOWNLOADS`
     root=None,
 )->Path|None:
-    "The folder with the files of a set, those for training and for testing both; None if it is not on disk."
+    """The folder with the files of a set, those for training and for testing both; None if it is not on disk.
+
+    Args:
+        name: one of `DOWNLOADS`
+    """
     if name in ("mnist", "fashion_mnist"):
         kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
         found = [find_idx(kind, split, root)[0] for split in ("train", "test")]

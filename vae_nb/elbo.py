@@ -22,7 +22,11 @@ from .core import at_least_float32, nearest
 
 # %% ../nbs/01_theory.ipynb #f2915fcd
 class Point(Independent):
-    "All mass on one latent vector: the posterior of a plain autoencoder. It has no density, so neither `log_prob` nor a KL."
+    """All mass on one latent vector: the posterior of a plain autoencoder. It has no density, so neither `log_prob` nor a KL.
+
+    Args:
+        mu: (..., latent)
+    """
 
     def __init__(
         self,
@@ -46,13 +50,27 @@ def reparameterise(
     logvar: Tensor,  # log-variance, same shape
     generator: torch.Generator | None = None,  # source of the noise
 ) -> Tensor:  # a sample through which gradients flow, (..., latent)
-    "Sample N(mu, exp(logvar)) as mu + sigma * noise (Kingma & Welling 2014, sec. 2.4)."
+    """Sample N(mu, exp(logvar)) as mu + sigma * noise (Kingma & Welling 2014, sec. 2.4).
+
+    Args:
+        mu: mean, (..., latent)
+        logvar: log-variance, same shape
+        generator: source of the noise
+
+    Returns:
+        a sample through which gradients flow, (..., latent)
+    """
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
     return mu + (0.5 * logvar).exp() * noise
 
 # %% ../nbs/01_theory.ipynb #78c6f65b
 class DiagonalNormal(Independent):
-    "A Gaussian over latents with independent dimensions; `log_prob` sums over them, `rsample` takes a generator."
+    """A Gaussian over latents with independent dimensions; `log_prob` sums over them, `rsample` takes a generator.
+
+    Args:
+        mu: (..., latent)
+        logvar: log-variance, same shape
+    """
 
     def __init__(
         self,
@@ -85,7 +103,14 @@ def standard_normal(
     latent: int,  # dimensions
     device=None,
 ) -> DiagonalNormal:  # event shape (latent,)
-    "The prior N(0, I)."
+    """The prior N(0, I).
+
+    Args:
+        latent: dimensions
+
+    Returns:
+        event shape (latent,)
+    """
     zeros = torch.zeros(latent, device=device)
     return DiagonalNormal(zeros, zeros)
 
@@ -94,7 +119,15 @@ def kl_normal(
     mu: Tensor,  # posterior mean, (batch, latent)
     logvar: Tensor,  # posterior log-variance, (batch, latent)
 ) -> Tensor:  # KL to N(0, I) in nats, one value per example, (batch,)
-    "Closed-form KL from a diagonal Gaussian to the standard normal (Kingma & Welling 2014, app. B)."
+    """Closed-form KL from a diagonal Gaussian to the standard normal (Kingma & Welling 2014, app. B).
+
+    Args:
+        mu: posterior mean, (batch, latent)
+        logvar: posterior log-variance, (batch, latent)
+
+    Returns:
+        KL to N(0, I) in nats, one value per example, (batch,)
+    """
     # expm1(l) is exp(l) - 1 without its rounding error near l = 0, where collapsed latents live
     return 0.5 * (mu**2 + logvar.expm1() - logvar).sum(-1)
 
@@ -103,7 +136,14 @@ def kl_per_dim(
     q: Distribution,  # posterior, batch shape (batch,)
     prior: Distribution,
 ) -> Tensor:  # nats, (batch, latent)
-    "KL(q ‖ prior) split over latent dimensions; possible because both are products over them."
+    """KL(q ‖ prior) split over latent dimensions; possible because both are products over them.
+
+    Args:
+        q: posterior, batch shape (batch,)
+
+    Returns:
+        nats, (batch, latent)
+    """
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
         # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
         ratio = q.logvar - prior.logvar
@@ -118,7 +158,15 @@ def kl_monte_carlo(
     prior: Distribution,
     n: int = 1,  # samples
 ) -> Tensor:  # an unbiased estimate of KL(q ‖ prior) in nats, (batch,)
-    "KL as the mean of log q(z) - log p(z) over samples from q: works where no closed form exists."
+    """KL as the mean of log q(z) - log p(z) over samples from q: works where no closed form exists.
+
+    Args:
+        q: posterior, batch shape (batch,)
+        n: samples
+
+    Returns:
+        an unbiased estimate of KL(q ‖ prior) in nats, (batch,)
+    """
     z = q.rsample((n,))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
@@ -127,7 +175,12 @@ def check_unit_range(
     x: Tensor,  # pixels
     who: str,  # the likelihood that wants them in [0, 1]
 ) -> None:
-    "Refuse pixels outside [0, 1] and NaN."
+    """Refuse pixels outside [0, 1] and NaN.
+
+    Args:
+        x: pixels
+        who: the likelihood that wants them in [0, 1]
+    """
     low, high = torch.aminmax(x.detach())  # a NaN anywhere makes both NaN, and the comparison false
     if not (low >= 0 and high <= 1):
         bad = int(x.isnan().sum())
@@ -136,7 +189,11 @@ def check_unit_range(
 
 # %% ../nbs/01_theory.ipynb #69276972
 class Pixels(Independent):
-    "p(x|z): pixels that are independent given z. `log_prob` sums over them, nats per image; data out of range are refused."
+    """p(x|z): pixels that are independent given z. `log_prob` sums over them, nats per image; data out of range are refused.
+
+    Args:
+        base: over single pixels, batch shape (..., C, H, W)
+    """
 
     def __init__(
         self,
@@ -159,7 +216,11 @@ class BernoulliLikelihood(nn.Module):
         self,
         logits: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
-        "Decoder output → the distribution of the image's pixels, a `Pixels`."
+        """Decoder output → the distribution of the image's pixels, a `Pixels`.
+
+        Args:
+            logits: decoder output, (..., C, H, W)
+        """
         # logits, not probabilities: stable at saturation
         return Pixels(Bernoulli(logits=logits, validate_args=False))
 
@@ -169,7 +230,11 @@ class BernoulliLikelihood(nn.Module):
 
 # %% ../nbs/01_theory.ipynb #3fc0c39f
 class NormalLikelihood(nn.Module):
-    "Gaussian pixels whose mean is a sigmoid, so always a picture; σ is fixed, learned (one, or per channel) or optimal."
+    """Gaussian pixels whose mean is a sigmoid, so always a picture; σ is fixed, learned (one, or per channel) or optimal.
+
+    Args:
+        sigma: a number, "learned", "per_channel" or "optimal"
+    """
 
     def __init__(
         self,
@@ -192,7 +257,11 @@ class NormalLikelihood(nn.Module):
         self,
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
-        "Decoder output → the distribution of the image's pixels, a `Pixels`."
+        """Decoder output → the distribution of the image's pixels, a `Pixels`.
+
+        Args:
+            out: decoder output, (..., C, H, W)
+        """
         mean = out.sigmoid()
         if self.optimal and self.training:
             return Pixels(OptimalNormal(mean, self.log_sigma))
@@ -205,7 +274,12 @@ class NormalLikelihood(nn.Module):
 
 # %% ../nbs/01_theory.ipynb #be4cf52c
 class OptimalNormal(Normal):
-    "A Gaussian whose σ is the best one for the batch it scores: the root mean square error (Rybkin et al. 2021, σ-VAE)."
+    """A Gaussian whose σ is the best one for the batch it scores: the root mean square error (Rybkin et al. 2021, σ-VAE).
+
+    Args:
+        mean: (..., C, H, W)
+        log_sigma: running average of log σ, updated in place; what the model uses once training is over
+    """
 
     def __init__(
         self,
@@ -259,7 +333,11 @@ class ContinuousBernoulliLikelihood(nn.Module):
         self,
         logits: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
-        "Decoder output → the distribution of the image's pixels, a `Pixels`."
+        """Decoder output → the distribution of the image's pixels, a `Pixels`.
+
+        Args:
+            logits: decoder output, (..., C, H, W)
+        """
         return Pixels(StableContinuousBernoulli(logits=logits, validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
@@ -274,7 +352,12 @@ class ContinuousBernoulliLikelihood(nn.Module):
 
 # %% ../nbs/01_theory.ipynb #24863727
 class DiscretisedLogistic(Distribution):
-    "A logistic distribution cut into 256 grey levels k/255, its tails added to the outermost two, so that probabilities sum to 1."
+    """A logistic distribution cut into 256 grey levels k/255, its tails added to the outermost two, so that probabilities sum to 1.
+
+    Args:
+        loc: in [0, 1], (...)
+        log_scale: broadcasts with loc
+    """
 
     def __init__(
         self,
@@ -324,7 +407,11 @@ class DiscretisedLogisticLikelihood(nn.Module):
         self,
         out: Tensor,  # decoder output, (..., C, H, W)
     ) -> Pixels:
-        "Decoder output → the distribution of the image's pixels, a `Pixels`."
+        """Decoder output → the distribution of the image's pixels, a `Pixels`.
+
+        Args:
+            out: decoder output, (..., C, H, W)
+        """
         return Pixels(DiscretisedLogistic(out.sigmoid(), self.log_scale.to(out.dtype)))
 
     def link(self, mean: Tensor) -> Tensor:
@@ -340,7 +427,16 @@ def make_likelihood(
     channels: int = 1,  # of the images
     sigma: float | str | None = None,  # for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
 ) -> nn.Module:  # decoder output → distribution over images
-    "The likelihood of that name: it owns the activation, the range of the data and its own parameters."
+    """The likelihood of that name: it owns the activation, the range of the data and its own parameters.
+
+    Args:
+        name: one of LIKELIHOODS
+        channels: of the images
+        sigma: for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
+
+    Returns:
+        decoder output → distribution over images
+    """
     if name not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {name!r}; there are {', '.join(LIKELIHOODS)}.{nearest(name, LIKELIHOODS)}")
     if sigma is not None and name != "normal":
@@ -356,7 +452,15 @@ def free_bits_kl(
     kl: Tensor,  # KL per dimension, nats, (batch, latent)
     free_bits: float,  # nats per latent dimension that cost nothing
 ) -> Tensor:  # nats, a scalar
-    "Sum over dimensions of max(free_bits, batch-mean KL): below the floor a dimension has no pressure to die (Kingma et al. 2016)."
+    """Sum over dimensions of max(free_bits, batch-mean KL): below the floor a dimension has no pressure to die (Kingma et al. 2016).
+
+    Args:
+        kl: KL per dimension, nats, (batch, latent)
+        free_bits: nats per latent dimension that cost nothing
+
+    Returns:
+        nats, a scalar
+    """
     return kl.mean(0).clamp(min=free_bits).sum()
 
 
@@ -366,7 +470,15 @@ def linear_warmup(
     start: float = 0.0,
     end: float = 1.0,
 ) -> float:  # the beta of this step
-    "KL weight that rises linearly from `start` to `end` and stays there (Bowman et al. 2016)."
+    """KL weight that rises linearly from `start` to `end` and stays there (Bowman et al. 2016).
+
+    Args:
+        step: optimiser steps taken so far
+        steps: length of the warm-up
+
+    Returns:
+        the beta of this step
+    """
     return end if step >= steps else start + (end - start) * step / steps
 
 # %% ../nbs/01_theory.ipynb #33335250
@@ -378,7 +490,18 @@ def elbo_terms(
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
 ) -> dict[str, Tensor]:  # loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
-    "The negative ELBO and its two halves, one value per example. `recon + kl` is the −ELBO whatever beta and free_bits are."
+    """The negative ELBO and its two halves, one value per example. `recon + kl` is the −ELBO whatever beta and free_bits are.
+
+    Args:
+        x: batch, (batch, ...)
+        q: posterior q(z|x)
+        p: likelihood p(x|z) at a sample z ~ q
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+
+    Returns:
+        loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
+    """
     recon = -p.log_prob(x)
     per_dim = kl_per_dim(q, prior)
     kl = per_dim.sum(-1)
@@ -404,7 +527,18 @@ def log_weights(
     k: int,  # samples per example
     chunk: int = 50,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # log p(x, z) - log q(z|x) in nats, (k, batch)
-    "Log importance weights: their mean over k is an ELBO estimate, their log-mean-exp a tighter bound."
+    """Log importance weights: their mean over k is an ELBO estimate, their log-mean-exp a tighter bound.
+
+    Args:
+        model: anything with encode, decode and prior
+        x: (batch, ...)
+        q: model.encode(x)
+        k: samples per example
+        chunk: how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
+
+    Returns:
+        log p(x, z) - log q(z|x) in nats, (k, batch)
+    """
     if k < 1 or chunk < 1:
         raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
     weights = [model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
@@ -418,12 +552,30 @@ def importance_weighted_bound(
     k: int = 64,  # importance samples per example; k = 1 is the ELBO in expectation
     chunk: int = 64,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 ) -> Tensor:  # lower bound on log p(x) in nats, (batch,)
-    "log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp."
+    """log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp.
+
+    Args:
+        model: anything with encode, decode and prior
+        x: batch, (batch, ...)
+        k: importance samples per example; k = 1 is the ELBO in expectation
+        chunk: how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
+
+    Returns:
+        lower bound on log p(x) in nats, (batch,)
+    """
     return log_weights(model, x, model.encode(x), k, chunk).logsumexp(0) - math.log(k)
 
 # %% ../nbs/01_theory.ipynb #81f07ae7
 class LinearGaussian(nn.Module):
-    "A VAE with a linear decoder and known log p(x): the probabilistic PCA of Tipping & Bishop (1999). The yardstick for every bound."
+    """A VAE with a linear decoder and known log p(x): the probabilistic PCA of Tipping & Bishop (1999). The yardstick for every bound.
+
+    Args:
+        weight: decoder matrix W, (data, latent)
+        bias: decoder offset b, (data,)
+        sigma: standard deviation of the pixel noise
+        stretch: factor on the posterior's standard deviations: 1 is as good as a diagonal Gaussian gets
+        shift: added to the posterior's means: 0 is exact
+    """
 
     def __init__(
         self,

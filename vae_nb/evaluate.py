@@ -31,7 +31,16 @@ def encode_all(
     batch_size: int = 1000,
     seed: int | None = None,  # a number: a sample of q(z|x) in place of its mean, for what must not overlook the posterior's width
 ) -> Tensor:  # posterior means (or samples), (N, latent), on the CPU
-    "The mean of q(z|x) for every image, in order."
+    """The mean of q(z|x) for every image, in order.
+
+    Args:
+        model: anything with encode
+        images: Images, or a float tensor (N, ...)
+        seed: a number: a sample of q(z|x) in place of its mean, for what must not overlook the posterior's width
+
+    Returns:
+        posterior means (or samples), (N, latent), on the CPU
+    """
     if seed is not None:
         return _draw_all(model, images, batch_size, seed)
     with evaluating(model):
@@ -44,7 +53,15 @@ def mean_kl_per_dim(
     images,  # Images, or a float tensor (N, ...)
     batch_size: int = 1000,
 ) -> Tensor:  # nats per image, (latent,)
-    "KL(q(z|x) ‖ p(z)) per latent dimension, averaged over a dataset."
+    """KL(q(z|x) ‖ p(z)) per latent dimension, averaged over a dataset.
+
+    Args:
+        model: anything with encode and prior
+        images: Images, or a float tensor (N, ...)
+
+    Returns:
+        nats per image, (latent,)
+    """
     data = as_data(images, model)
     with evaluating(model):
         batches = data.batches(batch_size, device=device_of(model))
@@ -56,7 +73,16 @@ def active_units(
     images,  # Images, or a float tensor (N, ...)
     threshold: float = 0.01,  # on the variance of the posterior means
 ) -> Tensor:  # which dimensions are active, bool, (latent,)
-    "Active units of Burda et al. (2016), sec. 4.2. `.sum()` counts them; the rest has collapsed onto the prior."
+    """Active units of Burda et al. (2016), sec. 4.2. `.sum()` counts them; the rest has collapsed onto the prior.
+
+    Args:
+        model: anything with encode
+        images: Images, or a float tensor (N, ...)
+        threshold: on the variance of the posterior means
+
+    Returns:
+        which dimensions are active, bool, (latent,)
+    """
     images = as_data(images, model)
     if len(images) < 2:
         raise ValueError(f"active_units is a variance over images and needs at least 2 of them, not {len(images)}.")
@@ -71,7 +97,19 @@ def nll(
     batch_size: int = 20,  # images at once: chunk × batch_size decodings should fit the processor's cache
     seed: int = 0,  # of the samples, and of dynamic binarisation
 ) -> tuple[float, float]:  # mean over images, and its standard error
-    "Upper bound on the negative log-likelihood, −log p(x), in nats per image."
+    """Upper bound on the negative log-likelihood, −log p(x), in nats per image.
+
+    Args:
+        model: anything with encode, decode and prior
+        images: Images, or a float tensor (N, ...)
+        k: importance samples per image; 1 gives the −ELBO
+        chunk: samples decoded at once
+        batch_size: images at once: chunk × batch_size decodings should fit the processor's cache
+        seed: of the samples, and of dynamic binarisation
+
+    Returns:
+        mean over images, and its standard error
+    """
     noise = torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -88,7 +126,19 @@ def nll_by_k(
     batch_size: int = 20,  # images at once
     seed: int = 0,  # of the samples, and of dynamic binarisation
 ) -> dict[int, tuple[float, float]]:  # k → mean over images and its standard error, nats per image
-    "The bound of `nll` for several k from the same max(ks) samples per image. Differences between the k are surer than their errors: the images are the same."
+    """The bound of `nll` for several k from the same max(ks) samples per image. Differences between the k are surer than their errors: the images are the same.
+
+    Args:
+        model: anything with encode, decode and prior
+        images: Images, or a float tensor (N, ...)
+        ks: each must divide the largest
+        chunk: samples decoded at once
+        batch_size: images at once
+        seed: of the samples, and of dynamic binarisation
+
+    Returns:
+        k → mean over images and its standard error, nats per image
+    """
     ks = check_ks(ks)
     noise, bounds = torch.Generator().manual_seed(seed), {k: [] for k in ks}
     with evaluating(model), torch.random.fork_rng():
@@ -102,7 +152,11 @@ def nll_by_k(
 
 # %% ../nbs/lib/30_evaluate.ipynb #efc0834e
 def check_ks(ks) -> list[int]:  # sorted
-    "Refuse numbers of samples that do not share out the largest evenly."
+    """Refuse numbers of samples that do not share out the largest evenly.
+
+    Returns:
+        sorted
+    """
     ks = sorted(set(ks))
     if not ks or not all(isinstance(k, int) and k >= 1 for k in ks) or any(ks[-1] % k for k in ks):
         raise ValueError(f"ks must be whole numbers from 1 that divide the largest of them, such as (1, 10, 100), not {tuple(ks)}.")
@@ -116,7 +170,16 @@ def some_images(
     device=None,
     seed: int = 0,  # of the choice, and of dynamic binarisation
 ) -> list[Tensor]:  # float batches, in the order of the set
-    "Batches of n images chosen at random, or of all. Sets of one length give the same places: a set may be sorted by class, so its first images will not do."
+    """Batches of n images chosen at random, or of all. Sets of one length give the same places: a set may be sorted by class, so its first images will not do.
+
+    Args:
+        images: Images, or a float tensor (N, ...)
+        n: at most so many
+        seed: of the choice, and of dynamic binarisation
+
+    Returns:
+        float batches, in the order of the set
+    """
     images = as_data(images)
     if len(images) < 2:
         raise ValueError(f"this score compares images with each other and needs at least 2 of them, not {len(images)}.")
@@ -129,7 +192,14 @@ def some_images(
 def gaussian_part(
     q,  # a posterior or a prior
 ) -> tuple[DiagonalNormal | None, slice]:  # its Gaussian part, and where that stands among the latents
-    "The Gaussian latents of a distribution: all of it, or one of its `parts`, or None."
+    """The Gaussian latents of a distribution: all of it, or one of its `parts`, or None.
+
+    Args:
+        q: a posterior or a prior
+
+    Returns:
+        its Gaussian part, and where that stands among the latents
+    """
     if isinstance(q, DiagonalNormal):
         return q, slice(0, q.mu.shape[-1])
     start = 0
@@ -146,7 +216,15 @@ def moment_mismatch(
 ) -> float:  # nats
     """A lower bound of KL(aggregate posterior ‖ N(0, I)): KL of the Gaussian with the same mean and covariance.
 
-    Blind to holes and lumps that leave mean and covariance as they are. The bias of the estimated covariance, latent·(latent + 3)/4N, is subtracted."""
+    Blind to holes and lumps that leave mean and covariance as they are. The bias of the estimated covariance, latent·(latent + 3)/4N, is subtracted.
+
+    Args:
+        mu: posterior means, (N, latent), N > latent
+        variance: posterior variances, (N, latent)
+
+    Returns:
+        nats
+    """
     n, latent = mu.shape
     mean, cov = mu.double().mean(0), mu.double().T.cov().reshape(latent, latent) + variance.double().mean(0).diag()
     nats = 0.5 * (mean @ mean + cov.trace() - latent - torch.logdet(cov)).item()
@@ -162,7 +240,16 @@ def information(
     """I(x; z) and KL(aggregate posterior ‖ prior), each between a lower and an upper bound in expectation; mi + aggregate = kl.
 
     Where codes are sharp, the lower end of I is just log n: that says that images can be told apart by their codes, and no more. Neither number says what
-    the codes are about. Neither can be negative: an estimate that chance has put below 0 is given as 0."""
+    the codes are about. Neither can be negative: an estimate that chance has put below 0 is given as 0.
+
+    Args:
+        model: anything with encode and prior
+        images: Images, or a float tensor (N, ...)
+        n: images used: the bracket narrows with it, the work grows with its square
+
+    Returns:
+        nats: kl, mi_low, mi_high, aggregate_low, aggregate_high
+    """
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         posteriors = [model.encode(x) for x in some_images(as_data(images, model), n, device=device_of(model), seed=seed)]
@@ -191,7 +278,14 @@ def check_whole(
     values,  # one number for each image: a tensor, an array or a list
     name: str,
 ) -> Tensor:  # int64, (N,)
-    "Refuse what is not one whole number ≥ 0 for each image."
+    """Refuse what is not one whole number ≥ 0 for each image.
+
+    Args:
+        values: one number for each image: a tensor, an array or a list
+
+    Returns:
+        int64, (N,)
+    """
     if values is None:
         raise ValueError(f"{name} are missing (None): this score compares with what is known. Use a labelled set such as 'mnist' or 'digits'.")
     values = torch.as_tensor(values).cpu()
@@ -210,7 +304,15 @@ def cluster_accuracy(
     """Unsupervised accuracy: the share of images in the right cluster under the best one-to-one naming (Kuhn 1955).
 
     It does not tell how sure the model is, and more clusters than classes can only lose: those without a class count as errors. The naming is fitted to
-    these very images, so on few of them (or with many clusters) chance scores well above 1/classes."""
+    these very images, so on few of them (or with many clusters) chance scores well above 1/classes.
+
+    Args:
+        assignments: the cluster of each image, whole numbers from 0, (N,)
+        labels: its class, whole numbers from 0, (N,)
+
+    Returns:
+        share right; the class of each cluster or -1, (clusters,); counts, (clusters, classes)
+    """
     from scipy.optimize import linear_sum_assignment
 
     assignments, labels = check_whole(assignments, "assignments"), check_whole(labels, "labels")
@@ -228,7 +330,15 @@ def discretise(
     values: Tensor,  # one number for each image, (N,)
     bins: int,  # at most so many values remain
 ) -> Tensor:  # int64, (N,): 0, 1, 2, …
-    "Few different values: each its own number. Many: bins that hold equally many images."
+    """Few different values: each its own number. Many: bins that hold equally many images.
+
+    Args:
+        values: one number for each image, (N,)
+        bins: at most so many values remain
+
+    Returns:
+        int64, (N,): 0, 1, 2, …
+    """
     values = values.double().contiguous()
     unique, which = values.unique(return_inverse=True)
     if len(unique) <= bins:
@@ -240,7 +350,14 @@ def discretise(
 def counted_entropy(
     values: Tensor,  # whole numbers from 0, (N,)
 ) -> float:  # nats
-    "Entropy of the counts, plus (occupied bins - 1) / 2N: what counting loses on average (Miller 1955)."
+    """Entropy of the counts, plus (occupied bins - 1) / 2N: what counting loses on average (Miller 1955).
+
+    Args:
+        values: whole numbers from 0, (N,)
+
+    Returns:
+        nats
+    """
     counts = torch.bincount(values)
     share = counts[counts > 0].double() / len(values)
     return (-(share * share.log()).sum() + (len(share) - 1) / (2 * len(values))).item()
@@ -250,7 +367,15 @@ def binned_information(
     a: Tensor,  # whole numbers from 0, (N,)
     b: Tensor,  # the same
 ) -> float:  # nats
-    "I(a; b) = H(a) + H(b) - H(a, b) from counts, never below 0."
+    """I(a; b) = H(a) + H(b) - H(a, b) from counts, never below 0.
+
+    Args:
+        a: whole numbers from 0, (N,)
+        b: the same
+
+    Returns:
+        nats
+    """
     joint = counted_entropy(a * (b.max() + 1) + b)
     return max(0.0, counted_entropy(a) + counted_entropy(b) - joint)
 
@@ -263,7 +388,16 @@ def mutual_information_gap(
     """Mutual information gap of Chen et al. (2018): 1 if one latent knows a factor completely and no other knows anything of it.
 
     It does not tell whether images are good, nor whether several factors share one latent; two latents that share a factor score 0 even if no other
-    factor touches them. Scores depend on the bins and, below some thousand images, on N. Of posterior means it is another score, blind to noise: say so if you use them."""
+    factor touches them. Scores depend on the bins and, below some thousand images, on N. Of posterior means it is another score, blind to noise: say so if you use them.
+
+    Args:
+        codes: one draw from q(z|x) for each image, `encode_all(model, images, seed=0)`; a category is one column of whole numbers; (N, latent)
+        factors: the known factors, (N, factors) or (N,)
+        bins: bins of a code or factor that has more values
+
+    Returns:
+        the mean over factors, and one gap for each, (factors,), from 0 to 1
+    """
     codes, factors = torch.as_tensor(codes).cpu().double(), torch.as_tensor(factors).cpu().double()
     factors = factors[:, None] if factors.ndim == 1 else factors
     check_codes(codes, factors, bins)
@@ -309,7 +443,15 @@ def copy_scores(
     """How close each copy is to its original.
 
     MSE and PSNR prefer the blurred average of all plausible images to any one of them; SSIM sees structure of a few pixels' size, not content. None says
-    anything about samples: a model that stores images scores perfectly."""
+    anything about samples: a model that stores images scores perfectly.
+
+    Args:
+        x: originals in [0, 1], (N, C, H, W)
+        x_hat: their copies, the same shape
+
+    Returns:
+        MSE; PSNR in dB (inf for a perfect copy); SSIM from -1 to 1: one value per image, (N,)
+    """
     if x.shape != x_hat.shape or x.ndim != 4:
         raise ValueError(f"originals and copies must both be (N, C, H, W), not {tuple(x.shape)} and {tuple(x_hat.shape)}.")
     if min(x.shape[-2:]) < 11:
@@ -327,7 +469,15 @@ def frechet_distance(
     """Squared Wasserstein-2 distance between Gaussians with the moments of two sets of features (Heusel et al. 2017); 0 for equal sets.
 
     It sees means and covariances only, only of what the features see, and is blind to copies of the training set. Finite sets are never at 0: the estimate
-    is too high by an amount that falls with N, so compare at one N, beside the distance of two real sets."""
+    is too high by an amount that falls with N, so compare at one N, beside the distance of two real sets.
+
+    Args:
+        a: features of one set, (N, d)
+        b: features of the other, (M, d)
+
+    Returns:
+        squared distance, in the features' own unit
+    """
     for name, features in (("first", a), ("second", b)):
         if features.ndim != 2 or features.shape[1:] != b.shape[1:] or len(features) < 2:
             raise ValueError(f"the {name} set of features should be (N, d) with N ≥ 2 and the same d as the other, not {tuple(features.shape)}.")
@@ -343,7 +493,14 @@ def frechet_distance(
 def square_root(
     matrix: Tensor,  # symmetric, without negative eigenvalues, (d, d)
 ) -> Tensor:  # the symmetric matrix whose square it is
-    "By eigenvalues; those below zero are rounding errors."
+    """By eigenvalues; those below zero are rounding errors.
+
+    Args:
+        matrix: symmetric, without negative eigenvalues, (d, d)
+
+    Returns:
+        the symmetric matrix whose square it is
+    """
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
@@ -352,7 +509,14 @@ def inception_features(
     weights: str | None = None,  # file of the weights (torch-fidelity's pt_inception-2015-12-05-6726825d.pth); None: its own cache, or a download
     device=None,
 ):  # a function from images in [0, 1], (N, C, H, W), to features, (N, 2048)
-    "The features of FID (Heusel et al. 2017), through torchmetrics and torch-fidelity. Figures are comparable with papers only at their N and resolution."
+    """The features of FID (Heusel et al. 2017), through torchmetrics and torch-fidelity. Figures are comparable with papers only at their N and resolution.
+
+    Args:
+        weights: file of the weights (torch-fidelity's pt_inception-2015-12-05-6726825d.pth); None: its own cache, or a download
+
+    Returns:
+        a function from images in [0, 1], (N, C, H, W), to features, (N, 2048)
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     try:
@@ -372,7 +536,12 @@ def inception_features(
 
 # %% ../nbs/lib/32_pictures.ipynb #be051518
 class SmallClassifier(nn.Module):
-    "Two convolutions and two linear layers: a classifier whose last hidden layer describes small images."
+    """Two convolutions and two linear layers: a classifier whose last hidden layer describes small images.
+
+    Args:
+        shape: of one image, (C, H, W)
+        width: features
+    """
 
     def __init__(
         self,
@@ -399,7 +568,14 @@ def small_classifier(
     seed: int = 0,
     device=None,
 ) -> SmallClassifier:  # in evaluation mode
-    "Train a classifier for its features, or to read what samples show. Judge it on a validation split before you believe it."
+    """Train a classifier for its features, or to read what samples show. Judge it on a validation split before you believe it.
+
+    Args:
+        images: labelled Images, real ones, of the training split
+
+    Returns:
+        in evaluation mode
+    """
     if images.labels is None:
         raise ValueError(f"{images.name!r} has no labels to learn from. Use a labelled set, or a score that needs none (sliced_wasserstein).")
     with torch.random.fork_rng():
@@ -422,7 +598,11 @@ def digit_features(
     classifier: SmallClassifier,
     batch_size: int = 1000,
 ):  # a function from images in [0, 1], (N, C, H, W), to features, (N, width)
-    "The classifier's last hidden layer as features. It sees what tells classes apart, and little else."
+    """The classifier's last hidden layer as features. It sees what tells classes apart, and little else.
+
+    Returns:
+        a function from images in [0, 1], (N, C, H, W), to features, (N, width)
+    """
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
@@ -436,7 +616,15 @@ def laplacian_pyramid(
     x: Tensor,  # images, (N, C, H, W)
     smallest: int = 12,  # stop before a side gets shorter than this
 ) -> list[Tensor]:  # from fine to coarse: differences, and the coarsest image itself
-    "Each level is what the next, half as large, cannot show (Burt & Adelson 1983)."
+    """Each level is what the next, half as large, cannot show (Burt & Adelson 1983).
+
+    Args:
+        x: images, (N, C, H, W)
+        smallest: stop before a side gets shorter than this
+
+    Returns:
+        from fine to coarse: differences, and the coarsest image itself
+    """
     levels = []
     while min(x.shape[-2:]) // 2 >= smallest:
         small = F.avg_pool2d(x, 2)
@@ -451,7 +639,15 @@ def patches(
     generator: torch.Generator,
     size: int = 7,
 ) -> Tensor:  # (N·places, C·size²)
-    "Square patches at the same random places of every image."
+    """Square patches at the same random places of every image.
+
+    Args:
+        x: one level, (N, C, H, W)
+        places: patches in each image
+
+    Returns:
+        (N·places, C·size²)
+    """
     rows, columns = (torch.randint(side - size + 1, (places,), generator=generator) for side in x.shape[-2:])
     cut = [x[..., r : r + size, c : c + size].flatten(1) for r, c in zip(rows.tolist(), columns.tolist())]
     return torch.cat(cut)
@@ -467,7 +663,17 @@ def sliced_wasserstein(
     """Sliced Wasserstein distance between the patches of two sets, per level of a Laplacian pyramid (Karras et al. 2018). Needs no weights; 0 for equal sets.
 
     It sees texture, edges and contrast up to seven pixels of each level, not what an image shows: shuffle the parts of a face and it hardly moves.
-    Like every distance between finite sets it has a floor: quote that of two real sets."""
+    Like every distance between finite sets it has a floor: quote that of two real sets.
+
+    Args:
+        a: the reference: real images, (N, C, H, W)
+        b: as many others
+        places: patches per image and level
+        seed: of places and directions
+
+    Returns:
+        side of each level → distance, and their "mean"; unit: standard deviations of the reference's patches
+    """
     if a.shape != b.shape or a.ndim != 4:
         raise ValueError(f"the two sets must have one shape (N, C, H, W), not {tuple(a.shape)} and {tuple(b.shape)}: as many images, as large.")
     if min(a.shape[-2:]) < 7:
@@ -489,7 +695,15 @@ def fit_density(
     components: int = 1,  # 1: a Gaussian with full covariance; more: a mixture of them
     seed: int = 0,
 ) -> torch.distributions.MixtureSameFamily:  # over (latent,)
-    "A Gaussian mixture fitted to codes by maximum likelihood (scikit-learn's EM), as a distribution to sample and to score."
+    """A Gaussian mixture fitted to codes by maximum likelihood (scikit-learn's EM), as a distribution to sample and to score.
+
+    Args:
+        z: codes of training images: samples of q(z|x), or means, (N, latent)
+        components: 1: a Gaussian with full covariance; more: a mixture of them
+
+    Returns:
+        over (latent,)
+    """
     from sklearn.mixture import GaussianMixture
 
     if z.ndim != 2 or len(z) < 2 * z.shape[1] * components:
@@ -504,7 +718,12 @@ def fit_density(
 
 # %% ../nbs/lib/32_pictures.ipynb #76126250
 class WithPrior(nn.Module):
-    "A trained model with another prior: the same encoder and decoder, new samples, new likelihood."
+    """A trained model with another prior: the same encoder and decoder, new samples, new likelihood.
+
+    Args:
+        model: anything with encode, decode and prior
+        prior: a distribution over its latents, such as `fit_density` gives
+    """
 
     def __init__(
         self,
@@ -550,7 +769,14 @@ def elbo_values(
     seed: int = 0,
     batch_size: int = 250,
 ) -> dict[str, Tensor]:  # −ELBO, recon, KL: nats, one value per image, (N,)
-    "The −ELBO and its parts for every image, from one sample each."
+    """The −ELBO and its parts for every image, from one sample each.
+
+    Args:
+        model: anything with encode, decode and prior
+
+    Returns:
+        −ELBO, recon, KL: nats, one value per image, (N,)
+    """
     values, noise = [], torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -566,7 +792,15 @@ def density_levels(
     p,  # p(x|z) of one batch
     x: Tensor,  # that batch
 ) -> int | None | bool:  # `levels` for `bits_per_dim`; False: these nats mean no bits per dimension
-    "What the likelihood's nats are: of probabilities of grey levels (None), of a density on [0, 1] (256), or of neither."
+    """What the likelihood's nats are: of probabilities of grey levels (None), of a density on [0, 1] (256), or of neither.
+
+    Args:
+        p: p(x|z) of one batch
+        x: that batch
+
+    Returns:
+        `levels` for `bits_per_dim`; False: these nats mean no bits per dimension
+    """
     kind = type(getattr(p, "base_dist", p)).__name__
     if kind == "Bernoulli":
         return None if ((x == 0) | (x == 1)).all() else False
@@ -580,7 +814,11 @@ def density_rows(
     n_information: int,
     seed: int,
 ) -> dict[str, tuple]:  # name → value, standard error, unit
-    "The rows that need densities: ELBO, NLL bound, bits per dimension, information, active units."
+    """The rows that need densities: ELBO, NLL bound, bits per dimension, information, active units.
+
+    Returns:
+        name → value, standard error, unit
+    """
     unit = "nats per image"
     rows = {name: (v.mean().item(), v.std().item() / math.sqrt(len(v)), unit) for name, v in elbo_values(model, images, seed).items()}
     bound, error = nll(model, images, k=k, seed=seed)
@@ -607,7 +845,13 @@ def picture_rows(
     features: dict,  # name → function from images to (N, d)
     seed: int,
 ) -> dict[str, tuple]:
-    "The rows about pictures: copies against originals, and as many samples as there are real images against those."
+    """The rows about pictures: copies against originals, and as many samples as there are real images against those.
+
+    Args:
+        reference: real images to compare with, (N, C, H, W)
+        x: the images that are rebuilt, (N, C, H, W)
+        features: name → function from images to (N, d)
+    """
     device = device_of(model)
     with evaluating(model):
         x_hat = torch.cat([model.decode(model.encode(part.to(device)).mean).mean.cpu() for part in x.split(250)])
@@ -634,7 +878,22 @@ def evaluate(
     factors=None,  # the known factors of the images, (N, factors): adds the MIG, of one draw from q(z|x) for each image
     seed: int = 0,
 ):  # a pandas table: one row per score, with value, error and unit
-    "Every score of a model. A plain autoencoder has no densities, so its table has the scores of pictures only. Distances between sets depend on `n_pictures`."
+    """Every score of a model. A plain autoencoder has no densities, so its table has the scores of pictures only. Distances between sets depend on `n_pictures`.
+
+    Args:
+        model: anything with encode, decode, prior and sample
+        images: Images, or a float tensor (N, C, H, W): held out, and not used for any choice
+        k: importance samples of the NLL bound
+        features: Fréchet distances: name → function from images (N, C, H, W) to features (N, d)
+        n_pictures: images used for the scores of pictures
+        n_information: images used for I(x; z)
+        reference: Images that samples and copies should look like, if not `images`: the grey scans behind binarised digits
+        assign: a function from the model and a batch to cluster numbers: adds the accuracy, for labelled images
+        factors: the known factors of the images, (N, factors): adds the MIG, of one draw from q(z|x) for each image
+
+    Returns:
+        a pandas table: one row per score, with value, error and unit
+    """
     import pandas as pd
 
     images, reference = as_data(images, model), None if reference is None else as_data(reference, model)
@@ -657,7 +916,19 @@ def evaluate(
 # %% ../nbs/lib/33_report.ipynb #321a6be9
 @dataclass(frozen=True)
 class Measured:
-    "What `diagnose` measures, over the images it was given; tensors on the CPU."
+    """What `diagnose` measures, over the images it was given; tensors on the CPU.
+
+    Args:
+        x: the images, (N, C, H, W)
+        residual: x minus the mean of p(x|z) at z ~ q(z|x), the same shape
+        simulated: the same for images drawn from p(x|z): what the residual would be if the model were right
+        means: of q(z|x), (N, latent)
+        kls: nats, one value per image, (N,)
+        gaussian: means and variances of the Gaussian latents, (N, d) each
+        slopes: ∂recon/∂δ, -∂KL/∂δ, -∂recon/∂ε and ∂KL/∂ε, (N, 4); None: no Gaussian latents with prior N(0, I)
+        sigma: pixel noise of a Gaussian likelihood, (C,)
+        gains: what steps on q gain for a few images: own steps for each image, the same step for all; nats, (n, 2)
+    """
 
     x: Tensor  # the images, (N, C, H, W)
     residual: Tensor  # x minus the mean of p(x|z) at z ~ q(z|x), the same shape
@@ -680,7 +951,14 @@ def slopes_of(
     x: Tensor,
     q,  # model.encode(x)
 ) -> Tensor | None:  # (batch, 4); None: no Gaussian latents with prior N(0, I)
-    "How fast recon rises and the KL falls, in nats, when all posterior variances are scaled by exp(delta); and the other way round for means scaled by 1 + epsilon."
+    """How fast recon rises and the KL falls, in nats, when all posterior variances are scaled by exp(delta); and the other way round for means scaled by 1 + epsilon.
+
+    Args:
+        q: model.encode(x)
+
+    Returns:
+        (batch, 4); None: no Gaussian latents with prior N(0, I)
+    """
     gaussian, where = gaussian_part(q)
     if gaussian is None or not standard(model.prior):
         return None
@@ -734,7 +1012,11 @@ def measure(
     seed: int,
     few: int = 64,  # images on whose posteriors steps are taken
 ) -> Measured:
-    "One pass over the images."
+    """One pass over the images.
+
+    Args:
+        few: images on whose posteriors steps are taken
+    """
     rows = []
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -811,7 +1093,11 @@ class Findings(list):
 def find_range(
     x: Tensor,  # the images as they were given
 ) -> Finding | None:
-    "Are these images floats in [0, 1] that use their range?"
+    """Are these images floats in [0, 1] that use their range?
+
+    Args:
+        x: the images as they were given
+    """
     advice = "Give floats in [0, 1]: divide 0…255 by 255 exactly once, and undo any mean/std normalisation or [-1, 1] scaling."
     if not x.is_floating_point():
         return Finding("input range", f"images are {x.dtype}, from {x.min()} to {x.max()}", advice)
@@ -839,7 +1125,11 @@ def find_sigma(
     m: Measured,
     moves: bool,  # σ is learned or optimal: training brings it to the size of the errors
 ) -> Finding | str | None:
-    "Is a Gaussian likelihood's σ the size of the errors it describes?"
+    """Is a Gaussian likelihood's σ the size of the errors it describes?
+
+    Args:
+        moves: σ is learned or optimal: training brings it to the size of the errors
+    """
     squares = m.residual.double().square().mean((2, 3))  # of each image and channel
     mse = squares.mean(0)
     log_ratio, error = (m.sigma / mse.sqrt()).log(), 0.5 * squares.std(0) / mse / math.sqrt(len(squares))
@@ -858,7 +1148,11 @@ def find_weight(
     m: Measured,
     declared: float,  # the model's own beta
 ) -> Finding | str | None:
-    "Does the KL weigh what it weighs in the ELBO?"
+    """Does the KL weigh what it weighs in the ELBO?
+
+    Args:
+        declared: the model's own beta
+    """
     (beta, error), (again, error_again) = _ratio(*m.slopes.T[:2]), _ratio(*m.slopes.T[2:])
     latent, unsure = m.gaussian[0].shape[1], 2 * error
     if 2 / 3 < beta < 1.5:
@@ -884,7 +1178,11 @@ def hidden_gain(
 ) -> tuple[float, float]:  # nats per image, and the standard error
     """What more latents of a linear decoder would gain: ½(λ - 1 - log λ) each, if residuals vary λ times more in some direction than the model says.
 
-    Exact for Gaussian pixels (Tipping & Bishop 1999). Directions come from one half of the images, λ from the other."""
+    Exact for Gaussian pixels (Tipping & Bishop 1999). Directions come from one half of the images, λ from the other.
+
+    Returns:
+        nats per image, and the standard error
+    """
     real, simulated = m.residual.flatten(1), m.simulated.flatten(1)
     half = len(real) // 2
     with torch.random.fork_rng():
@@ -910,7 +1208,12 @@ def find_dead(
     settled: bool,  # are all answers before this one?
     lag: float,  # of the encoder, nats
 ) -> Finding | str | None:
-    "Are latents unused although the images hold more to say? (Spare latents that have nothing to say are healthy.)"
+    """Are latents unused although the images hold more to say? (Spare latents that have nothing to say are healthy.)
+
+    Args:
+        settled: are all answers before this one?
+        lag: of the encoder, nats
+    """
     active = m.means.var(0) > 0.01
     dead, latent = int((~active).sum()), len(active)
     gain, error = hidden_gain(m, min(dead, 4)) if dead else (0.0, 0.0)
@@ -941,7 +1244,12 @@ def find_mismatch(
     settled: bool,  # are all answers before this one?
     lag: float,  # of the encoder, nats
 ) -> Finding | str | None:
-    "Do the codes of real images fill the prior that samples are drawn from?"
+    """Do the codes of real images fill the prior that samples are drawn from?
+
+    Args:
+        settled: are all answers before this one?
+        lag: of the encoder, nats
+    """
     mu, variance = m.gaussian
     bound, error, limit = moment_mismatch(mu, variance), _mismatch_error(mu, variance), max(2.5, 0.1 * m.kl, 0.1 * mu.shape[1])
     if bound < limit:
@@ -977,7 +1285,16 @@ def diagnose(
     """Look for usual illnesses of a trained VAE: input range, bad copies, averaged, under- or over-weighted KL, a σ that does not fit, dead units, prior mismatch, misplaced posteriors.
 
     An empty answer means that none of these was found, not that the model is good. `skipped` holds what is not settled yet: train on, and ask again. ± is the standard error over images.
-    All is judged by the model's own likelihood; a model that was trained with β ≠ 1 on purpose is told so."""
+    All is judged by the model's own likelihood; a model that was trained with β ≠ 1 on purpose is told so.
+
+    Args:
+        model: anything with encode, decode and prior
+        images: Images, or floats (N, C, H, W): best the training images, as the model was given them
+        n: at most so many are used
+
+    Returns:
+        empty: none of these illnesses was found
+    """
     batches = some_images(images, n, 250, device_of(model), seed)
     if (finding := find_range(torch.cat(batches))) is not None:
         return Findings([finding], skipped={"all else": "the images do not fit"})
@@ -1020,7 +1337,14 @@ def no_weight(
     m: Measured,
     sigma: Finding | str | None,  # what `find_sigma` found
 ) -> str:  # "" if the weight of the KL can be read
-    "Why the balance of recon and KL says nothing here."
+    """Why the balance of recon and KL says nothing here.
+
+    Args:
+        sigma: what `find_sigma` found
+
+    Returns:
+        "" if the weight of the KL can be read
+    """
     if m.slopes is None:
         return "it needs Gaussian latents with prior N(0, I)"
     if m.slopes[:, 1].mean() < 0.1:
@@ -1048,7 +1372,14 @@ from .train import TensorData, as_data, fit
 
 # %% ../nbs/lib/34_edits.ipynb #3a9b6d26
 class AttributeClassifier(nn.Module):
-    "A small convolutional network with one logit for each named attribute."
+    """A small convolutional network with one logit for each named attribute.
+
+    Args:
+        shape: of one image, (C, H, W)
+        names: of the attributes
+        width: feature maps after the first halving
+        hidden: features
+    """
 
     def __init__(
         self,
@@ -1088,7 +1419,15 @@ def attribute_targets(
     images,  # Images with attributes
     names: tuple,  # which
 ) -> Tensor:  # float32 in [0, 1], (N, attributes)
-    "The named attributes as targets of a classifier."
+    """The named attributes as targets of a classifier.
+
+    Args:
+        images: Images with attributes
+        names: which
+
+    Returns:
+        float32 in [0, 1], (N, attributes)
+    """
     known = images.attribute_names or ()
     for name in names:
         if name not in known:
@@ -1111,7 +1450,13 @@ def attribute_classifier(
     device=None,
     progress: bool = True,
 ) -> AttributeClassifier:
-    "Train a judge of attributes on real images."
+    """Train a judge of attributes on real images.
+
+    Args:
+        images: Images with attributes: photographs, never reconstructions
+        names: what to learn
+        mirror: also learn from mirror images: where left and right mean nothing, as in CelebA's attributes
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = AttributeClassifier(images.shape, names).to(device)
@@ -1131,7 +1476,14 @@ def decisions(
     x: Tensor,  # float images in [0, 1], (N, C, H, W)
     batch_size: int = 500,
 ) -> tuple[Tensor, Tensor]:  # bool, (N, attributes), and features, (N, hidden); on the CPU
-    "What the judge sees in images, and the features from which it sees it."
+    """What the judge sees in images, and the features from which it sees it.
+
+    Args:
+        x: float images in [0, 1], (N, C, H, W)
+
+    Returns:
+        bool, (N, attributes), and features, (N, hidden); on the CPU
+    """
     with evaluating(net):
         features = [net.body(part.to(device_of(net))) for part in x.split(batch_size)]
         return torch.cat([net.head(part).cpu() > 0 for part in features]), torch.cat(features).cpu()
@@ -1142,7 +1494,15 @@ def judge_table(
     images,  # Images with attributes that the net has not learned from
     model=None,  # a VAE: adds the same for its reconstructions
 ):  # a table, one row for each attribute
-    "How well the judge does: share with the attribute, accuracy and balanced accuracy."
+    """How well the judge does: share with the attribute, accuracy and balanced accuracy.
+
+    Args:
+        images: Images with attributes that the net has not learned from
+        model: a VAE: adds the same for its reconstructions
+
+    Returns:
+        a table, one row for each attribute
+    """
     import pandas as pd
 
     truth, table = attribute_targets(images, net.names) > 0.5, pd.DataFrame(index=list(net.names))
@@ -1160,7 +1520,15 @@ def reconstruct_all(
     images,  # Images
     batch_size: int = 500,
 ) -> Tensor:  # float, (N, C, H, W), on the CPU
-    "The reconstruction of every image, in order."
+    """The reconstruction of every image, in order.
+
+    Args:
+        model: anything with encode and decode
+        images: Images
+
+    Returns:
+        float, (N, C, H, W), on the CPU
+    """
     with evaluating(model):
         return torch.cat([model.decode(model.encode(x).mean).mean.cpu() for x in as_data(images, model).batches(batch_size, device=device_of(model))])
 
@@ -1170,7 +1538,16 @@ def wilson(
     n: int,  # out of how many
     z: float = 1.96,  # 1.96 standard errors: 95 % confidence
 ) -> tuple[float, float]:  # from, to
-    "Confidence interval of a share (Wilson 1927), over the choice of what was counted and nothing else."
+    """Confidence interval of a share (Wilson 1927), over the choice of what was counted and nothing else.
+
+    Args:
+        k: how often it happened
+        n: out of how many
+        z: 1.96 standard errors: 95 % confidence
+
+    Returns:
+        from, to
+    """
     if not 0 <= k <= n or n < 1:
         raise ValueError(f"wilson takes k of n with 0 ≤ k ≤ n and n ≥ 1, not {k} of {n}.")
     middle, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
@@ -1184,7 +1561,17 @@ def flippable(
     name: str,  # the attribute to be flipped
     having: bool,  # those who have it, or those who have it not
 ) -> Tensor:  # indices, (n,)
-    "The images on which label and judge agree before an edit."
+    """The images on which label and judge agree before an edit.
+
+    Args:
+        images: Images with attributes
+        rebuilt: their reconstructions, (N, C, H, W)
+        name: the attribute to be flipped
+        having: those who have it, or those who have it not
+
+    Returns:
+        indices, (n,)
+    """
     label = attribute_targets(images, (name,))[:, 0] > 0.5
     seen = decisions(net, rebuilt)[0][:, net.column(name)]
     chosen = ((label == having) & (seen == having)).nonzero()[:, 0]
@@ -1201,7 +1588,17 @@ def score_edit(
     name: str,  # the attribute that should have changed in all of them
     unrelated: tuple,  # those that should not have
 ) -> dict:  # shares, and what was kept
-    "Flips, leaks, and what stayed of the person, for one edit of many images."
+    """Flips, leaks, and what stayed of the person, for one edit of many images.
+
+    Args:
+        before: reconstructions, (n, C, H, W)
+        after: their edits
+        name: the attribute that should have changed in all of them
+        unrelated: those that should not have
+
+    Returns:
+        shares, and what was kept
+    """
     (seen, features), (seen_now, features_now) = decisions(net, before), decisions(net, after)
     changed = (seen != seen_now).double().mean(0)
     own, flips = net.column(name), int((seen != seen_now)[:, net.column(name)].sum())
@@ -1224,7 +1621,19 @@ def score_edits(
 ):  # a table, one row for each direction and strength
     """Scores of edits: rows are directions × strengths. `from` and `to` are the 95 % interval of the flips.
 
-    That interval covers the choice of images alone: the same model, judge and direction on others. Training anew moves shares too, often further."""
+    That interval covers the choice of images alone: the same model, judge and direction on others. Training anew moves shares too, often further.
+
+    Args:
+        model: anything with encode and decode
+        net: the judge
+        images: Images with attributes that neither has learned from
+        directions: name of the row → something with `name`, `vector` and `strength`, such as `latent.Direction`
+        strengths: positive ones add, negative ones take away; None: the recommended strength of each
+        unrelated: attributes that should stay; None: all others that the judge knows
+
+    Returns:
+        a table, one row for each direction and strength
+    """
     import pandas as pd
 
     rebuilt, codes, rows = reconstruct_all(model, images), encode_all(model, images), []
@@ -1244,6 +1653,14 @@ def decode_all_means(
     z: Tensor,  # (N, latent)
     batch_size: int = 500,
 ) -> Tensor:  # float, (N, C, H, W), on the CPU
-    "The mean of p(x|z) for many latents."
+    """The mean of p(x|z) for many latents.
+
+    Args:
+        model: anything with decode
+        z: (N, latent)
+
+    Returns:
+        float, (N, C, H, W), on the CPU
+    """
     with evaluating(model):
         return torch.cat([model.decode(part.to(device_of(model))).mean.cpu() for part in z.split(batch_size)])

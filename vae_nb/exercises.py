@@ -31,7 +31,13 @@ class WrongAnswer(AssertionError):
 
 @dataclass(frozen=True)
 class Exercise:
-    "How one exercise is checked."
+    """How one exercise is checked.
+
+    Args:
+        given: torch.Generator → the arguments of the answer
+        right: these arguments → the right value
+        mistakes: what is wrong, in a few words → what somebody computes who does it so
+    """
 
     given: Callable  # torch.Generator → the arguments of the answer
     right: Callable  # these arguments → the right value
@@ -46,7 +52,11 @@ def same(
     a,  # numbers of any kind
     b,
 ) -> bool:
-    "Whether two values have one shape and, up to rounding, the same numbers."
+    """Whether two values have one shape and, up to rounding, the same numbers.
+
+    Args:
+        a: numbers of any kind
+    """
     a, b = (torch.as_tensor(v).double() for v in (a, b))
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
 
@@ -67,7 +77,14 @@ def verdict(
     name: str,  # of an exercise
     answer: Callable,
 ) -> str:  # "" if the answer is right
-    "What is wrong with an answer, in a sentence."
+    """What is wrong with an answer, in a sentence.
+
+    Args:
+        name: of an exercise
+
+    Returns:
+        "" if the answer is right
+    """
     check_choice(exercise=(name, EXERCISES))
     e, found = EXERCISES[name], []
     for seed in range(3):
@@ -90,7 +107,11 @@ def verdict(
 def check(
     name: str,  # of an exercise: a key of `EXERCISES`
 ) -> Callable:
-    "Decorator of an answer: says what its verdict is. `WrongAnswer` if it is wrong; a blank is only told that it is one."
+    """Decorator of an answer: says what its verdict is. `WrongAnswer` if it is wrong; a blank is only told that it is one.
+
+    Args:
+        name: of an exercise: a key of `EXERCISES`
+    """
 
     def decorate(answer: Callable) -> Callable:
         said = verdict(name, answer)

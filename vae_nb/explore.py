@@ -57,7 +57,11 @@ def one_number(
     layer: nn.Module,
     *names: str,  # settings that may be pairs
 ) -> dict[str, int]:
-    "Settings as whole numbers; pairs must be equal."
+    """Settings as whole numbers; pairs must be equal.
+
+    Args:
+        names: settings that may be pairs
+    """
     found = {}
     for name in names:
         value = getattr(layer, name)
@@ -73,14 +77,29 @@ def numbers(
     size: int,  # how many there should be
     default: float = 0.0,  # what stands for a missing parameter
 ) -> Tensor:  # float32, on the CPU
-    "A layer's parameter, or the constant that its absence means."
+    """A layer's parameter, or the constant that its absence means.
+
+    Args:
+        size: how many there should be
+        default: what stands for a missing parameter
+
+    Returns:
+        float32, on the CPU
+    """
     return torch.full((size,), default) if parameter is None else parameter.detach().float().cpu()
 
 # %% ../nbs/lib/50_explore.ipynb #8
 def matrix_op(
     layer: nn.Module,  # Linear, Conv2d or ConvTranspose2d
 ) -> dict:  # op, weight (rows, columns), bias, and a convolution's settings
-    "A layer that is a matrix product; a convolution's matrix is applied to patches."
+    """A layer that is a matrix product; a convolution's matrix is applied to patches.
+
+    Args:
+        layer: Linear, Conv2d or ConvTranspose2d
+
+    Returns:
+        op, weight (rows, columns), bias, and a convolution's settings
+    """
     if isinstance(layer, nn.Linear):
         return {"op": "linear", "weight": numbers(layer.weight, 0), "bias": numbers(layer.bias, layer.out_features)}
     if layer.groups != 1 or set(layer.dilation) != {1} or layer.padding_mode != "zeros":
@@ -96,7 +115,14 @@ def matrix_op(
 def norm_op(
     layer: nn.Module,  # BatchNorm2d or GroupNorm
 ) -> dict:  # op, weight and bias of every channel
-    "A normalisation in evaluation mode: of a batch norm a scale and a shift are left."
+    """A normalisation in evaluation mode: of a batch norm a scale and a shift are left.
+
+    Args:
+        layer: BatchNorm2d or GroupNorm
+
+    Returns:
+        op, weight and bias of every channel
+    """
     if isinstance(layer, nn.GroupNorm):
         channels = layer.num_channels
         return {"op": "group_norm", "weight": numbers(layer.weight, channels, 1), "bias": numbers(layer.bias, channels),
@@ -120,7 +146,11 @@ def pointwise_op(
 def shape_op(
     layer: nn.Module,  # Flatten, Unflatten, Upsample or MaxPool2d
 ) -> dict:
-    "A layer without weights that moves numbers about."
+    """A layer without weights that moves numbers about.
+
+    Args:
+        layer: Flatten, Unflatten, Upsample or MaxPool2d
+    """
     if isinstance(layer, nn.Upsample):
         return {"op": "upsample"} if layer.mode == "nearest" else refuse(layer, f"mode={layer.mode!r} is not 'nearest'")
     if isinstance(layer, nn.MaxPool2d):
@@ -140,7 +170,14 @@ def steps(
     module: nn.Module,
     x: Tensor,  # an input, (1, ...)
 ) -> tuple[list[dict], Tensor]:  # operations, each with the shape of its output; the output
-    "A network as operations of the engine, in order."
+    """A network as operations of the engine, in order.
+
+    Args:
+        x: an input, (1, ...)
+
+    Returns:
+        operations, each with the shape of its output; the output
+    """
     if type(module).forward is nn.Sequential.forward:
         found = []
         for child in module.children():
@@ -176,7 +213,12 @@ TOLERANCE = 5e-4  # of a pixel in [0, 1]: what half precision may change
 # %% ../nbs/lib/50_explore.ipynb #18
 @dataclass(frozen=True)
 class BrowserNetwork:
-    "A network as the browser runs it."
+    """A network as the browser runs it.
+
+    Args:
+        layers: operations, shapes, and where the weights are in `weights`
+        inputs: shape of the input
+    """
 
     layers: list  # operations, shapes, and where the weights are in `weights`
     inputs: list  # shape of the input
@@ -202,7 +244,15 @@ def packed(
     ops: list[dict],  # with weights as tensors
     half: bool = True,  # half precision for all but small matrices
 ) -> tuple[list[dict], bytes]:  # the operations with places in the bytes for their weights, and the bytes
-    "Put the weights of all operations into one run of bytes."
+    """Put the weights of all operations into one run of bytes.
+
+    Args:
+        ops: with weights as tensors
+        half: half precision for all but small matrices
+
+    Returns:
+        the operations with places in the bytes for their weights, and the bytes
+    """
     layers, blob = [], bytearray()
     for op in ops:
         layer = {name: value for name, value in op.items() if name not in ("weight", "bias")}
@@ -232,7 +282,13 @@ def browser_network(
     last: str | None = None,  # a pointwise operation at the end
     half: bool = True,  # weights in half precision
 ) -> BrowserNetwork:
-    "Export a network for the in-browser engine; what the engine does not know is refused by name."
+    """Export a network for the in-browser engine; what the engine does not know is refused by name.
+
+    Args:
+        inputs: shape of one input
+        last: a pointwise operation at the end
+        half: weights in half precision
+    """
     module = _in_single_precision(module)
     device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
@@ -260,7 +316,12 @@ def half_error(
     model,  # anything with decoder, likelihood and prior
     n: int = 64,  # draws from the prior
 ) -> float:
-    "By how much weights in half precision change a pixel, at most, over draws from the prior."
+    """By how much weights in half precision change a pixel, at most, over draws from the prior.
+
+    Args:
+        model: anything with decoder, likelihood and prior
+        n: draws from the prior
+    """
     whole = _in_single_precision(model.decoder)
     rounded = copy.deepcopy(whole)
     with evaluating(model), evaluating(rounded):
@@ -276,7 +337,15 @@ def browser_decoder(
     model,  # anything with decoder, likelihood and prior
     half: bool | None = None,  # weights in half precision; None: if `half_error` stays below `TOLERANCE`
 ) -> BrowserNetwork:  # latents, (latent,) → the mean of p(x|z), (C, H, W)
-    "A model's decoder with the likelihood's mean at its end."
+    """A model's decoder with the likelihood's mean at its end.
+
+    Args:
+        model: anything with decoder, likelihood and prior
+        half: weights in half precision; None: if `half_error` stays below `TOLERANCE`
+
+    Returns:
+        latents, (latent,) → the mean of p(x|z), (C, H, W)
+    """
     check_model(model)
     half = half_error(model) < TOLERANCE if half is None else half
     return browser_network(model.decoder, (model.latent,), MEANS[type(model.likelihood)], half)
@@ -286,7 +355,14 @@ def browser_encoder(
     model,  # anything with encoder
     half: bool = True,
 ) -> BrowserNetwork:  # an image, (C, H, W) → the encoder's numbers: means, then log-variances
-    "A model's encoder."
+    """A model's encoder.
+
+    Args:
+        model: anything with encoder
+
+    Returns:
+        an image, (C, H, W) → the encoder's numbers: means, then log-variances
+    """
     check_model(model)
     return browser_network(model.encoder, model.shape, None, half)
 
@@ -294,12 +370,23 @@ def browser_encoder(
 def asset(
     *names: str,  # files of vae_nb/assets
 ) -> str:  # their texts, one after the other
-    "The source of a widget: a front-end module is a single text."
+    """The source of a widget: a front-end module is a single text.
+
+    Args:
+        names: files of vae_nb/assets
+
+    Returns:
+        their texts, one after the other
+    """
     return "\n".join((files("vae_nb") / "assets" / name).read_text(encoding="utf-8") for name in names)
 
 
 def engine() -> str:  # JavaScript, to be followed by what uses it
-    "The in-browser engine: its compiled kernels and the code around them."
+    """The in-browser engine: its compiled kernels and the code around them.
+
+    Returns:
+        JavaScript, to be followed by what uses it
+    """
     kernels = base64.b64encode((files("vae_nb") / "assets" / "kernels.wasm").read_bytes()).decode()
     return f'const KERNELS = "{kernels}";\n' + asset("engine.js")
 
@@ -311,7 +398,11 @@ def publish(
     network: BrowserNetwork,
     folder: str | Path | None = None,  # None: the folder that the environment names, if it names one
 ) -> None:
-    "Write the weights where a page without a kernel will find them: as a script, named by its contents."
+    """Write the weights where a page without a kernel will find them: as a script, named by its contents.
+
+    Args:
+        folder: None: the folder that the environment names, if it names one
+    """
     folder = folder or os.environ.get(FOLDER)
     if folder and not Path(folder, f"{network.key}.js").exists():
         with atomic_path(Path(folder, f"{network.key}.js")) as partial:
@@ -321,7 +412,14 @@ def publish(
 def png(
     image: Tensor,  # (C, H, W) in [0, 1]
 ) -> str:  # a data: address
-    "An image as a PNG that a page can hold."
+    """An image as a PNG that a page can hold.
+
+    Args:
+        image: (C, H, W) in [0, 1]
+
+    Returns:
+        a data: address
+    """
     from PIL import Image
 
     pixels = (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -379,7 +477,12 @@ def write_html(
     path: str | Path,  # of the file; its folder is made if it is missing
     beside: bool = False,  # the weights go into assets/explorers beside the file, and are loaded at the first touch
 ) -> Path:
-    "One file with the interface, its state, the engine and (unless they go beside it) the weights."
+    """One file with the interface, its state, the engine and (unless they go beside it) the weights.
+
+    Args:
+        path: of the file; its folder is made if it is missing
+        beside: the weights go into assets/explorers beside the file, and are loaded at the first touch
+    """
     path, networks = Path(path), explorer.networks.values()
     own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
     traits = {name: getattr(explorer, name) for name in sorted(own) if not name.startswith("_")}
@@ -396,7 +499,11 @@ def write_html(
 def blocks_of(
     model,
 ) -> tuple[list[int], list[tuple[int, int]]]:  # indices of Gaussian latents; (start, size) of each categorical
-    "What the numbers of z are: a joint model says so in `parts`; all others have Gaussian latents only."
+    """What the numbers of z are: a joint model says so in `parts`; all others have Gaussian latents only.
+
+    Returns:
+        indices of Gaussian latents; (start, size) of each categorical
+    """
     parts = getattr(model, "parts", [("continuous", slice(0, model.latent))])
     gaussian = [i for kind, part in parts if kind == "continuous" for i in range(part.start, part.stop)]
     return gaussian, [(part.start, part.stop - part.start) for kind, part in parts if kind == "categorical"]
@@ -406,7 +513,14 @@ def latent_order(
     model,
     images,  # Images, a float tensor, or None
 ) -> tuple[list[int], Tensor | None]:  # Gaussian latents, the most used first; nats of each of the model's latents
-    "Latents by the KL that they carry; a plain autoencoder's by how far its codes spread; in their own order without images."
+    """Latents by the KL that they carry; a plain autoencoder's by how far its codes spread; in their own order without images.
+
+    Args:
+        images: Images, a float tensor, or None
+
+    Returns:
+        Gaussian latents, the most used first; nats of each of the model's latents
+    """
     gaussian, _ = blocks_of(model)
     if images is None:
         return gaussian, None
@@ -419,7 +533,11 @@ def starting_latent(
     model,
     z=None,  # the latent asked for, (latent,); None: the prior's mean, category 0
 ) -> list[float]:
-    "A latent to start from, checked."
+    """A latent to start from, checked.
+
+    Args:
+        z: the latent asked for, (latent,); None: the prior's mean, category 0
+    """
     _, categorical = blocks_of(model)
     if z is None:
         z = torch.zeros(model.latent)
@@ -435,7 +553,16 @@ def map_points(
     labels: Tensor | None,  # (N,)
     classes,  # names of the labels, or None
 ) -> list[dict]:  # one entry for each class, for the map
-    "Dots of a map, by class, with the class's name at its median."
+    """Dots of a map, by class, with the class's name at its median.
+
+    Args:
+        z: encoded images, (N, 2)
+        labels: (N,)
+        classes: names of the labels, or None
+
+    Returns:
+        one entry for each class, for the map
+    """
     if labels is None:
         return [{"name": "", "colour": 0, "middle": [0, 0], "xy": [round(v, 2) for v in z.flatten().tolist()]}]
     found = []
@@ -450,7 +577,14 @@ def direction_entries(
     directions,  # {name: vector}, or directions as `vae_nb.latent` makes them
     latent: int,
 ) -> list[dict]:  # name, vector, limit
-    "Attribute directions for the page, checked."
+    """Attribute directions for the page, checked.
+
+    Args:
+        directions: {name: vector}, or directions as `vae_nb.latent` makes them
+
+    Returns:
+        name, vector, limit
+    """
     named = directions.items() if isinstance(directions, dict) else [(d.name, d) for d in directions or []]
     entries = []
     for name, direction in named:
@@ -466,7 +600,14 @@ def category_entries(
     model,
     names=None,  # for each categorical the names of its categories
 ) -> list[dict]:  # label, start, names
-    "Pickers for the categoricals of a joint model."
+    """Pickers for the categoricals of a joint model.
+
+    Args:
+        names: for each categorical the names of its categories
+
+    Returns:
+        label, start, names
+    """
     _, blocks = blocks_of(model)
     names = names or [list(map(str, range(size))) for _, size in blocks]
     if [len(own) for own in names] != [size for _, size in blocks]:
@@ -479,7 +620,14 @@ def map_of(
     model,
     images,  # Images, a float tensor, or None
 ) -> dict:  # the traits of a map: none unless the latent is two Gaussian numbers
-    "Encoded images as a map of two latents, and how far the map reaches."
+    """Encoded images as a map of two latents, and how far the map reaches.
+
+    Args:
+        images: Images, a float tensor, or None
+
+    Returns:
+        the traits of a map: none unless the latent is two Gaussian numbers
+    """
     if blocks_of(model) != ([0, 1], []):
         return {}
     if images is None:
@@ -491,7 +639,16 @@ def map_of(
 
 # %% ../nbs/lib/50_explore.ipynb #43
 class LatentExplorer(NetworkExplorer):
-    "Move a latent and see what it decodes to. `z` (the latent) and `strengths` (of attribute directions) can be read, set and observed."
+    """Move a latent and see what it decodes to. `z` (the latent) and `strengths` (of attribute directions) can be read, set and observed.
+
+    Args:
+        model: a VAE of this library
+        images: Images, or a float tensor: the sliders are ordered by their KL, a map shows where they are
+        z: where to start, (latent,); None: the prior's mean
+        directions: {attribute: vector}, or directions of `vae_nb.latent`
+        categories: for each categorical the names of its categories
+        show: sliders, at most
+    """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "latent.js")
     z = Numbers(traitlets.Float(), help="the latent, before attribute directions are added").tag(sync=True)
@@ -548,7 +705,11 @@ def as_latent(
     model,
     value,  # an image (C, H, W), or a latent (latent,)
 ) -> list[float]:
-    "An end of a path: a latent as it is, a picture by the mean of its posterior."
+    """An end of a path: a latent as it is, a picture by the mean of its posterior.
+
+    Args:
+        value: an image (C, H, W), or a latent (latent,)
+    """
     value = torch.as_tensor(value, dtype=torch.float32)
     if tuple(value.shape) == tuple(model.shape):
         with evaluating(model):
@@ -571,7 +732,13 @@ def has_arc(
 
 # %% ../nbs/lib/50_explore.ipynb #47
 class Interpolator(NetworkExplorer):
-    "The way from one picture to another, by one slider. `t` (0 to 1) and `spherical` can be read, set and observed."
+    """The way from one picture to another, by one slider. `t` (0 to 1) and `spherical` can be read, set and observed.
+
+    Args:
+        model: a VAE of this library
+        a: an image (C, H, W) or a latent (latent,)
+        b: the same
+    """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "interpolator.js")
     a = Numbers(traitlets.Float(), help="the latent at the start").tag(sync=True)
@@ -619,7 +786,14 @@ def posterior_of(
     model,
     x: Tensor,  # images, (batch, C, H, W)
 ) -> tuple[Tensor, Tensor]:  # mean and standard deviation of every latent, (batch, latent), on the CPU
-    "What the encoder says of images; a categorical has its probabilities as mean, and no standard deviation."
+    """What the encoder says of images; a categorical has its probabilities as mean, and no standard deviation.
+
+    Args:
+        x: images, (batch, C, H, W)
+
+    Returns:
+        mean and standard deviation of every latent, (batch, latent), on the CPU
+    """
     with evaluating(model):
         q = model.encode(x.to(device_of(model)))
         mu, gaussian = q.mean.cpu(), blocks_of(model)[0]
@@ -630,7 +804,15 @@ def posterior_of(
 
 # %% ../nbs/lib/50_explore.ipynb #51
 class ReconstructionExplorer(NetworkExplorer):
-    "Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set."
+    """Encode a picture that is picked or drawn, see where it lies and what comes back, then move it. `chosen`, `mu`, `sigma`, `z` can be read, `chosen` and `z` set.
+
+    Args:
+        model: a VAE of this library
+        images: Images, or a float tensor (N, C, H, W): the sliders are ordered by their KL, the first can be picked
+        choices: how many can be picked
+        categories: for each categorical the names of its categories
+        show: sliders, at most
+    """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "reconstruction.js")
     z = Numbers(traitlets.Float(), help="the latent that is decoded").tag(sync=True)
@@ -681,7 +863,12 @@ def beta_entry(
     images,  # to be judged on: Images, or a float tensor (N, C, H, W)
     x: Tensor,  # to be shown, (count, C, H, W)
 ) -> tuple[dict, BrowserNetwork]:
-    "One position of the slider: codes of the pictures that are shown, and the terms of the ELBO in nats per image."
+    """One position of the slider: codes of the pictures that are shown, and the terms of the ELBO in nats per image.
+
+    Args:
+        images: to be judged on: Images, or a float tensor (N, C, H, W)
+        x: to be shown, (count, C, H, W)
+    """
     network, (mu, sigma) = browser_decoder(model), posterior_of(model, x)
     with evaluating(model):
         sums = {"recon": 0.0, "kl": 0.0}
@@ -696,7 +883,15 @@ def beta_entry(
 
 # %% ../nbs/lib/50_explore.ipynb #55
 class BetaExplorer(NetworkExplorer):
-    "One slider over models trained with different weights of the KL. `chosen` (which of them) can be read, set and observed."
+    """One slider over models trained with different weights of the KL. `chosen` (which of them) can be read, set and observed.
+
+    Args:
+        models: beta → model, from small to large; all for images of one shape
+        images: Images, or a float tensor (N, C, H, W): the terms are averaged over them, the first ones are shown
+        count: pictures in a row
+        chosen: where to start
+        seed: of the samples
+    """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "beta.js")
     chosen = traitlets.Int(0, help="which of the models").tag(sync=True)
@@ -754,7 +949,12 @@ def to_onnx(
     path: str | Path,
     part: str = "decoder",  # "decoder": latents → mean images; "encoder": images → the encoder's numbers
 ) -> Path:
-    "Write a network of the model in the ONNX format, for any number of latents or images at once."
+    """Write a network of the model in the ONNX format, for any number of latents or images at once.
+
+    Args:
+        model: a VAE of this library
+        part: "decoder": latents → mean images; "encoder": images → the encoder's numbers
+    """
     check_model(model)
     check_choice(part=(part, ("decoder", "encoder")))
     model = _in_single_precision(model)
@@ -774,7 +974,15 @@ def still(
     figure,  # a function that draws a matplotlib figure
     *args,  # its arguments
 ) -> str:  # a data: address
-    "A figure as a PNG that a page can hold, the same whatever style a notebook has chosen."
+    """A figure as a PNG that a page can hold, the same whatever style a notebook has chosen.
+
+    Args:
+        figure: a function that draws a matplotlib figure
+        args: its arguments
+
+    Returns:
+        a data: address
+    """
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
@@ -795,7 +1003,15 @@ def log_likelihood(
     z: Tensor,  # codes, (...,)
     bumps: list,  # [height, place, width] of each
 ) -> Tensor:  # log p(x|z) in nats, (...,)
-    "The log-likelihood of the one data point: a sum of bumps in z."
+    """The log-likelihood of the one data point: a sum of bumps in z.
+
+    Args:
+        z: codes, (...,)
+        bumps: [height, place, width] of each
+
+    Returns:
+        log p(x|z) in nats, (...,)
+    """
     height, place, width = torch.tensor(bumps, dtype=torch.float64).T
     return (height.log() - ((z[..., None] - place) / width) ** 2 / 2).logsumexp(-1)
 
@@ -805,7 +1021,16 @@ def elbo_parts(
     sigma: float,  # its standard deviation
     bumps: list,  # the likelihood: [height, place, width] of each bump
 ) -> dict[str, float]:  # recon, kl, elbo, gap, log_px: nats
-    "What ElboExplorer shows: the two halves of the ELBO and its distance from log p(x), by a sum over 401 points of q."
+    """What ElboExplorer shows: the two halves of the ELBO and its distance from log p(x), by a sum over 401 points of q.
+
+    Args:
+        mu: mean of q(z|x)
+        sigma: its standard deviation
+        bumps: the likelihood: [height, place, width] of each bump
+
+    Returns:
+        recon, kl, elbo, gap, log_px: nats
+    """
     if not sigma > 0:
         raise ValueError(f"sigma must be above 0, not {sigma}: q is a Gaussian with a width.")
     noise = torch.linspace(-8, 8, 401, dtype=torch.float64)
@@ -822,7 +1047,16 @@ def elbo_figure(
     sigma: float,  # its standard deviation
     bumps: list,  # the likelihood, as for `elbo_parts`
 ):  # a matplotlib figure
-    "The still of ElboExplorer: the densities, and the ledger of the ELBO in nats."
+    """The still of ElboExplorer: the densities, and the ledger of the ELBO in nats.
+
+    Args:
+        mu: mean of q(z|x)
+        sigma: its standard deviation
+        bumps: the likelihood, as for `elbo_parts`
+
+    Returns:
+        a matplotlib figure
+    """
     import matplotlib.pyplot as plt
 
     z, t = torch.linspace(-4, 4, 400, dtype=torch.float64), elbo_parts(mu, sigma, bumps)
@@ -895,7 +1129,14 @@ def fixed_noise(
     n: int,  # draws
     seed: int = 0,
 ) -> list:  # n triples, rounded to 4 digits
-    "Standard Gumbel noise for three categories, the same for the same seed."
+    """Standard Gumbel noise for three categories, the same for the same seed.
+
+    Args:
+        n: draws
+
+    Returns:
+        n triples, rounded to 4 digits
+    """
     uniform = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
     return [[round(value, 4) for value in row] for row in (-(-uniform.log()).log()).tolist()]
 
@@ -905,7 +1146,16 @@ def relaxed_draws(
     tau: float,  # temperature
     noise: list,  # (n, categories)
 ) -> Tensor:  # points of the simplex, (n, categories)
-    "Gumbel-softmax draws for noise that is given: softmax((logits + noise) / tau) (Jang et al. 2017; Maddison et al. 2017)."
+    """Gumbel-softmax draws for noise that is given: softmax((logits + noise) / tau) (Jang et al. 2017; Maddison et al. 2017).
+
+    Args:
+        logits: one for each category
+        tau: temperature
+        noise: (n, categories)
+
+    Returns:
+        points of the simplex, (n, categories)
+    """
     check_tau(tau)
     return ((torch.tensor(logits, dtype=torch.float64) + torch.tensor(noise, dtype=torch.float64)) / tau).softmax(-1)
 
@@ -915,7 +1165,16 @@ def temperature_parts(
     tau: float,  # temperature
     noise: list,  # (n, categories)
 ) -> dict:  # probs, winners, mean: one value per category; largest, slope, spread: numbers
-    "What TemperatureExplorer shows. `slope` and `spread` are mean and standard deviation of the gradient of the first category's share by its logit."
+    """What TemperatureExplorer shows. `slope` and `spread` are mean and standard deviation of the gradient of the first category's share by its logit.
+
+    Args:
+        logits: one for each category
+        tau: temperature
+        noise: (n, categories)
+
+    Returns:
+        probs, winners, mean: one value per category; largest, slope, spread: numbers
+    """
     y = relaxed_draws(logits, tau, noise)
     gradient = y[:, 0] * (1 - y[:, 0]) / tau
     logits = torch.tensor(logits, dtype=torch.float64)
@@ -931,7 +1190,17 @@ def temperature_figure(
     noise: list,  # (n, 3)
     names: list,  # of the three categories
 ):  # a matplotlib figure
-    "The still of TemperatureExplorer: the draws on the simplex, at the temperature given and at others for comparison."
+    """The still of TemperatureExplorer: the draws on the simplex, at the temperature given and at others for comparison.
+
+    Args:
+        logits: three
+        tau: temperature
+        noise: (n, 3)
+        names: of the three categories
+
+    Returns:
+        a matplotlib figure
+    """
     import matplotlib.pyplot as plt
 
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64)

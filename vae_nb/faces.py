@@ -20,7 +20,13 @@ from .core import nearest
 # %% ../nbs/lib/05_faces.ipynb #068619a0
 @dataclass(frozen=True)
 class Factor:
-    "One cause of a picture: a choice among named values, or a number between `low` and `high`."
+    """One cause of a picture: a choice among named values, or a number between `low` and `high`.
+
+    Args:
+        what: in a few words
+        default: the value of a face that is not told otherwise
+        names: the names of the values 0, 1, 2…; none for a number
+    """
     what: str  # in a few words
     low: float = 0.0
     high: float = 1.0
@@ -469,7 +475,15 @@ def draw_faces(
     factors: dict,  # any of FACTORS, or smile: a number, a value's name, or one of these for each face
     size: int = 64,  # height and width in pixels, 16 or more
 ) -> Tensor:  # uint8, (n, 3, size, size)
-    "Draw one face for each row of factors; what is not given has a pleasant default."
+    """Draw one face for each row of factors; what is not given has a pleasant default.
+
+    Args:
+        factors: any of FACTORS, or smile: a number, a value's name, or one of these for each face
+        size: height and width in pixels, 16 or more
+
+    Returns:
+        uint8, (n, 3, size, size)
+    """
     if size < 16 or size != int(size):
         raise ValueError(f"size must be a whole number of pixels, 16 or more, not {size}: a face needs room.")
     full = _complete(factors)
@@ -506,7 +520,16 @@ def random_factors(
     seed: int = 0,  # same seed, same factors; a smaller n gives the first of them
     correlate: tuple[str, str, float] | None = None,  # two factors (or smile) and the correlation of their normal variables
 ) -> dict[str, Tensor]:  # (n,) each: int64 for discrete factors, float32 for continuous ones
-    "Draw every factor uniformly, all independent but for the pair in `correlate`."
+    """Draw every factor uniformly, all independent but for the pair in `correlate`.
+
+    Args:
+        n: number of faces
+        seed: same seed, same factors; a smaller n gives the first of them
+        correlate: two factors (or smile) and the correlation of their normal variables
+
+    Returns:
+        (n,) each: int64 for discrete factors, float32 for continuous ones
+    """
     if n < 1 or n != int(n):
         raise ValueError(f"n must be a whole number of faces, 1 or more, not {n}.")
     if seed < 0:
@@ -546,7 +569,14 @@ def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
 def factor_table(
     factors: dict,  # as for draw_faces
 ) -> tuple[Tensor, tuple[str, ...]]:  # float32 of shape (n, A), and the names of the A columns
-    "Attributes of each face: smile, yes-or-no factors, one column for each value of the others, and the continuous factors."
+    """Attributes of each face: smile, yes-or-no factors, one column for each value of the others, and the continuous factors.
+
+    Args:
+        factors: as for draw_faces
+
+    Returns:
+        float32 of shape (n, A), and the names of the A columns
+    """
     full = _complete(factors)
     columns = {"smile": full["mouth"] > 0, "eyeglasses": full["eyeglasses"], "hat": full["hat"]}
     for name in ("hair_style", "hair_colour"):

@@ -27,7 +27,11 @@ def gumbel_noise(
     generator: torch.Generator | None = None,  # source of the noise
     device=None,
 ) -> Tensor:
-    "Standard Gumbel noise: minus the logarithm of exponential waiting times."
+    """Standard Gumbel noise: minus the logarithm of exponential waiting times.
+
+    Args:
+        generator: source of the noise
+    """
     waits = torch.empty(shape, device=device).exponential_(generator=generator)
     return -waits.clamp(min=torch.finfo(waits.dtype).tiny).log()
 
@@ -35,7 +39,14 @@ def gumbel_noise(
 def to_one_hot(
     scores: Tensor,  # (..., K)
 ) -> Tensor:  # the same shape: 1 at the largest score, 0 elsewhere
-    "The largest score as a one-hot vector."
+    """The largest score as a one-hot vector.
+
+    Args:
+        scores: (..., K)
+
+    Returns:
+        the same shape: 1 at the largest score, 0 elsewhere
+    """
     return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
 
 # %% ../nbs/04_gumbel_vae.ipynb #e1bee498
@@ -54,7 +65,16 @@ def gumbel_softmax(
     hard: bool = False,  # one-hot forwards, the relaxed sample's gradient backwards ("straight through")
     generator: torch.Generator | None = None,
 ) -> Tensor:  # points of the simplex, (..., K)
-    "A relaxed sample of a categorical through which gradients flow (Jang et al. 2017; Maddison et al. 2017)."
+    """A relaxed sample of a categorical through which gradients flow (Jang et al. 2017; Maddison et al. 2017).
+
+    Args:
+        logits: unnormalised log-probabilities, (..., K)
+        tau: temperature: towards 0 samples become one-hot, gradients noisy
+        hard: one-hot forwards, the relaxed sample's gradient backwards ("straight through")
+
+    Returns:
+        points of the simplex, (..., K)
+    """
     check_tau(tau)
     soft = ((logits + gumbel_noise(logits.shape, generator, logits.device)) / tau).softmax(-1)
     # in brackets a 0, exactly, that carries the gradient
@@ -62,7 +82,13 @@ def gumbel_softmax(
 
 # %% ../nbs/04_gumbel_vae.ipynb #044d48b6
 class OneHot(Distribution):
-    "A categorical as a one-hot vector. With `tau`, `rsample` is relaxed (training); without, it is one-hot."
+    """A categorical as a one-hot vector. With `tau`, `rsample` is relaxed (training); without, it is one-hot.
+
+    Args:
+        logits: unnormalised log-probabilities, (..., K)
+        tau: temperature of `rsample`; None: no relaxation
+        hard: straight-through `rsample`
+    """
 
     def __init__(
         self,
@@ -112,7 +138,11 @@ class OneHot(Distribution):
 
 # %% ../nbs/04_gumbel_vae.ipynb #6933e074
 class Product(Distribution):
-    "Independent parts side by side: a sample is the concatenation of the parts' samples."
+    """Independent parts side by side: a sample is the concatenation of the parts' samples.
+
+    Args:
+        parts: distributions of one batch shape whose events are vectors
+    """
 
     def __init__(
         self,
@@ -150,7 +180,12 @@ ESTIMATORS = ("relaxed", "straight_through", "exact")
 
 
 class Expected:
-    "log p(x|z) averaged over every category instead of one sampled category: K decodings an image, and no relaxation."
+    """log p(x|z) averaged over every category instead of one sampled category: K decodings an image, and no relaxation.
+
+    Args:
+        model: with one categorical
+        q: model.encode(x)
+    """
 
     def __init__(
         self,
@@ -169,7 +204,20 @@ class Expected:
 
 # %% ../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
-    "A VAE with Gaussian latents, then one-hot categoricals: relaxed in training, true one-hots in evaluation."
+    """A VAE with Gaussian latents, then one-hot categoricals: relaxed in training, true one-hots in evaluation.
+
+    Args:
+        encoder: (batch, C, H, W) → (batch, 2·continuous + sum of categorical)
+        decoder: (batch, continuous + sum of categorical) → (batch, C, H, W)
+        likelihood: decoder output → p(x|z)
+        shape: of one image, (C, H, W)
+        continuous: Gaussian latents; 0: none
+        categorical: sizes of the categoricals; (): none
+        tau: temperature of the relaxed samples in training
+        estimator: "relaxed", "straight_through" or "exact"
+        beta: weight of the KL
+        free_bits: nats per latent number without pressure
+    """
 
     def __init__(
         self,
@@ -246,7 +294,24 @@ def joint_vae(
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent number without pressure
 ) -> JointVAE:
-    "A VAE with Gaussian and categorical latents (Dupont 2018), on the encoders and decoders of `mlp_vae` and `conv_vae`."
+    """A VAE with Gaussian and categorical latents (Dupont 2018), on the encoders and decoders of `mlp_vae` and `conv_vae`.
+
+    Args:
+        shape: of one image, (C, H, W)
+        continuous: Gaussian latents; 0: none
+        categorical: sizes of the categoricals; (): none
+        tau: temperature of the relaxed samples in training
+        estimator: "relaxed" or "straight_through" samples, or "exact": the sum over one categorical
+        net: "mlp" or "conv"
+        hidden: widths of fully connected layers
+        channels: feature maps after each halving, net="conv" only
+        likelihood: see `vae_nb.elbo.LIKELIHOODS`
+        sigma: for likelihood="normal": a number, "learned", "per_channel" or "optimal"
+        activation: see `vae_nb.vae.ACTIVATIONS`
+        norm: "batch", "group" or "none", net="conv" only
+        beta: weight of the KL
+        free_bits: nats per latent number without pressure
+    """
     check_choice(net=(net, ("mlp", "conv")), estimator=(estimator, ESTIMATORS))
     check_latents(continuous, categorical, tau, estimator)
     heads, latent = 2 * continuous + sum(categorical), continuous + sum(categorical)
@@ -262,7 +327,13 @@ def joint_vae(
 # %% ../nbs/04_gumbel_vae.ipynb #d0624244
 @dataclass(frozen=True)
 class Capacity:
-    "How many nats a part shall carry: gamma·|KL − C|, C rising linearly (Burgess et al. 2018; Dupont 2018)."
+    """How many nats a part shall carry: gamma·|KL − C|, C rising linearly (Burgess et al. 2018; Dupont 2018).
+
+    Args:
+        start: nats, at the first step
+        end: nats, from step `steps` on
+        gamma: weight
+    """
 
     start: float = 0.0  # nats, at the first step
     end: float = 5.0  # nats, from step `steps` on
@@ -283,7 +354,14 @@ class Capacity:
 def balance_term(
     q: Product,  # posterior of a batch
 ) -> Tensor:  # nats, a scalar: 0 when the batch uses every category equally
-    "KL(mean over the batch of q(y|x) ‖ uniform), summed over categoricals."
+    """KL(mean over the batch of q(y|x) ‖ uniform), summed over categoricals.
+
+    Args:
+        q: posterior of a batch
+
+    Returns:
+        nats, a scalar: 0 when the batch uses every category equally
+    """
     marginals = [y.probs.flatten(0, -2).mean(0) for y in q.parts if isinstance(y, OneHot)]
     return sum((m * (m * len(m)).clamp(min=1e-12).log()).sum() for m in marginals)
 
@@ -293,7 +371,16 @@ def consistency_term(
     other: Product,  # of the same images, altered
     firmness: float = 1.0,  # weight of the entropy: 0 asks for agreement only
 ) -> Tensor:  # nats per image, (batch,)
-    "KL(q(y|x) ‖ q(y|altered x)) + firmness · entropy of q(y|x); with firmness 1 this is their cross-entropy."
+    """KL(q(y|x) ‖ q(y|altered x)) + firmness · entropy of q(y|x); with firmness 1 this is their cross-entropy.
+
+    Args:
+        q: posterior of a batch
+        other: of the same images, altered
+        firmness: weight of the entropy: 0 asks for agreement only
+
+    Returns:
+        nats per image, (batch,)
+    """
     pairs = [(a, b) for a, b in zip(q.parts, other.parts) if isinstance(a, OneHot)]
     return sum((a.probs * ((1 - firmness) * a.logits - b.logits)).sum(-1) for a, b in pairs)
 
@@ -307,7 +394,19 @@ def joint_loss(
     firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
     alter=None,  # what must not change the category: images (batch, C, H, W) → the same; None: `jitter`
 ):  # f(model, x, step) → terms, for `fit(training_loss=…)`
-    "The −ELBO with capacities in place of beta, and the two terms that go beyond it, each zero unless asked for."
+    """The −ELBO with capacities in place of beta, and the two terms that go beyond it, each zero unless asked for.
+
+    Args:
+        continuous: of the Gaussian part; None: the model's beta
+        categorical: of all categoricals together; None: the model's beta
+        balance: weight of `balance_term`, for every batch to use all categories alike
+        consistency: weight of `consistency_term`
+        firm_after: steps over which its firmness rises from 0 to 1
+        alter: what must not change the category: images (batch, C, H, W) → the same; None: `jitter`
+
+    Returns:
+        f(model, x, step) → terms, for `fit(training_loss=…)`
+    """
     check_terms(model, continuous, categorical, balance=balance, consistency=consistency)
     capacity = {"continuous": continuous, "categorical": categorical and clip_capacity(categorical,
                                                                                        model.categorical)}
@@ -337,7 +436,16 @@ def part_pressure(
     capacity: Capacity | None,  # None: the model's beta and free_bits
     step: int,
 ) -> Tensor:  # nats, a scalar
-    "What the loss adds to the reconstruction term for one kind of part."
+    """What the loss adds to the reconstruction term for one kind of part.
+
+    Args:
+        terms: model.terms(x)
+        kind: "continuous" or "categorical"
+        capacity: None: the model's beta and free_bits
+
+    Returns:
+        nats, a scalar
+    """
     if capacity is not None:
         return capacity(terms[f"kl_{kind}"].mean(), step)
     per_dim = torch.cat([terms["kl_per_dim"][:, part] for name, part in model.parts if name == kind], -1)
@@ -348,7 +456,15 @@ def one_hot(
     model,  # a `JointVAE`
     *categories,  # one for each categorical: an int, or whole numbers (...)
 ) -> Tensor:  # the categorical part of z, (..., sum of model.categorical)
-    "Categories as the decoder wants them."
+    """Categories as the decoder wants them.
+
+    Args:
+        model: a `JointVAE`
+        categories: one for each categorical: an int, or whole numbers (...)
+
+    Returns:
+        the categorical part of z, (..., sum of model.categorical)
+    """
     if len(categories) != len(model.categorical) or not categories:
         raise ValueError(f"the model has {len(model.categorical)} categoricals: give one category for each, not {len(categories)}.")
     rows = torch.broadcast_tensors(*(torch.as_tensor(c, device=model.initialised.device) for c in categories))
@@ -363,7 +479,16 @@ def join(
     continuous: Tensor | None,  # the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
     *categories,  # one for each categorical: an int, or whole numbers (...)
 ) -> Tensor:  # (..., latent)
-    "A latent from its parts: `join(model, None, 3)` decodes to the picture of category 3 at the prior's mean."
+    """A latent from its parts: `join(model, None, 3)` decodes to the picture of category 3 at the prior's mean.
+
+    Args:
+        model: a `JointVAE`
+        continuous: the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
+        categories: one for each categorical: an int, or whole numbers (...)
+
+    Returns:
+        (..., latent)
+    """
     if continuous is None:
         continuous = torch.zeros(model.continuous, device=model.initialised.device)
     if continuous.shape[-1:] != (model.continuous,):
@@ -378,7 +503,16 @@ def category_of(
     z: Tensor,  # latents, or posterior means as `evaluate.encode_all` returns them, (..., latent)
     which: int = 0,  # which categorical
 ) -> Tensor:  # (...), int64
-    "The most probable category."
+    """The most probable category.
+
+    Args:
+        model: a `JointVAE`
+        z: latents, or posterior means as `evaluate.encode_all` returns them, (..., latent)
+        which: which categorical
+
+    Returns:
+        (...), int64
+    """
     blocks = [part for kind, part in model.parts if kind == "categorical"]
     if not blocks:
         raise ValueError("this model has no categorical, so there are no categories: build it with categorical=(10,).")
@@ -397,7 +531,18 @@ def jitter(
     shift: float = 0.07,  # largest shift, as a share of the side
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape; what comes in from outside is black
-    "Every image turned, resized, slanted and shifted a little, by amounts of its own."
+    """Every image turned, resized, slanted and shifted a little, by amounts of its own.
+
+    Args:
+        x: images, (batch, C, H, W)
+        degrees: largest rotation
+        scale: largest change of size, as a share of it
+        shear: largest slant: how far the top goes sideways, as a share of half the side
+        shift: largest shift, as a share of the side
+
+    Returns:
+        the same shape; what comes in from outside is black
+    """
     if x.ndim != 4:
         raise ValueError(f"jitter takes a batch of images (batch, C, H, W), not {tuple(x.shape)}.")
     u = 2 * torch.rand(6, len(x), generator=generator, device=x.device) - 1
@@ -415,7 +560,15 @@ def recolour(
     brightness: float = 0.3,  # largest change, as a share: 0.3 is a factor from 0.7 to 1.3
     generator: torch.Generator | None = None,
 ) -> Tensor:  # the same shape
-    "Every image's colours turned around the grey axis by an angle of its own, and its brightness changed."
+    """Every image's colours turned around the grey axis by an angle of its own, and its brightness changed.
+
+    Args:
+        x: colour images, (batch, 3, H, W)
+        brightness: largest change, as a share: 0.3 is a factor from 0.7 to 1.3
+
+    Returns:
+        the same shape
+    """
     if x.ndim != 4 or x.shape[1] != 3:
         raise ValueError(f"recolour takes a batch of colour images (batch, 3, H, W), not {tuple(x.shape)}.")
     angle, light = torch.rand(2, len(x), 1, 1, generator=generator, device=x.device)
@@ -429,7 +582,16 @@ def pair_information(
     other,  # of the same images, altered
     which: int = 0,  # which categorical
 ) -> float:  # nats, from 0 to log K
-    "Mutual information between the categories of images and of their altered copies: a score of a categorical that needs no labels (Ji et al. 2019)."
+    """Mutual information between the categories of images and of their altered copies: a score of a categorical that needs no labels (Ji et al. 2019).
+
+    Args:
+        q: posterior of images
+        other: of the same images, altered
+        which: which categorical
+
+    Returns:
+        nats, from 0 to log K
+    """
     a, b = ([y for y in p.parts if hasattr(y, "probs")][which].probs for p in (q, other))
     together = (a.T @ b + b.T @ a) / (2 * len(a))
     alone = together.sum(0)
@@ -467,7 +629,15 @@ def clip_capacity(
     capacity,  # a `Capacity`
     categorical: tuple,  # sizes
 ) -> object:  # a `Capacity`
-    "A categorical's KL to the uniform prior is at most log K: a larger capacity cannot be reached, and is lowered to that."
+    """A categorical's KL to the uniform prior is at most log K: a larger capacity cannot be reached, and is lowered to that.
+
+    Args:
+        capacity: a `Capacity`
+        categorical: sizes
+
+    Returns:
+        a `Capacity`
+    """
     limit = sum(math.log(k) for k in categorical)
     if capacity.end <= limit and capacity.start <= limit:
         return capacity

@@ -16,7 +16,17 @@ def interpolate(
     n: int = 9,  # points, both ends included
     spherical: bool = False,  # along the great circle: the length changes evenly instead of dipping in the middle
 ) -> Tensor:  # (n, latent)
-    "Points from `a` to `b`, on a straight line or on an arc."
+    """Points from `a` to `b`, on a straight line or on an arc.
+
+    Args:
+        a: start, (latent,)
+        b: end, (latent,)
+        n: points, both ends included
+        spherical: along the great circle: the length changes evenly instead of dipping in the middle
+
+    Returns:
+        (n, latent)
+    """
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"interpolate takes two latents of one shape (latent,), not {tuple(a.shape)} and {tuple(b.shape)}.")
     if n < 2:
@@ -37,7 +47,16 @@ def traverse(
     dim: int,  # which latent moves
     values,  # the values it takes
 ) -> Tensor:  # (len(values), latent)
-    "Copies of `z` in which one dimension runs through `values`."
+    """Copies of `z` in which one dimension runs through `values`.
+
+    Args:
+        z: where to start, (latent,)
+        dim: which latent moves
+        values: the values it takes
+
+    Returns:
+        (len(values), latent)
+    """
     if not -len(z) <= dim < len(z):
         raise ValueError(f"dim must be from 0 to {len(z) - 1}, not {dim}: there are {len(z)} latents.")
     values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
@@ -50,7 +69,15 @@ def traverse_classes(
     z: Tensor,  # where to start, (latent,)
     block: slice,  # the latents of one category; a joint model lists them in `parts`
 ) -> Tensor:  # (classes, latent): row k has class k
-    "Copies of `z` in which one categorical part runs through its classes."
+    """Copies of `z` in which one categorical part runs through its classes.
+
+    Args:
+        z: where to start, (latent,)
+        block: the latents of one category; a joint model lists them in `parts`
+
+    Returns:
+        (classes, latent): row k has class k
+    """
     columns = torch.arange(len(z))[block]
     if len(columns) < 2:
         raise ValueError(f"block must cover at least 2 of the {len(z)} latents, one for each class, not {block}.")
@@ -63,7 +90,15 @@ def manifold(
     n: int = 15,  # points per side
     edge: float = 0.02,  # probability cut off at each end: quantiles run from edge to 1 - edge
 ) -> Tensor:  # (n·n, 2), rows from the lowest second latent upwards, as `plots.manifold_grid` wants them
-    "A square grid of two latents, spaced by the prior's quantiles, so that every cell holds the same probability."
+    """A square grid of two latents, spaced by the prior's quantiles, so that every cell holds the same probability.
+
+    Args:
+        n: points per side
+        edge: probability cut off at each end: quantiles run from edge to 1 - edge
+
+    Returns:
+        (n·n, 2), rows from the lowest second latent upwards, as `plots.manifold_grid` wants them
+    """
     if n < 2 or not 0 < edge < 0.5:
         raise ValueError(f"manifold needs n ≥ 2 and 0 < edge < 0.5, not n={n}, edge={edge}.")
     ticks = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(edge, 1 - edge, n))
@@ -86,7 +121,16 @@ from .train import device_of
 # %% ../nbs/05_latent_arithmetic.ipynb #168dda29
 @dataclass(frozen=True)
 class Direction:
-    "A direction with a name. `z + s*vector` is an edit of strength s; strength 1 is the way from the average without to the average with."
+    """A direction with a name. `z + s*vector` is an edit of strength s; strength 1 is the way from the average without to the average with.
+
+    Args:
+        name: of the attribute
+        vector: one unit of strength, (latent,), on the CPU
+        without: mean projection of the images without the attribute on `unit`
+        strength: recommended: takes 99 of 100 without it at least as far as the average of those with it
+        prior: mean and standard deviation of the prior along `unit`
+        against: the attributes that were held fixed
+    """
 
     name: str  # of the attribute
     vector: Tensor  # one unit of strength, (latent,), on the CPU
@@ -114,7 +158,15 @@ def attribute_values(
     images,  # Images with attributes
     name: str,  # one of `images.attribute_names`
 ) -> Tensor:  # float64, (N,)
-    "One named attribute of every image."
+    """One named attribute of every image.
+
+    Args:
+        images: Images with attributes
+        name: one of `images.attribute_names`
+
+    Returns:
+        float64, (N,)
+    """
     names = getattr(images, "attribute_names", None) or ()
     if name not in names:
         known = f"there are {', '.join(names)}.{nearest(name, names)}" if names else "these images have no attributes at all."
@@ -139,7 +191,16 @@ def held_fixed(
     others: Tensor,  # other attributes, (N, A); A may be 0
     name: str,  # in the message
 ) -> Tensor:  # (N,): mean 0, and no correlation with any other
-    "What is left of an attribute when the others have explained what they can (least squares)."
+    """What is left of an attribute when the others have explained what they can (least squares).
+
+    Args:
+        a: an attribute, (N,)
+        others: other attributes, (N, A); A may be 0
+        name: in the message
+
+    Returns:
+        (N,): mean 0, and no correlation with any other
+    """
     design = torch.cat([torch.ones(len(a), 1, dtype=a.dtype), others], 1)
     rest = a - design @ torch.linalg.lstsq(design, a[:, None], driver="gelsd").solution[:, 0]
     if rest.var() < 1e-3 * a.var():
@@ -151,7 +212,15 @@ def slope(
     z: Tensor,  # codes, (N, latent)
     rest: Tensor,  # an attribute with the others held fixed, (N,)
 ) -> Tensor:  # change of z per unit of the attribute, (latent,)
-    "Regression of the codes on one attribute. With no others held fixed it is the difference of the two means."
+    """Regression of the codes on one attribute. With no others held fixed it is the difference of the two means.
+
+    Args:
+        z: codes, (N, latent)
+        rest: an attribute with the others held fixed, (N,)
+
+    Returns:
+        change of z per unit of the attribute, (latent,)
+    """
     return (rest[:, None] * z).sum(0) / (rest * rest).sum()
 
 # %% ../nbs/05_latent_arithmetic.ipynb #2072c72c
@@ -159,7 +228,15 @@ def logistic_normal(
     z: Tensor,  # codes, (N, latent)
     a: Tensor,  # 0 or 1, (N,)
 ) -> Tensor:  # (latent,)
-    "The normal of the plane that tells with from without best, by scikit-learn's logistic regression."
+    """The normal of the plane that tells with from without best, by scikit-learn's logistic regression.
+
+    Args:
+        z: codes, (N, latent)
+        a: 0 or 1, (N,)
+
+    Returns:
+        (latent,)
+    """
     from sklearn.linear_model import LogisticRegression
 
     spread = z.std(0).clamp(min=1e-6)  # a collapsed latent stands still: its weight must not explode
@@ -171,7 +248,15 @@ def without_part_along(
     others: list,  # of (latent,)
     name: str,
 ) -> Tensor:  # (latent,), orthogonal to all of them
-    "`v` less its projection on the span of others (Shen et al. 2020)."
+    """`v` less its projection on the span of others (Shen et al. 2020).
+
+    Args:
+        v: (latent,)
+        others: of (latent,)
+
+    Returns:
+        (latent,), orthogonal to all of them
+    """
     if not others:
         return v
     basis = torch.linalg.qr(torch.stack(others, 1)).Q
@@ -184,7 +269,14 @@ def without_part_along(
 def continuous_dims(
     model,  # anything; a joint model has `parts`, pairs of a kind and a slice of z
 ) -> slice | Tensor:  # which latents are numbers rather than one-hot choices
-    "The latents that an edit may move a little: all, but for the blocks of categories."
+    """The latents that an edit may move a little: all, but for the blocks of categories.
+
+    Args:
+        model: anything; a joint model has `parts`, pairs of a kind and a slice of z
+
+    Returns:
+        which latents are numbers rather than one-hot choices
+    """
     parts = getattr(model, "parts", None)
     if not parts:
         return slice(None)
@@ -198,7 +290,12 @@ def checked_codes(
     z: Tensor,  # latents
     shape: tuple = (),  # what z.shape must end with
 ) -> Tensor:
-    "Refuse latents of another size, and NaN."
+    """Refuse latents of another size, and NaN.
+
+    Args:
+        z: latents
+        shape: what z.shape must end with
+    """
     if tuple(z.shape[len(z.shape) - len(shape):]) != tuple(shape):
         raise ValueError(f"these latents have shape {tuple(z.shape)}, where it should end with {tuple(shape)}: they belong to another model or set.")
     bad = int((~z.isfinite()).any(-1).sum())
@@ -216,7 +313,17 @@ def attribute_direction(
     z: Tensor | None = None,  # codes of `images` from `evaluate.encode_all`, if they are there already
     least: int = 10,  # images that must be there with the attribute, and without
 ) -> Direction:
-    "The direction of an attribute in latent space, by difference of means or by logistic regression."
+    """The direction of an attribute in latent space, by difference of means or by logistic regression.
+
+    Args:
+        model: anything with encode and prior
+        images: Images with attributes: those the model learned from, or others like them
+        attribute: what to find the direction of
+        against: names of attributes that should stay as they are
+        method: "means", or "logistic": the normal of the best separating plane
+        z: codes of `images` from `evaluate.encode_all`, if they are there already
+        least: images that must be there with the attribute, and without
+    """
     check_choice(method=(method, ("means", "logistic")))
     against = (against,) if isinstance(against, str) else tuple(against)
     if attribute in against:
@@ -262,7 +369,16 @@ def edit(
     strength=None,  # a number; or several, one edit for each; None: the recommended one
     limit: float | None = 4.0,  # standard deviations of the prior that an edit should not pass; None: no warning
 ) -> Tensor:  # (..., latent); (..., strengths, latent) for several
-    "Move latents along a direction. Strength 1 is the way from the average without to the average with; negative ones take away."
+    """Move latents along a direction. Strength 1 is the way from the average without to the average with; negative ones take away.
+
+    Args:
+        z: latents of images or from the prior, (..., latent)
+        strength: a number; or several, one edit for each; None: the recommended one
+        limit: standard deviations of the prior that an edit should not pass; None: no warning
+
+    Returns:
+        (..., latent); (..., strengths, latent) for several
+    """
     strength = torch.as_tensor(direction.strength if strength is None else strength, dtype=torch.float32)
     if strength.ndim > 1 or not strength.isfinite().all():
         raise ValueError(f"strength must be a finite number or a list of them, not {strength.tolist()}.")
@@ -295,7 +411,17 @@ def edit_images(
     strength=None,  # as for `edit`
     limit: float | None = 4.0,  # as for `edit`
 ) -> Tensor:  # (N, C, H, W), or (N, strengths, C, H, W): means of p(x|z)
-    "Encode, move, decode. At strength 0 it is the reconstruction."
+    """Encode, move, decode. At strength 0 it is the reconstruction.
+
+    Args:
+        model: anything with encode and decode
+        x: float images in [0, 1], (N, C, H, W)
+        strength: as for `edit`
+        limit: as for `edit`
+
+    Returns:
+        (N, C, H, W), or (N, strengths, C, H, W): means of p(x|z)
+    """
     with evaluating(model):
         return model.decode(edit(model.encode(x).mean, direction, strength, limit)).mean
 
@@ -303,7 +429,14 @@ def edit_images(
 def opened(
     path: str | Path,  # of a picture file
 ):  # a PIL image, upright
-    "The whole picture in a file, decoded now, so that a damaged file is refused by its name."
+    """The whole picture in a file, decoded now, so that a damaged file is refused by its name.
+
+    Args:
+        path: of a picture file
+
+    Returns:
+        a PIL image, upright
+    """
     from PIL import Image, ImageOps
 
     check_file(path)
@@ -320,7 +453,14 @@ def opened(
 def as_picture(
     source,  # a path, a PIL image, or an array: uint8 or floats in [0, 1], (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
 ):  # a PIL image
-    "Open a picture, whatever it comes as."
+    """Open a picture, whatever it comes as.
+
+    Args:
+        source: a path, a PIL image, or an array: uint8 or floats in [0, 1], (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+
+    Returns:
+        a PIL image
+    """
     from PIL import Image
 
     if isinstance(source, (str, Path)):
@@ -345,7 +485,16 @@ def photograph(
     shape: tuple,  # of one image of the model, (C, H, W)
     box: tuple | None = None,  # (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
 ) -> Tensor:  # float, (1, C, H, W) in [0, 1]
-    "Your own picture as a model takes it: upright, without transparency, cropped, resized."
+    """Your own picture as a model takes it: upright, without transparency, cropped, resized.
+
+    Args:
+        source: a path, a PIL image, or an array: see `as_picture`
+        shape: of one image of the model, (C, H, W)
+        box: (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
+
+    Returns:
+        float, (1, C, H, W) in [0, 1]
+    """
     from PIL import Image, ImageOps
 
     channels, height, width = shape

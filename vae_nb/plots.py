@@ -18,7 +18,11 @@ from .core import in_notebook
 def set_style(
     dpi:int=100, # pixels per inch; a notebook shows twice as many on a sharp ("retina") screen
 )->None:
-    "Set the book's look for every later figure: colour-blind-safe colours, large type, white face."
+    """Set the book's look for every later figure: colour-blind-safe colours, large type, white face.
+
+    Args:
+        dpi: pixels per inch; a notebook shows twice as many on a sharp ("retina") screen
+    """
     import seaborn as sns
     sns.set_theme(style="ticks", palette="colorblind", rc={
         "figure.figsize": (_WIDTH, 3.9), "figure.dpi": dpi, "savefig.dpi": 2*dpi, "figure.constrained_layout.use": True,
@@ -84,7 +88,16 @@ def tile(
     ncol:int=8,   # images in a row
     pad:int|tuple=1, # pixels between images; (vertical, horizontal) where they differ
 )->np.ndarray:    # (rows*H + gaps, columns*W + gaps), with a last axis of 3 for RGB; float32 in [0, 1], the gaps white
-    "All images in one picture, row by row."
+    """All images in one picture, row by row.
+
+    Args:
+        images: (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
+        ncol: images in a row
+        pad: pixels between images; (vertical, horizontal) where they differ
+
+    Returns:
+        (rows*H + gaps, columns*W + gaps), with a last axis of 3 for RGB; float32 in [0, 1], the gaps white
+    """
     a = _images(images)
     _check_names(len(a), ncol)
     (down, right), (n, h, w) = np.broadcast_to(pad, 2), a.shape[:3]
@@ -105,7 +118,20 @@ def show_grid(
     cmap=None,       # colour map of grey images, say "gray_r" for black on white
     scale:float=1.,  # size of the new figure; 1: as wide as the page, but no image over 0.8 inches
 ):                   # the axes
-    "Draw images as a grid in one axes."
+    """Draw images as a grid in one axes.
+
+    Args:
+        images: (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
+        ncol: images in a row
+        titles: a title above each image
+        row_labels: a label left of each row
+        ax: axes to draw on; None: a new figure
+        cmap: colour map of grey images, say "gray_r" for black on white
+        scale: size of the new figure; 1: as wide as the page, but no image over 0.8 inches
+
+    Returns:
+        the axes
+    """
     a = _coloured(_images(images), cmap)
     n, h, w = a.shape[:3]
     _check_names(n, ncol, titles, row_labels)
@@ -158,7 +184,18 @@ def compare_rows(
     cmap=None,      # colour map of grey images
     scale:float=1., # size of the new figure
 ):                  # the axes
-    "One labelled row per entry: image i of every entry stands in one column."
+    """One labelled row per entry: image i of every entry stands in one column.
+
+    Args:
+        rows: name -> images, all of one shape: (N, H, W) or (N, C, H, W)
+        ncol: images in a row; more go into further groups of rows below
+        ax: axes to draw on; None: a new figure
+        cmap: colour map of grey images
+        scale: size of the new figure
+
+    Returns:
+        the axes
+    """
     a = _stacked(list(rows.values()), list(rows), cmap)
     _check_names(a.shape[1], ncol)
     n, groups = a.shape[1], ceil(a.shape[1]/ncol)
@@ -177,7 +214,20 @@ def show_pairs(
     cmap=None,      # colour map of grey images
     scale:float=1., # size of the new figure
 ):                  # the axes
-    "Draw originals above their reconstructions."
+    """Draw originals above their reconstructions.
+
+    Args:
+        x: the originals, (N, H, W) or (N, C, H, W)
+        x_hat: their reconstructions, of the same shape
+        labels: names of the two rows
+        ncol: pairs in a row
+        ax: axes to draw on; None: a new figure
+        cmap: colour map of grey images
+        scale: size of the new figure
+
+    Returns:
+        the axes
+    """
     if labels[0] == labels[1]: raise ValueError(f"both rows are called {labels[0]!r}; give each its own label.")
     return compare_rows(dict(zip(labels, (x, x_hat))), ncol, ax, cmap, scale)
 
@@ -200,7 +250,19 @@ def strip(
     cmap=None,        # colour map of grey images
     scale:float=1.,   # size of the new figure
 ):                    # the axes
-    "One column per moment, time running to the right; one row per image."
+    """One column per moment, time running to the right; one row per image.
+
+    Args:
+        frames: a sequence of moments, each (N, H, W) or (N, C, H, W): the same N images every time
+        labels: one label per moment
+        name: what the labels count
+        ax: axes to draw on; None: a new figure
+        cmap: colour map of grey images
+        scale: size of the new figure
+
+    Returns:
+        the axes
+    """
     if len(frames) != len(labels): raise ValueError(f"{len(labels)} labels for {len(frames)} moments: there should be one each.")
     a = _stacked(list(frames), list(labels), cmap).swapaxes(0, 1) # (images, moments, ...)
     w, pad = a.shape[3], _gap(a.shape[3])
@@ -216,7 +278,16 @@ def loss_curves(
     terms=("loss", "recon", "kl"), # which terms
     ax=None,  # axes to draw on; None: a new figure
 ):            # the axes
-    "Every term against the epoch, training and validation, in nats per image."
+    """Every term against the epoch, training and validation, in nats per image.
+
+    Args:
+        table: a pandas table (or a dict of lists): epoch, train_loss, train_recon, train_kl, valid_loss, …
+        terms: which terms
+        ax: axes to draw on; None: a new figure
+
+    Returns:
+        the axes
+    """
     curves, ax = _curves(table, terms), _new_axes(ax, 3.9)
     for term, split, epoch, value in curves:
         valid, colour = split == "valid", _colour(terms.index(term))
@@ -294,7 +365,16 @@ def kl_per_dim_bars(
     threshold:float=0.01, # nats; how many dimensions lie above it is counted
     ax=None,  # axes to draw on; None: a new figure
 ):            # the axes
-    "KL per latent dimension, largest first; those above the threshold and those below it are told apart by fill, and counted."
+    """KL per latent dimension, largest first; those above the threshold and those below it are told apart by fill, and counted.
+
+    Args:
+        kl: KL of each latent dimension in nats: (latent,), or (batch, latent), which is averaged over the batch
+        threshold: nats; how many dimensions lie above it is counted
+        ax: axes to draw on; None: a new figure
+
+    Returns:
+        the axes
+    """
     kl = _kl(kl)
     order = np.argsort(-kl, kind="stable")
     above, rank = kl[order] > threshold, np.arange(len(kl))
@@ -326,7 +406,18 @@ def bound_curve(
     truth=None,  # log p(x), where it is known, nats per image
     ax=None,     # axes to draw on; None: a new figure
 ):               # the axes
-    "The importance-weighted bound against the number of samples, below the truth."
+    """The importance-weighted bound against the number of samples, below the truth.
+
+    Args:
+        k: numbers of samples, rising: 1, 2, 4, …
+        bound: the bound for each, nats per image
+        error: its standard error, nats per image
+        truth: log p(x), where it is known, nats per image
+        ax: axes to draw on; None: a new figure
+
+    Returns:
+        the axes
+    """
     k, bound = _numpy(k, "k"), _numpy(bound, "bound")
     if k.shape != bound.shape: raise ValueError(f"k has shape {k.shape} and bound {bound.shape}: there should be one bound for each k.")
     ax = _new_axes(ax, 3.6)
@@ -352,7 +443,20 @@ def labelled_bars(
     digits:int=2,     # decimals of the values
     ax=None,          # axes to draw on; None: a new figure
 ):                    # the axes
-    "Named values from top to bottom, written out, with standard errors."
+    """Named values from top to bottom, written out, with standard errors.
+
+    Args:
+        values: name -> value
+        errors: name -> standard error, for all names or some
+        unit: what the axis measures
+        reference: (name, value) of a line to compare with
+        dots: dots on a free axis in place of bars from zero
+        digits: decimals of the values
+        ax: axes to draw on; None: a new figure
+
+    Returns:
+        the axes
+    """
     _check_bars(values, errors)
     v, e = np.array(list(values.values()), float), np.array([(errors or {}).get(n, 0) for n in values], float)
     y = np.arange(len(v))
@@ -397,7 +501,18 @@ def count_matrix(
     names=("cluster", "class"), # of the two axes: down, across
     ax=None,        # axes to draw on; None: a new figure
 ):                  # the axes
-    "A table of counts, shaded by the share of each row."
+    """A table of counts, shaded by the share of each row.
+
+    Args:
+        counts: how often row and column met, (rows, columns)
+        rows: names of the rows; None: 0, 1, 2, …
+        columns: names of the columns
+        names: of the two axes: down, across
+        ax: axes to draw on; None: a new figure
+
+    Returns:
+        the axes
+    """
     a = _numpy(counts, "counts")
     if a.ndim != 2 or a.min() < 0: raise ValueError(f"counts have shape {a.shape} and the least is {a.min()}; they should be (rows, columns), none negative.")
     for labels, what, n in ((rows, "rows", a.shape[0]), (columns, "columns", a.shape[1])):
@@ -423,7 +538,19 @@ def latent_map(
     rings:bool=True, # draw the standard normal's rings at 1, 2 and 3 standard deviations
     names=("$z_0$", "$z_1$"), # names of the axes
 ):                # the axes
-    "Two latent dimensions as a map: points coloured by class, each class named at its median."
+    """Two latent dimensions as a map: points coloured by class, each class named at its median.
+
+    Args:
+        z: latents, (N, 2)
+        labels: a class for each, (N,): whole numbers or text
+        classes: names of the classes 0, 1, 2, …; None: the labels themselves
+        ax: axes to draw on; None: a new figure
+        rings: draw the standard normal's rings at 1, 2 and 3 standard deviations
+        names: names of the axes
+
+    Returns:
+        the axes
+    """
     z = _latents(z, 2)
     numbers, texts = _classes(labels, classes, len(z))
     ax = _new_axes(ax, 5.8)
@@ -503,7 +630,19 @@ def latent_map_3d(
     names=("$z_0$", "$z_1$", "$z_2$"), # names of the axes
     view=(22, -58), # elevation and azimuth of the eye, degrees
 ):                # the axes
-    "Three latent dimensions: points coloured by class, each named at its median as seen from this view."
+    """Three latent dimensions: points coloured by class, each named at its median as seen from this view.
+
+    Args:
+        z: latents, (N, 3)
+        labels: a class for each, (N,): whole numbers or text
+        classes: names of the classes 0, 1, 2, …
+        ax: axes made with projection="3d"; None: a new figure
+        names: names of the axes
+        view: elevation and azimuth of the eye, degrees
+
+    Returns:
+        the axes
+    """
     z = _latents(z, 3)
     numbers, texts = _classes(labels, classes, len(z))
     if ax is not None and ax.name != "3d": raise ValueError('latent_map_3d needs axes made with projection="3d"; leave ax out to get them.')
@@ -523,7 +662,18 @@ def latent_tsne(
     ax=None,      # axes to draw on; None: a new figure
     seed:int=0,   # of the projection
 ):                # the axes
-    "A map by t-SNE: who is near whom in all dimensions. Coordinates and distances between groups mean nothing."
+    """A map by t-SNE: who is near whom in all dimensions. Coordinates and distances between groups mean nothing.
+
+    Args:
+        z: latents, (N, latent)
+        labels: a class for each, (N,): whole numbers or text
+        classes: names of the classes 0, 1, 2, …
+        ax: axes to draw on; None: a new figure
+        seed: of the projection
+
+    Returns:
+        the axes
+    """
     from sklearn.manifold import TSNE
     z = _latents(z)
     if len(z) < 4 or z.shape[1] < 2: raise ValueError(f"t-SNE wants at least 4 points and 2 latents; z has shape {z.shape}.")
@@ -535,7 +685,15 @@ def as_classes(
     values,             # one number for each point, (N,)
     name:str="value",   # of the attribute
 ):                      # whole numbers, (N,), and the name of each
-    "Classes to colour by: without and with where all are 0 or 1, else the lowest, middle and highest third."
+    """Classes to colour by: without and with where all are 0 or 1, else the lowest, middle and highest third.
+
+    Args:
+        values: one number for each point, (N,)
+        name: of the attribute
+
+    Returns:
+        whole numbers, (N,), and the name of each
+    """
     v = _numpy(values, name).astype(float)
     if v.ndim != 1: raise ValueError(f"{name} has shape {v.shape}; it should be one number for each point, (N,).")
     if np.isin(v, (0, 1)).all(): return v.astype(int), (f"no {name}", name)
@@ -553,7 +711,20 @@ def manifold_grid(
     cmap=None,      # colour map of grey images
     scale:float=1., # size of the new figure
 ):                  # the axes
-    "A lattice of decoded images with their latent coordinates on the axes."
+    """A lattice of decoded images with their latent coordinates on the axes.
+
+    Args:
+        images: decoded images, (rows*columns, H, W) or (…, C, H, W): the lowest row first, from left to right
+        across: coordinate of each column, rising: (columns,)
+        up: coordinate of each row, rising: (rows,); None: as across
+        ax: axes to draw on; None: a new figure
+        names: names of the axes
+        cmap: colour map of grey images
+        scale: size of the new figure
+
+    Returns:
+        the axes
+    """
     a, across = _coloured(_images(images), cmap), _numpy(across, "across")
     up = across if up is None else _numpy(up, "up")
     if len(a) != len(across)*len(up): raise ValueError(f"{len(a)} images for {len(up)} rows of {len(across)}: there should be {len(across)*len(up)}.")
@@ -581,7 +752,18 @@ def latent_histograms(
     ax=None,        # axes to draw on; None: a new figure
     limit:float=4., # panels run from -limit to limit
 ):                  # the axes
-    "The aggregate posterior of each dimension against the N(0, 1) prior, as small multiples."
+    """The aggregate posterior of each dimension against the N(0, 1) prior, as small multiples.
+
+    Args:
+        z: latents of many images, (N, latent): samples or means
+        n: draw at most so many dimensions
+        ncol: panels in a row
+        ax: axes to draw on; None: a new figure
+        limit: panels run from -limit to limit
+
+    Returns:
+        the axes
+    """
     z = _latents(z)
     if min(n, ncol) < 1: raise ValueError(f"n is {n} and ncol {ncol}; both should be at least 1.")
     shown = min(n, z.shape[1])

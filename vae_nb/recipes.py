@@ -70,7 +70,18 @@ def celeba128(shape: tuple = (3, 128, 128), latent: int = 200) -> VAE:
 # %% ../nbs/lib/58_recipes.ipynb #49a0c94b
 @dataclass(frozen=True)
 class Recipe:
-    "A network with the data and settings to train it on."
+    """A network with the data and settings to train it on.
+
+    Args:
+        model: (shape, latent) → VAE, freshly initialised
+        dataset: for `load`
+        size: pixels each way
+        stand_in: an embedded set with as many channels
+        settings: keyword arguments of `fit`
+        matches: which published system it follows, and what differs on purpose
+        binary: whether grey levels are tossed to black and white, anew for each batch
+        training_loss: f(model, x, step) → terms; None: the model's own −ELBO
+    """
 
     model: Callable  # (shape, latent) → VAE, freshly initialised
     dataset: str  # for `load`
@@ -93,7 +104,14 @@ class Recipe:
         fallback: str | None = None,  # an embedded set in its place where it is missing; None: an error
         **options,  # further arguments of `load`
     ) -> Images:
-        "The images of a split as this recipe wants them."
+        """The images of a split as this recipe wants them.
+
+        Args:
+            n: None: all
+            root: where to look first
+            fallback: an embedded set in its place where it is missing; None: an error
+            options: further arguments of `load`
+        """
         images = load(self.dataset, split, n=n, size=self.size, root=root, fallback=fallback, **options)
         return images.binarised("dynamic") if self.binary else images
 
@@ -104,7 +122,12 @@ class Recipe:
         valid: Images | None = None,
         **changes,  # arguments of `fit` that shall differ from the recipe's
     ) -> History:
-        "Train by this recipe."
+        """Train by this recipe.
+
+        Args:
+            model: from `model()`
+            changes: arguments of `fit` that shall differ from the recipe's
+        """
         return fit(model, train, valid, **self.settings | {"training_loss": self.training_loss} | changes)
 
 # %% ../nbs/lib/58_recipes.ipynb #b8e0f773
@@ -140,7 +163,11 @@ RECIPES = {made.name: made for made in (  # name → `Recipe`
 def recipe(
     name: str,  # one of RECIPES
 ) -> Recipe:
-    "The recipe of that name; an unknown name is refused, with the nearest that exists."
+    """The recipe of that name; an unknown name is refused, with the nearest that exists.
+
+    Args:
+        name: one of RECIPES
+    """
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}, only {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
     return RECIPES[name]
@@ -156,7 +183,11 @@ PRETRAINED = {  # name → what the model has learned
 def pretrained_folder(
     name: str,  # one of PRETRAINED
 ) -> Path:
-    "Where that model lies; an unknown name is refused, with the nearest that exists."
+    """Where that model lies; an unknown name is refused, with the nearest that exists.
+
+    Args:
+        name: one of PRETRAINED
+    """
     if name not in PRETRAINED:
         raise ValueError(f"there is no pretrained model {name!r}, only {', '.join(PRETRAINED)}.{nearest(name, PRETRAINED)}")
     return Path(str(files("vae_nb") / "assets" / "pretrained" / name))
@@ -166,12 +197,27 @@ def pretrained(
     name: str,  # one of PRETRAINED
     device=None,  # where to; None: the CPU
 ) -> Triple:  # in evaluation mode
-    "A small trained model that comes with this package: nothing to train, nothing to download."
+    """A small trained model that comes with this package: nothing to train, nothing to download.
+
+    Args:
+        name: one of PRETRAINED
+        device: where to; None: the CPU
+
+    Returns:
+        in evaluation mode
+    """
     return load_model(pretrained_folder(name), device)
 
 
 def model_card(
     name: str,  # one of PRETRAINED
 ) -> str:  # Markdown
-    "What a pretrained model was trained on, what it scores, its limits and its licence."
+    """What a pretrained model was trained on, what it scores, its limits and its licence.
+
+    Args:
+        name: one of PRETRAINED
+
+    Returns:
+        Markdown
+    """
     return (pretrained_folder(name) / "README.md").read_text(encoding="utf-8")

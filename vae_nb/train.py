@@ -34,7 +34,11 @@ from .vae import config_now, save_model
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
 class TensorData:
-    "A float tensor (N, ...) with the interface that `fit` asks of data: `len`, `mean` and `batches`."
+    """A float tensor (N, ...) with the interface that `fit` asks of data: `len`, `mean` and `batches`.
+
+    Args:
+        checked: for NaN; once is enough
+    """
 
     values: Tensor
     name: str = "tensor"
@@ -67,7 +71,13 @@ def as_data(
     model: nn.Module | None = None,  # that will see them: its shape and type decide what the numbers mean; None: they stay as they are
     what: str = "the data",  # their name in messages
 ):
-    "Data as `fit` uses them: with a length and `batches`. Everything that is read and checked at all is read and checked here, once."
+    """Data as `fit` uses them: with a length and `batches`. Everything that is read and checked at all is read and checked here, once.
+
+    Args:
+        data: Images, or a tensor (N, ...), an array, a list of pictures, a Dataset or DataLoader of x or (x, y)
+        model: that will see them: its shape and type decide what the numbers mean; None: they stay as they are
+        what: their name in messages
+    """
     shape = getattr(model, "shape", None) if hasattr(model, "encode") else None
     if not hasattr(data, "batches"):
         data = TensorData(as_tensor(data, shape))
@@ -104,7 +114,15 @@ def fastest_precision(
     device_type: str = "cpu",  # "cpu" or "cuda"; others use float32
     quiet: bool = False,  # do not print what was measured
 ) -> str:  # "bfloat16" or "float32"
-    "The faster of the two for matrix products on this machine, by measurement; printed once."
+    """The faster of the two for matrix products on this machine, by measurement; printed once.
+
+    Args:
+        device_type: "cpu" or "cuda"; others use float32
+        quiet: do not print what was measured
+
+    Returns:
+        "bfloat16" or "float32"
+    """
     if device_type not in ("cpu", "cuda"):
         return "float32"
     share = bfloat16_share(device_type)
@@ -118,7 +136,14 @@ def fastest_precision(
 def bfloat16_share(
     device_type: str,  # "cpu" or "cuda"
 ) -> float:  # below 1 where bfloat16 is faster
-    "The time of a matrix product in bfloat16 as a share of float32's. Measured once, so that every run of a process decides alike."
+    """The time of a matrix product in bfloat16 as a share of float32's. Measured once, so that every run of a process decides alike.
+
+    Args:
+        device_type: "cpu" or "cuda"
+
+    Returns:
+        below 1 where bfloat16 is faster
+    """
     a = torch.ones(512, 512, device=device_type)
     seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.bfloat16] / seconds[torch.float32]
@@ -127,7 +152,14 @@ def bfloat16_share(
 def time_product(
     a: Tensor,  # a square matrix
 ) -> float:  # seconds
-    "The time of one product of `a` with itself."
+    """The time of one product of `a` with itself.
+
+    Args:
+        a: a square matrix
+
+    Returns:
+        seconds
+    """
     start = time.perf_counter()
     b = a @ a
     if b.is_cuda:
@@ -210,7 +242,11 @@ def finish(
     bar: tqdm,
     line: str,  # what remains of the bar
 ) -> None:
-    "Replace the bar by one line."
+    """Replace the bar by one line.
+
+    Args:
+        line: what remains of the bar
+    """
     if bar.disable and not isinstance(bar, NotebookBar):
         return print(line)
     if isinstance(bar, NotebookBar):
@@ -232,7 +268,14 @@ def first_bad_layer(
     model: nn.Module,
     compute,  # a call that runs the model forward
 ) -> str:  # e.g. "decoder.0", or "" if every layer's output is finite
-    "The first layer, in the order of execution, whose output is not finite."
+    """The first layer, in the order of execution, whose output is not finite.
+
+    Args:
+        compute: a call that runs the model forward
+
+    Returns:
+        e.g. "decoder.0", or "" if every layer's output is finite
+    """
     bad = []
 
     def look(name):
@@ -254,7 +297,11 @@ def first_bad_layer(
 def spoilt(
     model: nn.Module,
 ) -> list[str]:  # names of weights (and buffers)
-    "The weights that hold a NaN or an infinity."
+    """The weights that hold a NaN or an infinity.
+
+    Returns:
+        names of weights (and buffers)
+    """
     return [name for name, value in model.state_dict().items() if not value.isfinite().all()]
 
 
@@ -264,7 +311,16 @@ def explain(
     terms: dict,  # what the loss function returned
     compute,  # runs the model forward
 ) -> str:  # a sentence
-    "Why is the loss not finite? The batch, the weights, a layer, or the loss itself, in this order."
+    """Why is the loss not finite? The batch, the weights, a layer, or the loss itself, in this order.
+
+    Args:
+        x: the batch
+        terms: what the loss function returned
+        compute: runs the model forward
+
+    Returns:
+        a sentence
+    """
     if not x.isfinite().all():
         return "The batch itself holds NaN or infinity: clean the data."
     if weights := spoilt(model):
@@ -303,7 +359,16 @@ def validate(
     seed: int = 0,  # of the noise: of binarisation and of the latents
     team: "Team | None" = None,  # processes that share the work: all of them must call
 ) -> dict:  # mean of every term, nats per image
-    "The model's own `loss` terms averaged over `data`, always with the same noise."
+    """The model's own `loss` terms averaged over `data`, always with the same noise.
+
+    Args:
+        data: Images, or anything else that `as_data` knows
+        seed: of the noise: of binarisation and of the latents
+        team: processes that share the work: all of them must call
+
+    Returns:
+        mean of every term, nats per image
+    """
     data, device, totals, team = as_data(data, model), device_of(model), {}, team or Team()
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -323,7 +388,13 @@ def device_of(
 # %% ../nbs/lib/20_train.ipynb #8e47d997
 @dataclass
 class Snapshots:
-    "A callback that keeps `make(model)` at the epochs asked for: samples or reconstructions while training."
+    """A callback that keeps `make(model)` at the epochs asked for: samples or reconstructions while training.
+
+    Args:
+        make: a function of the model
+        epochs: which epochs; None: all, 0 (untrained) included
+        taken: epoch → what `make` returned
+    """
 
     make: object  # a function of the model
     epochs: tuple | None = None  # which epochs; None: all, 0 (untrained) included
@@ -343,7 +414,13 @@ def make_optimiser(
     betas: tuple,
     weight_decay: float,
 ):
-    "AdamW in one fused kernel, and its learning-rate schedule."
+    """AdamW in one fused kernel, and its learning-rate schedule.
+
+    Args:
+        lr: highest learning rate
+        steps: of the whole run
+        schedule: "one_cycle" or "constant"
+    """
     weights = [w for w in model.parameters() if w.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=device_of(model).type in ("cpu", "cuda"))
     if schedule == "constant":
@@ -377,7 +454,16 @@ def _joined(
 # %% ../nbs/lib/20_train.ipynb #534404df
 @dataclass
 class Position:
-    "Where a run is."
+    """Where a run is.
+
+    Args:
+        epoch: under way
+        batches: of it, done
+        step: of the whole run
+        sums: term → its sum over the epoch's images so far, nats
+        best: lowest validation loss
+        waited: epochs since then
+    """
 
     epoch: int = 1  # under way
     batches: int = 0  # of it, done
@@ -395,7 +481,13 @@ class Position:
 # %% ../nbs/lib/20_train.ipynb #f77d1792
 @dataclass
 class Clock:
-    "The time of a run: wall clock over all processes that worked on it, and the processor time of its training steps."
+    """The time of a run: wall clock over all processes that worked on it, and the processor time of its training steps.
+
+    Args:
+        earlier: seconds that other processes spent on the run
+        cpu: processor seconds charged so far
+        mark: this process's processor time when they were charged
+    """
 
     earlier: float = 0.0  # seconds that other processes spent on the run
     began: float = field(default_factory=time.perf_counter)
@@ -427,7 +519,17 @@ def _one_image_in_words():
 # %% ../nbs/lib/20_train.ipynb #1cdca593
 @dataclass
 class Run:
-    "A training run under way."
+    """A training run under way.
+
+    Args:
+        cycle: learning-rate schedule
+        training_loss: f(model, x, step) → terms
+        order: of the batches
+        team: the processes that train this model
+        good: the weights at the start of the epoch
+        best_weights: those with the lowest validation loss
+        order_then: the state of `order` at the start of the epoch
+    """
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
@@ -504,14 +606,23 @@ def like(
     value: Tensor,  # saved
     other: Tensor,  # whose layout, type and device it shall have
 ) -> Tensor:
-    "A copy of `value` laid out as `other`: a fused optimiser walks through weights and moments side by side."
+    """A copy of `value` laid out as `other`: a fused optimiser walks through weights and moments side by side.
+
+    Args:
+        value: saved
+        other: whose layout, type and device it shall have
+    """
     return torch.empty_like(other).copy_(value)
 
 # %% ../nbs/lib/20_train.ipynb #a988d225
 def optimiser_tensors(
     optimiser: torch.optim.Optimizer,
 ) -> dict:  # "0.exp_avg" → Tensor
-    "The optimiser's state by number of the weight and name."
+    """The optimiser's state by number of the weight and name.
+
+    Returns:
+        "0.exp_avg" → Tensor
+    """
     return {f"{i}.{name}": value for i, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
 
 # %% ../nbs/lib/20_train.ipynb #6e0564e9
@@ -520,7 +631,12 @@ def restore_optimiser(
     tensors: dict,  # from `optimiser_tensors`
     rates: list,  # the learning rate of each group
 ) -> None:
-    "Give a fresh AdamW the saved state. Its kernels trust the shapes, so they are checked here."
+    """Give a fresh AdamW the saved state. Its kernels trust the shapes, so they are checked here.
+
+    Args:
+        tensors: from `optimiser_tensors`
+        rates: the learning rate of each group
+    """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
     used = [(i, w) for i, w in enumerate(weights) if f"{i}.step" in tensors]  # not those that had no gradient yet
     check_state(tensors, {f"{i}.{name}": w if name.startswith("exp") else torch.empty(()) for i, w in used for name in ("step", "exp_avg", "exp_avg_sq")})
@@ -534,7 +650,11 @@ def restore_optimiser(
 def packed(
     run: Run,
 ) -> tuple[dict, dict]:  # tensors; facts
-    "All that another process needs to go on."
+    """All that another process needs to go on.
+
+    Returns:
+        tensors; facts
+    """
     groups = {"model": run.model.state_dict(), "best": run.best_weights or {}, "optimiser": optimiser_tensors(run.optimiser),
               "noise": noise_state(device_of(run.model)) | {"order": run.order_then}}
     tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
@@ -549,7 +669,12 @@ def check_facts(
     facts: dict,  # from `packed`, read back
     steps: int,  # of the whole run
 ) -> None:
-    "Refuse a position that the run cannot have, and what is no number where one is needed."
+    """Refuse a position that the run cannot have, and what is no number where one is needed.
+
+    Args:
+        facts: from `packed`, read back
+        steps: of the whole run
+    """
     at, rows, info = Position(**facts["at"]), facts["rows"], facts["info"]
     each = steps // facts["settings"]["epochs"]
     if at.step != (at.epoch - 1) * each + at.batches or not 0 <= at.batches <= each or not 0 < at.step <= steps or len(rows) != at.epoch - 1:
@@ -568,7 +693,11 @@ def unpack(
     tensors: dict,
     facts: dict,
 ) -> None:
-    "The inverse of `packed`: bring a fresh run to where the saved one was."
+    """The inverse of `packed`: bring a fresh run to where the saved one was.
+
+    Args:
+        run: fresh
+    """
     groups = {"model": {}, "best": {}, "optimiser": {}, "noise": {}}
     for key, value in tensors.items():
         group, name = key.split("/", 1)
@@ -591,7 +720,15 @@ CHECKPOINT = "checkpoint.safetensors"
 # %% ../nbs/lib/20_train.ipynb #143bd428
 @dataclass
 class Checkpoint:
-    "Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss."
+    """Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss.
+
+    Args:
+        interval: seconds between two saves, at least; it grows where saving is slow. 0: save after every step
+        settings: what a run must have in common with the one it continues
+        saved: when
+        cost: seconds that the last save took
+        stopping: somebody pressed Ctrl-C
+    """
 
     folder: Path
     interval: float  # seconds between two saves, at least; it grows where saving is slow. 0: save after every step
@@ -755,7 +892,29 @@ def fit(
     checkpoint_seconds: float = 10.0,  # between two saves, at least; 0: save after every step
     progress: bool = True,  # show a progress bar
 ) -> History:
-    "Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`."
+    """Train `model` in place where its weights are, and return the history. Validation always uses `model.loss`.
+
+    Args:
+        model: anything with `loss(x)` → dict of numbers, among them "loss"; or that tensor alone
+        train: Images, or a tensor, an array, a list of pictures, a Dataset or DataLoader of x or (x, y): read once, then cut into batches here
+        valid: the same, to choose by; never the test set
+        epochs: how often every image is seen
+        batch_size: images per step
+        lr: the highest of the schedule
+        seed: of the order of the batches and of all noise
+        schedule: of the learning rate: "one_cycle" or "constant"
+        precision: "auto", "float32" or "bfloat16"
+        clip: largest norm of the gradient
+        patience: stop after so many epochs without a better validation loss, and keep the best weights
+        betas: of Adam
+        weight_decay: of the optimiser
+        training_loss: f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
+        callbacks: f(model, row), or several of them: before training and after every epoch
+        checkpoint: a folder to save the run in, so that it survives a kill
+        resume: go on with the run that is there, if there is one
+        checkpoint_seconds: between two saves, at least; 0: save after every step
+        progress: show a progress bar
+    """
     epochs, batch_size, lr, seed, clip, patience, weight_decay = map(_plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay))
     betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
@@ -849,7 +1008,11 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
 def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to stop early
-    "Keep the weights with the lowest validation loss, where somebody will ask for them."
+    """Keep the weights with the lowest validation loss, where somebody will ask for them.
+
+    Returns:
+        whether to stop early
+    """
     if "valid_loss" not in row or (patience is None and run.checkpoint is None):
         return False
     if row["valid_loss"] < run.at.best:
@@ -875,7 +1038,11 @@ def summary(
     history: History,
     name: str,  # of the data
 ) -> str:
-    "The one line that remains of the progress bar."
+    """The one line that remains of the progress bar.
+
+    Args:
+        name: of the data
+    """
     last, info = history.last, history.info
     row = history.rows[info.get("kept_epoch", last["epoch"]) - 1]  # the losses of the weights that the model holds now
     losses = f"loss {row['train_loss']:.2f}" + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
@@ -918,7 +1085,11 @@ class BatchNoise(TorchDispatchMode):
 # %% ../nbs/lib/21_processes.ipynb #857f5e4e
 @dataclass(frozen=True)
 class Team:
-    "The processes that train one model together; this one is number `rank` of `size`. Every method must be called by all of them."
+    """The processes that train one model together; this one is number `rank` of `size`. Every method must be called by all of them.
+
+    Args:
+        device: where messages are laid out
+    """
 
     rank: int = 0
     size: int = 1
@@ -976,7 +1147,15 @@ def shared_terms(
     terms_of,  # x → the terms averaged over x
     x: Tensor,  # the whole batch
 ) -> tuple[dict, dict]:  # averaged over this process's images; over the whole batch, without gradients
-    "The loss terms of a batch whose images are shared out."
+    """The loss terms of a batch whose images are shared out.
+
+    Args:
+        terms_of: x → the terms averaged over x
+        x: the whole batch
+
+    Returns:
+        averaged over this process's images; over the whole batch, without gradients
+    """
     if team.size == 1:
         terms = terms_of(x)
         return terms, terms
@@ -992,7 +1171,11 @@ def shared_terms(
 def join_team(
     device: torch.device,  # where the model is
 ) -> Team:
-    "The team that a launcher made this process part of (torchrun, accelerate, a cluster's own); a team of one without."
+    """The team that a launcher made this process part of (torchrun, accelerate, a cluster's own); a team of one without.
+
+    Args:
+        device: where the model is
+    """
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return Team(device=device)
@@ -1006,7 +1189,16 @@ def launch(
     *args,  # its arguments
     processes: int = 2,  # one for each GPU, or for each processor core
 ):  # what the main process returned
-    "Call train(*args) in new processes that form a team, each with one thread and, inside, its own GPU from `pick_device()`."
+    """Call train(*args) in new processes that form a team, each with one thread and, inside, its own GPU from `pick_device()`.
+
+    Args:
+        train: a function
+        args: its arguments
+        processes: one for each GPU, or for each processor core
+
+    Returns:
+        what the main process returned
+    """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if not (isinstance(processes, int) and processes > 0):

@@ -69,7 +69,18 @@ class Triple(nn.Module):
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
 class VAE(Triple):
-    "A Gaussian prior and posterior around any encoder and decoder. `variational=False` makes it a plain autoencoder: z = mu, no KL."
+    """A Gaussian prior and posterior around any encoder and decoder. `variational=False` makes it a plain autoencoder: z = mu, no KL.
+
+    Args:
+        encoder: (batch, C, H, W) → (batch, 2·latent), or a pair: means, log-variances; (batch, latent) if not variational
+        decoder: (batch, latent) → (batch, C, H, W), before the likelihood's activation
+        likelihood: decoder output → p(x|z), or a name: see `vae_nb.elbo.LIKELIHOODS`
+        shape: of one image, (C, H, W)
+        latent: latent dimensions
+        variational: False: a plain autoencoder
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+    """
 
     def __init__(
         self,
@@ -182,7 +193,15 @@ def images_for(
     model: nn.Module,  # with a `shape`, (C, H, W) of one image; without, x stays as it is
     x,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
 ) -> Tensor:  # (batch, C, H, W)
-    "The floats that the model computes with; what is already so is not copied."
+    """The floats that the model computes with; what is already so is not copied.
+
+    Args:
+        model: with a `shape`, (C, H, W) of one image; without, x stays as it is
+        x: a batch of images, in any form that `vae_nb.data.as_batch` knows
+
+    Returns:
+        (batch, C, H, W)
+    """
     shape = getattr(model, "shape", None)
     return x if shape is None else as_batch(x, shape, next(model.parameters()))
 
@@ -209,7 +228,11 @@ def _as_read_back(path: str, arguments: dict) -> dict:
 def builder(
     path: str,  # the function's dotted path; `@builder` alone takes its module and name
 ):
-    "Decorator for functions that build a VAE: the model remembers the call in `config`, so that it can be saved and built again."
+    """Decorator for functions that build a VAE: the model remembers the call in `config`, so that it can be saved and built again.
+
+    Args:
+        path: the function's dotted path; `@builder` alone takes its module and name
+    """
     if callable(path):
         return builder(f"{path.__module__}.{path.__qualname__}")(path)
 
@@ -244,7 +267,12 @@ def mlp_layers(
     sizes,  # widths from input to output
     activation: str = "silu",  # between layers; none after the last
 ) -> list[nn.Module]:
-    "Linear layers with activations between them; the last one starts faint, the others keep the size of what passes."
+    """Linear layers with activations between them; the last one starts faint, the others keep the size of what passes.
+
+    Args:
+        sizes: widths from input to output
+        activation: between layers; none after the last
+    """
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}")
     layers = []
@@ -260,7 +288,11 @@ def mlp_layers(
 def check_sizes(
     **sizes,  # name=int, or name=sequence of int
 ) -> None:
-    "Refuse anything but positive integers, by name."
+    """Refuse anything but positive integers, by name.
+
+    Args:
+        sizes: name=int, or name=sequence of int
+    """
     for name, value in sizes.items():
         values = value if isinstance(value, (tuple, list)) else [value]
         if not all(isinstance(v, Integral) and not isinstance(v, bool) and v > 0 for v in values) or not values:
@@ -274,7 +306,15 @@ def mlp_networks(
     hidden: tuple,  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
-    "Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W)."
+    """Encoder, (batch, C, H, W) → (batch, heads), and decoder, (batch, latent) → (batch, C, H, W).
+
+    Args:
+        shape: of one image, (C, H, W)
+        heads: outputs of the encoder
+        latent: inputs of the decoder
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
+        activation: see `ACTIVATIONS`
+    """
     _check_shape(shape)
     check_sizes(**({} if hidden in ((), []) else {"hidden": hidden}))
     pixels = shape[0] * shape[1] * shape[2]
@@ -296,7 +336,19 @@ def mlp_vae(
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
 ) -> VAE:
-    "A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C)."
+    """A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C).
+
+    Args:
+        shape: of one image, (C, H, W)
+        latent: latent dimensions
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
+        likelihood: see `vae_nb.elbo.LIKELIHOODS`
+        sigma: for likelihood="normal": a number, "learned", "per_channel" or "optimal"
+        activation: see `ACTIVATIONS`
+        beta: weight of the KL
+        free_bits: nats per latent dimension without pressure
+        variational: False: a plain autoencoder
+    """
     check_sizes(latent=latent)
     encoder, decoder = mlp_networks(shape, 2 * latent if variational else latent, latent, hidden, activation)
     return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational,
@@ -306,7 +358,11 @@ def mlp_vae(
 def halved(
     weights: dict,  # name → Tensor
 ) -> dict:
-    "Floating-point tensors in 16 bits; ValueError if one does not fit."
+    """Floating-point tensors in 16 bits; ValueError if one does not fit.
+
+    Args:
+        weights: name → Tensor
+    """
     small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     for name, value in small.items():
         if not value.isfinite().all():
@@ -375,7 +431,15 @@ def build_from(
     config: dict,  # {"builder": a dotted path, "arguments": {…}}
     build=None,  # the function to call; None: the one that the config names
 ) -> Triple:  # freshly initialised
-    "Build the model that a config describes. Of functions it names, only those that `builder` marked are ever called."
+    """Build the model that a config describes. Of functions it names, only those that `builder` marked are ever called.
+
+    Args:
+        config: {"builder": a dotted path, "arguments": {…}}
+        build: the function to call; None: the one that the config names
+
+    Returns:
+        freshly initialised
+    """
     return (build or _known_builder(config["builder"]))(**config["arguments"])
 
 # %% ../nbs/02_mlp_vae.ipynb #189c897c
@@ -484,7 +548,11 @@ def _arguments_now(model, fresh, arguments: dict) -> dict:
 def config_now(
     model: nn.Module,
 ) -> dict:  # {"builder": a dotted path, "arguments": {…}}
-    "The config that builds the model as it is now, its present β included; ValueError if none does: it could not be loaded."
+    """The config that builds the model as it is now, its present β included; ValueError if none does: it could not be loaded.
+
+    Returns:
+        {"builder": a dotted path, "arguments": {…}}
+    """
     config = getattr(model, "config", None)
     if config is None:
         raise ValueError("only a model that a function built, such as mlp_vae, can be saved "
@@ -510,7 +578,12 @@ def save_model(
     folder: str | Path,  # made if it is missing
     half: bool = False,  # numbers of 16 bits
 ) -> Path:
-    "Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read."
+    """Weights and config go into one file, renamed into place in one step: a kill leaves the old model or the new one. config.json is a copy to read.
+
+    Args:
+        folder: made if it is missing
+        half: numbers of 16 bits
+    """
     config = config_now(model)
     weights = {_stripped(name): value for name, value in model.state_dict().items()}
     try:
@@ -530,7 +603,16 @@ def load_model(
     device=None,  # where to; None: the CPU
     build=None,  # the function that built it, where it is yours; it gets the saved arguments
 ) -> Triple:  # in evaluation mode
-    "Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder."
+    """Rebuild a saved model from its config and fill in its weights. Errors say what is wrong with the folder.
+
+    Args:
+        folder: what `save` wrote, or the file of weights in it
+        device: where to; None: the CPU
+        build: the function that built it, where it is yours; it gets the saved arguments
+
+    Returns:
+        in evaluation mode
+    """
     path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
