@@ -11,7 +11,7 @@ PORT ?= 8000
 NEWEST ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
-CHOICES := $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(THREADS),--threads $(THREADS))
+CHOICES := $(if $(CHAPTER),--chapter '$(CHAPTER)') $(if $(JOBS),--jobs $(JOBS)) $(if $(THREADS),--threads $(THREADS))
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps -e .
 	@touch $@
 
-book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02, THREADS=2)
+book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02 or '02*', JOBS=2, THREADS=1)
 	@$(PY) -m book.build --profile $(PROFILE) $(CHOICES)
 
 serve: ## show the built book at http://localhost:8000 (PORT=…)

@@ -54,11 +54,6 @@ def environment(python, scratch, threads, explorers):
     return env | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}  # spinning threads ruin a busy machine
 
 
-def default_threads():
-    "OMP_NUM_THREADS where it is set, else the cores that this process may use, four at most."
-    return int(os.environ.get("OMP_NUM_THREADS") or min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
-
-
 def ended(process):
     "None while the process runs; then the largest resident set of it, its children, and on Linux this process before, in MB. Its exit status is in `returncode`."
     pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -91,6 +86,13 @@ def failure(executed, log):
     return "\n--- the end of the log ---\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
+# papermill, which ends when its standard input does: however this process dies, the notebooks that it runs do not outlive it
+WITH_US = """import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from papermill.__main__ import papermill
+papermill()"""
+
+
 def papermill(path, partial, log, parameters, python, threads, tick, timeout):
     "Run papermill in an empty folder and return its exit status and peak memory, MB; what it says goes to `log`."
     with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch, open(log, "w") as stream:
@@ -99,14 +101,15 @@ def papermill(path, partial, log, parameters, python, threads, tick, timeout):
         given.write_text(json.dumps(parameters))  # JSON is YAML
         options = ["-k", "python3", "--cwd", work, "--no-progress-bar", "--log-output", "--log-level", "INFO"]
         options += ["-f", given] if parameters else []
-        command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
-        process = subprocess.Popen(command, cwd=work, env=env, stdout=stream, stderr=stream)
+        command, env = [python, "-c", WITH_US, path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
+        process = subprocess.Popen(command, cwd=work, env=env, stdin=subprocess.PIPE, stdout=stream, stderr=stream, start_new_session=True)
         try:
             memory = wait(process, log, tick, timeout)
         finally:
             if process.poll() is None:  # Ctrl-C, or too slow: its kernel goes with it
                 process.kill()
                 process.wait()
+            process.stdin.close()
         return process.returncode, memory
 
 
