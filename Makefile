@@ -11,7 +11,8 @@ PORT ?= 8000
 NEWEST ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
-CHOICES := $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(THREADS),--threads $(THREADS))
+WORKERS := -n auto --maxprocesses 4 --dist loadgroup
+CHOICES := $(if $(CHAPTER),--chapter '$(CHAPTER)') $(if $(JOBS),--jobs $(JOBS)) $(if $(THREADS),--threads $(THREADS))
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
@@ -27,7 +28,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --build-constraints requirements/dev.txt -e .
 	@touch $@
 
-book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02, THREADS=2)
+book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02 or '02*', JOBS=2, THREADS=1)
 	@$(PY) -m book.build --profile $(PROFILE) $(CHOICES)
 
 serve: ## show the built book at http://localhost:8000 (PORT=…)
@@ -39,16 +40,16 @@ shots: env ## pictures of every page in _build/shots, wide and phone, light and 
 	@$(PY) -m book.shots
 
 test: env browser ## everything: library, notebooks from the built wheel, the book, its pages in a browser
-	$(PY) -m pytest --all --durations=12 -ra
+	$(PY) -m pytest --all --durations=12 -ra $(WORKERS)
 
 test-unit: env ## what takes seconds
-	$(PY) -m pytest
+	$(PY) -m pytest $(WORKERS)
 
 test-export: env ## whether vae_nb/ is what the notebooks export
 	$(PY) -m pytest --all tests/test_notebooks.py -k export
 
-test-notebooks: env ## the library's notebooks
-	$(PY) -m pytest --all tests/test_notebooks.py
+test-notebooks: env ## the notebooks, as nbdev runs them
+	.venv/bin/nbdev_test --path nbs --n_workers 2 --timing
 
 test-book: env browser ## the notebooks from the built wheel, the book, its pages in a browser
 	$(PY) -m pytest --all tests/test_book.py

@@ -43,5 +43,5 @@ def main():
     seconds = sum(float(row["run, s"]) for row in rows)
     print(*rows, built, sep="\n")
     write("book", f"The book under the profile `{profile}`", rows,
-          f"Wall-clock time of each notebook in a process of its own, PyTorch on {built['threads']} thread(s): {seconds / 60:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
+          f"Wall-clock time of each notebook in a process of its own, {built['jobs']} at a time, PyTorch on {built['threads']} thread(s): {seconds / 60 / built['jobs']:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
           "Memory is the largest resident set of the notebook's process. A page's weight counts all its pictures, which come as the reader nears them; not the theme, which all pages share, nor the explorers' networks, which come at a touch.")

@@ -8,26 +8,25 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from benchmarks.pictures import illustrate
 from benchmarks.record import fill
 
 from . import api, vendor, widgets
-from .execute import ANSI, ChapterFailed, default_threads, execute, explorer_files, key_of, record_of
 from .cite import citation
+from .execute import ANSI, explorer_files, key_of, record_of
 from .pages import page
 from .project import BUILD, PROFILES, ROOT, address, modules, notebooks, profile_parameters, read_notebook, settings, site_toc, toc_files
-
-console = Console(highlight=False, soft_wrap=True)
+from .run import console, places, run_chapters
 
 
 @dataclass
@@ -55,63 +54,13 @@ def plan(profile, executed):
     return [Chapter(name, path, executed / f"{name}.ipynb", parameters.get(name, {})) for name, path in notebooks().items()]
 
 
-def chosen(chapters, prefix):
-    "Those whose file name starts with `prefix`."
-    found = [c for c in chapters if Path(c.name).name.startswith(prefix)]
+def chosen(chapters, pattern):
+    "The chapter that `pattern` names: its number, `02`, or its file's name below nbs/; `02*`: all whose name starts so."
+    found = [c for c in chapters if fnmatch(c.name, pattern) or c.name.startswith(f"{pattern}_")] if pattern else chapters
     if not found:
-        raise SystemExit(f"No chapter's name starts with {prefix!r}. There are: {', '.join(c.name for c in chapters)}.")
+        near = [c.name for c in chapters if pattern in c.name]
+        raise SystemExit(f"No chapter is called {pattern!r}. There are: {', '.join(near or [c.name for c in chapters])}. A star stands for any ending: '02*'.")
     return found
-
-
-def duration(seconds):
-    "12 s, 3 min 20 s."
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-
-
-class Left:
-    "An estimate of the time that is left, from the recorded times; a chapter never run counts as the average of the others."
-
-    def __init__(self, todo):
-        times = {c.name: c.record and c.record["seconds"] for c in todo}
-        known = [t for t in times.values() if t]
-        self.expected = {name: t or (sum(known) / len(known) if known else None) for name, t in times.items()}
-
-    def __call__(self, started, elapsed):
-        "Seconds left while the chapter `started` has run for `elapsed`; None if nothing is known yet."
-        ahead = list(self.expected.values())[list(self.expected).index(started) :]
-        return None if None in ahead else max(0, ahead[0] - elapsed) + sum(ahead[1:])
-
-
-def run_chapters(todo, profile, python, threads):
-    "Execute chapters one after the other, showing where we are. In a terminal a live line; elsewhere one line for each."
-    left, begun = Left(todo), time.monotonic()
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=len(todo), now="")
-        for number, chapter in enumerate(todo):
-            run_one(chapter, profile, python, threads, left, lambda done, now: progress.update(bar, completed=number + done, **now))
-    if len(todo) > 1:
-        console.print(f"{len(todo)} notebooks in {duration(time.monotonic() - begun)}")
-
-
-def run_one(chapter, profile, python, threads, left, show):
-    "Execute one chapter, telling `show` how far it is."
-    cells, started = len(read_notebook(chapter.path)["cells"]) + 1, time.monotonic()
-
-    def tick(cell):
-        seconds = time.monotonic() - started
-        rest = left(chapter.name, seconds)
-        now = f"cell {cell} of {cells}, {duration(seconds)}; " + ("first run: no estimate" if rest is None else f"about {duration(rest)} left")
-        show(min(cell / cells, 1), {"description": chapter.name, "now": now})
-
-    if not console.is_terminal:
-        rest = left(chapter.name, 0)
-        console.print(f"run     {chapter.name}" + ("" if rest is None else f"   (about {duration(rest)} left in all)"))
-    try:
-        seconds = execute(chapter.path, chapter.out, profile, chapter.parameters, python=python, threads=threads, tick=tick)
-    except ChapterFailed as error:
-        raise SystemExit(f"\nFAILED  {chapter.name} (profile {profile}): {error}") from None
-    console.print(f"done    {chapter.name}   {duration(seconds)}")
 
 
 def write_pages(chapters, source):
@@ -211,26 +160,45 @@ def build_site(source, html, strict=True):
         raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
 
 
+def interrupt(*_):
+    "What a scheduler's SIGTERM does: as Ctrl-C."
+    raise KeyboardInterrupt
+
+
 def main():
     "The command line."
     parser = argparse.ArgumentParser(prog="python -m book.build", description=__doc__.split("\n")[0])
     parser.add_argument("--profile", default="cpu", choices=PROFILES)
-    parser.add_argument("--chapter", default="", metavar="02", help="run only chapters whose file name starts so")
-    parser.add_argument("--threads", type=int, default=default_threads(), help="threads of PyTorch and NumPy (%(default)s)")
+    parser.add_argument("--chapter", default="", metavar="02", help="run only this chapter; '02*': those whose file name starts so")
+    parser.add_argument("--jobs", type=int, help="notebooks that run at a time (the cores, four at most)")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch and NumPy in each (the cores that this leaves to it, four at most)")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that the notebooks run in")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        make(args)
+    except KeyboardInterrupt:
+        console.print("Interrupted. What has run is kept: the same command goes on from there.")
+        raise SystemExit(130) from None
 
+
+def make(args):
+    "Run the notebooks and build the pages."
     chapters = plan(args.profile, BUILD / "executed" / args.profile)
     todo = [c for c in chosen(chapters, args.chapter) if c.record is None or c.record["stale"]]
-    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {args.threads} thread(s)")
-    run_chapters(todo, args.profile, args.python, args.threads)
+    jobs, threads = places(len(todo), args.jobs, args.threads)
+    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {jobs} at a time, {threads} thread(s) each")
+    failed = run_chapters(todo, args.profile, args.python, jobs, threads)
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
         console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
     html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
-    (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "threads": args.threads}))
+    if todo:
+        (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "jobs": jobs, "threads": threads}))
     console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
+    if failed:
+        raise SystemExit(f"{len(failed)} of the notebooks failed, as told above: {', '.join(failed)}. Their pages show the last run that went well, or none.")
 
 
 if __name__ == "__main__":

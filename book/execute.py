@@ -54,30 +54,26 @@ def environment(python, scratch, threads, explorers):
     return env | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}  # spinning threads ruin a busy machine
 
 
-def default_threads():
-    "OMP_NUM_THREADS where it is set, else the cores that this process may use, four at most."
-    return int(os.environ.get("OMP_NUM_THREADS") or min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
-
-
 def ended(process):
-    "None while the process runs; then the largest resident set of it, its children, and on Linux this process before, in MB. Its exit status is in `returncode`."
+    """None while the process runs; then what it used: the largest resident set of it, its children, and on Linux this process before, in MB; and its processor seconds and
+    its children's. Its exit status is in `returncode`."""
     pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     if pid == 0:
         return None
     process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"memory": round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)), "cpu": round(usage.ru_utime + usage.ru_stime, 1)}
 
 
 def wait(process, log, tick, timeout):
-    "Wait for papermill, calling tick(cell number) a few times a second; the cell is read from its log. Returns the peak memory in MB."
+    "Wait for papermill, calling tick(cell number) a few times a second; the cell is read from its log. Returns what it used."
     started = time.monotonic()
-    while (memory := ended(process)) is None:
+    while (used := ended(process)) is None:
         time.sleep(0.1)
         cells = re.findall(r"Executing Cell (\d+)", log.read_text(errors="replace"))
         tick(int(cells[-1]) if cells else 0)
         if timeout and time.monotonic() - started > timeout:
             raise ChapterFailed(f"still running after {timeout} s: stopped. Its log is {log}")
-    return memory
+    return used
 
 
 def failure(executed, log):
@@ -91,23 +87,31 @@ def failure(executed, log):
     return "\n--- the end of the log ---\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
+# papermill, which ends when its standard input does: however this process dies, the notebooks that it runs do not outlive it
+WITH_US = """import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from papermill.__main__ import papermill
+papermill()"""
+
+
 def papermill(path, partial, log, parameters, python, threads, tick, timeout):
-    "Run papermill in an empty folder and return its exit status and peak memory, MB; what it says goes to `log`."
+    "Run papermill in an empty folder and return its exit status and what it used; what it says goes to `log`."
     with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch, open(log, "w") as stream:
         work, given = Path(scratch, "work"), Path(scratch, "parameters.yaml")
         work.mkdir()
         given.write_text(json.dumps(parameters))  # JSON is YAML
         options = ["-k", "python3", "--cwd", work, "--no-progress-bar", "--log-output", "--log-level", "INFO"]
         options += ["-f", given] if parameters else []
-        command, env = [python, "-m", "papermill", path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
-        process = subprocess.Popen(command, cwd=work, env=env, stdout=stream, stderr=stream)
+        command, env = [python, "-c", WITH_US, path, partial, *options], environment(python, Path(scratch), threads, explorer_files(partial))
+        process = subprocess.Popen(command, cwd=work, env=env, stdin=subprocess.PIPE, stdout=stream, stderr=stream, start_new_session=True)
         try:
-            memory = wait(process, log, tick, timeout)
+            used = wait(process, log, tick, timeout)
         finally:
             if process.poll() is None:  # Ctrl-C, or too slow: its kernel goes with it
                 process.kill()
                 process.wait()
-        return process.returncode, memory
+            process.stdin.close()
+        return process.returncode, used
 
 
 def execute(path, out, profile, parameters, *, python=sys.executable, threads=1, tick=lambda cell: None, timeout=None):
@@ -119,13 +123,13 @@ def execute(path, out, profile, parameters, *, python=sys.executable, threads=1,
     shutil.rmtree(for_page, ignore_errors=True)
     for_page.mkdir()
     key, started = key_of(read_notebook(path), parameters), time.monotonic()
-    status, memory = papermill(path, partial, log, parameters, python, threads, tick, timeout)
+    status, used = papermill(path, partial, log, parameters, python, threads, tick, timeout)
     if status:
         raise ChapterFailed(f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}")
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
     lean_figures(notebook)
     names = sorted(p.name for p in for_page.iterdir())
-    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "memory": round(memory), "explorers": names}
+    notebook["metadata"]["book"] = {"key": key, "profile": profile, "parameters": parameters, "seconds": seconds, "explorers": names} | used
     partial.write_text(json.dumps(notebook))
     shutil.rmtree(final, ignore_errors=True)
     for_page.replace(final)

@@ -1,5 +1,6 @@
 """The book, as a user gets it: every notebook run from the built wheel without the repository, the pages without a warning, their links,
 and what a browser makes of them. Minutes: `make test`."""
+import functools
 import os
 import re
 import shutil
@@ -18,13 +19,22 @@ from book import vendor
 from book.browser import KNOWN, all_pictures, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.colab import address
-from book.execute import ChapterFailed, execute
+from book.execute import ChapterFailed, execute, record_of
 from book.links import broken_links
 from book.pages import page
-from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters, read_notebook, source, tags
+from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]  # what is built once is used by all: one worker
 OUT = BUILD / "test"
+AMOUNT = re.compile("n_|epochs|steps|k_")  # parameters that say how much is computed, not what
+FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
+    "02_mlp_vae": {"n_train": 300, "epochs": 1, "epochs_large": 1, "n_score": 30, "k_score": 5},
+    "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
+    "04_gumbel_vae": {"n_train": 300, "epochs": 1, "n_faces": 100, "epochs_faces": 1},
+    "04b_latent_walks": {"n_train": 300, "epochs": 1, "n_side": 5},
+    "05_latent_arithmetic": {"epochs": 4},
+    "05b_how_good_is_it": {"n_train": 300, "epochs": 1, "n_score": 30, "k_max": 16, "n_pictures": 60},
+}
 needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test the pages in a browser")
 
 
@@ -81,12 +91,15 @@ def chapters():
 
 
 def published_sizes():
-    "Chapter → parameters: as published, but for how much is computed (images, epochs, steps, samples), which is as under `test`."
-    amount = re.compile("n_|epochs|steps|k_")
-    brief = {name: {k: v for k, v in values.items() if amount.match(k)} for name, values in profile_parameters("test").items()}
-    published = profile_parameters("gpu")
-    chosen = {name: published.get(name, {}) | values for name, values in brief.items()}
-    return {name: values for name, values in chosen.items() if values != profile_parameters("test")[name]}
+    """Chapter → parameters: the sizes as published, and of what is only repeated (images, epochs, steps, samples) so little that a few steps are taken. Chapters whose
+    sizes are the same under `test` are left out."""
+    brief, published, chosen = profile_parameters("test"), profile_parameters("gpu"), {}
+    for name in brief:
+        stated = published_parameters(read_notebook(notebooks()[name])) | published.get(name, {})
+        sizes = {k: v for k, v in stated.items() if not AMOUNT.match(k)}
+        if any(brief[name].get(k, v) != v for k, v in sizes.items()):
+            chosen[name] = published.get(name, {}) | {k: v for k, v in brief[name].items() if AMOUNT.match(k)} | FEW.get(name, {})
+    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -104,23 +117,18 @@ def runs(request, chapters, wheel_python):
     pool.shutdown(cancel_futures=True)
 
 
-def wait_for(run):
-    "The end of a notebook's run; what went wrong without pytest's traceback."
+def wait_for(run, out, stage, spent):
+    "The end of a notebook's run; what went wrong without pytest's traceback. What it cost is added to the table at the end."
     failed = run.exception()
     if isinstance(failed, ChapterFailed):
         pytest.fail(str(failed), pytrace=False)
     run.result()
+    spent[stage] += record_of(out)["cpu"]
 
 
 @pytest.mark.parametrize("name", notebooks())
-def test_notebook_runs_from_the_wheel(name, runs, request):
-    wait_for(runs[request.node.name])
-
-
-@pytest.mark.parametrize("name", published_sizes())
-def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request):
-    "A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid."
-    wait_for(runs[request.node.name])
+def test_notebook_runs_from_the_wheel(name, runs, chapters, request, spent):
+    wait_for(runs[request.node.name], chapters[name].out, f"  {name}", spent)
 
 
 @pytest.fixture(scope="session")
@@ -179,16 +187,6 @@ def test_link_checker_finds_what_is_broken(tmp_path):
     assert [said.split(":")[1].strip() for said in broken_links(tmp_path)] == ["#y", "../up.html", "b.html", "n.png"]
 
 
-@pytest.fixture(scope="session", params=["http", "file"])
-def home(request, html):
-    "The book's address: on a server, and as a file."
-    if request.param == "file":
-        yield html.as_uri() + "/"
-        return
-    with served(html) as address:
-        yield address
-
-
 RAW = ("#|", "{figure}", "{note}", "{numref}", "{cite", ":::", "```", "<PIL.", "<Figure size", "<Axes", "<matplotlib", "site-packages")
 PROSE = """() => { const a = (document.querySelector('article') ?? document.body).cloneNode(true);
     a.querySelectorAll('.cell_input, code, script, style').forEach(e => e.remove()); return a.textContent }"""
@@ -205,56 +203,92 @@ def outside(url, home):
     return parts.scheme not in ("data", "blob", "about") and (parts.scheme, parts.netloc) != urlsplit(home)[:2]
 
 
-def faults(chrome, home, name):
-    "What is wrong with a page on a phone, kind → what was found; {} if nothing is."
-    tab = chrome.new_page(viewport={"width": 390, "height": 844})
-    asked, errors, failed = [], [], []
-    tab.on("request", lambda r: asked.append(r.url))
-    tab.on("requestfailed", lambda r: failed.append(r.url))
-    tab.on("response", lambda r: failed.append(r.url) if r.status >= 400 else None)
-    tab.on("pageerror", lambda e: errors.append(str(e)))
-    tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    tab.goto(f"{home}{name}.html")
+def noted(tab):
+    "Start to note what a tab asks for, gets and complains about."
+    kept = {"asked": [], "answers": [], "errors": [], "failed": []}
+    tab.on("request", lambda r: kept["asked"].append(r.url))
+    tab.on("response", lambda r: (kept["answers"].append(r), kept["failed"].append(r.url) if r.status >= 400 else None))
+    tab.on("requestfailed", lambda r: kept["failed"].append(r.url))
+    tab.on("pageerror", lambda e: kept["errors"].append(str(e)))
+    tab.on("console", lambda m: kept["errors"].append(m.text) if m.type == "error" else None)
+    return kept
+
+
+def faults(tab, home, kept):
+    "What is wrong with the page in a tab, kind → what was found; {} if nothing is."
     settled(tab)
     all_pictures(tab)
     prose, code, width = tab.evaluate(PROSE), tab.evaluate(CODE), tab.evaluate("document.documentElement.scrollWidth")
     formulas, typeset, wrong = tab.evaluate(SIZES)
     found = {
-        "asks another host": [url for url in asked if outside(url, home)],
-        "a file is missing": failed + tab.evaluate(BROKEN),
-        "an error in the console": [e for e in errors if not any(known in e for known in KNOWN)],
+        "asks another host": [url for url in kept["asked"] if outside(url, home)],
+        "a file is missing": kept["failed"] + tab.evaluate(BROKEN),
+        "an error in the console": [e for e in kept["errors"] if not any(known in e for known in KNOWN)],
         "directives or machine paths show": [text for text in RAW if text in prose] + ["#|"] * ("#|" in code),
         "a cell has warned": tab.evaluate(STDERR),
         "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong" if wrong or typeset < formulas else "",
         "wider than a phone of 390 pixels": width if width > 390 else 0,
         "code is cut off": tab.evaluate(CUT),
     }
-    tab.close()
     return {kind: what for kind, what in found.items() if what}
-
-
-@needs_browser
-@pytest.mark.parametrize("name", page_names())
-def test_page_in_a_browser(name, home, chrome):
-    assert faults(chrome, home, name) == {}
 
 
 LIGHT = 1_500_000  # bytes before a touch; the theme and MathJax, which all pages share, are not counted
 THEME = re.compile(r"/_static/(?!explorers/)")
 
 
+def visited(chrome, home, name, axe):
+    "All that is looked at on a page, in one visit on a phone: what it loads before it is touched (path → bytes), its faults, and what axe has to say."
+    tab = chrome.new_page(viewport={"width": 390, "height": 844})  # the theme looks once which boxes scroll, and lets Tab stop there
+    kept = noted(tab)
+    tab.goto(f"{home}{name}.html", wait_until="networkidle")
+    loaded = [r for r in kept["answers"] if not THEME.search(r.url) and r.status == 200]
+    own = {r.url.removeprefix(home).split("?")[0]: len(r.body()) for r in loaded}
+    widgets = tab.locator("script[type*=widget-view]").count()
+    found = faults(tab, home, kept)
+    said = complaints(tab, axe, name) if axe else None
+    tab.close()
+    return {"own": own, "widgets": widgets, "faults": found, "axe": said}
+
+
+@pytest.fixture(scope="session")
+def seen(html, chrome, axe):
+    "Name of a page → what a visit has found. Each page is visited once, when it is first asked for."
+    with served(html) as home:
+        yield functools.cache(lambda name: visited(chrome, home, name, axe))
+
+
 @needs_browser
 @pytest.mark.parametrize("name", page_names())
-def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, html, chrome):
-    tab, answers = chrome.new_page(), []
-    tab.on("response", lambda r: answers.append(r))  # bodies later: here they would be asked for in between
-    with served(html) as home:
-        tab.goto(f"{home}{name}.html", wait_until="networkidle")
-        own = {r.url.removeprefix(home).split("?")[0]: len(r.body()) for r in answers if not THEME.search(r.url) and r.status == 200}
-    widgets = tab.locator("script[type*=widget-view]").count()
-    tab.close()
+def test_page_in_a_browser(name, seen):
+    assert seen(name)["faults"] == {}
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, seen):
+    own = seen(name)["own"]
     assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[:5]
-    assert ("_static/explorers/host.js" in own) == bool(widgets), "pages without widgets load nothing for them"
+    assert ("_static/explorers/host.js" in own) == bool(seen(name)["widgets"]), "pages without widgets load nothing for them"
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_accessible(name, seen):
+    if (found := seen(name)["axe"]) is None:
+        pytest.skip("axe-core is not here, and could not be fetched")
+    assert found == []
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["index", "01_theory", "lib/15_plots", "api/vae", "measured"])
+def test_page_from_the_disk(name, html, chrome):
+    "A page of each kind, opened as a file."
+    tab, home = chrome.new_page(viewport={"width": 390, "height": 844}), html.as_uri() + "/"
+    kept = noted(tab)
+    tab.goto(f"{home}{name}.html")
+    assert faults(tab, home, kept) == {}
+    tab.close()
 
 
 def with_explorers(html):
@@ -324,11 +358,11 @@ SEEN = {"light": (390, 844), "dark": (1280, 900)}  # each theme at one width: as
 
 @pytest.fixture(scope="session")
 def axe():
-    "The accessibility checker, as a script for a page."
+    "The accessibility checker, as a script for a page; None where it is not and cannot be fetched."
     try:
         return (vendor.package("axe-core", BUILD / "vendor") / "axe.min.js").read_text()
-    except SystemExit as error:
-        pytest.skip(str(error).splitlines()[0])
+    except SystemExit:
+        return None
 
 
 def complaints(tab, axe, name):
@@ -347,19 +381,9 @@ def complaints(tab, axe, name):
 
 
 @needs_browser
-@pytest.mark.parametrize("name", page_names())
-def test_page_is_accessible(name, html, chrome, axe):
-    with served(html) as home:
-        tab = chrome.new_page(viewport={"width": 390, "height": 844})  # the theme looks once which boxes scroll, and lets Tab stop there
-        tab.goto(f"{home}{name}.html")
-        settled(tab)
-        found = complaints(tab, axe, name)
-        tab.close()
-    assert found == []
-
-
-@needs_browser
 def test_the_accessibility_check_finds_what_is_wrong(chrome, axe):
+    if axe is None:
+        pytest.skip("axe-core is not here, and could not be fetched")
     tab = chrome.new_page()
     tab.set_content("""<html lang="en"><title>t</title><script>document.documentElement.dataset.theme = 'light'
         matchMedia('(prefers-color-scheme: dark)').onchange = e => document.documentElement.dataset.theme = e.matches ? 'dark' : 'light'</script>
@@ -405,4 +429,15 @@ BAD = """<!doctype html><script src="http://elsewhere.invalid/x.js"></script><sc
 def test_browser_checks_find_what_is_broken(chrome, tmp_path):
     (tmp_path / "bad.html").write_text(BAD)
     with served(tmp_path) as address:
-        assert len(faults(chrome, address, "bad")) == 7
+        tab = chrome.new_page(viewport={"width": 390, "height": 844})
+        kept = noted(tab)
+        tab.goto(f"{address}bad.html")
+        assert len(faults(tab, address, kept)) == 7
+        tab.close()
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request, spent):
+    """A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid. Last, because these run on while the
+    pages are built and looked at."""
+    wait_for(runs[request.node.name], OUT / f"sizes/{name}.ipynb", f"  {name}, published sizes", spent)

@@ -1,0 +1,114 @@
+"The runner of the book: several notebooks at a time, failures, interruptions, and what it says about the time that is left."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from book import run as runner
+from book.build import Chapter, chosen
+from book.run import Left, places, run_chapters
+
+
+def chapter(folder, name, *cells, seconds=None):
+    "A notebook of these code cells as the runner wants it; with `seconds`, one that has been run before."
+    path, out = folder / f"{name}.ipynb", folder / "out" / f"{name}.ipynb"
+    code = [{"cell_type": "code", "id": f"c{i}", "source": text, "metadata": {}, "outputs": [], "execution_count": None} for i, text in enumerate(cells)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = {"cells": code, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(notebook))
+    if seconds:
+        out.parent.mkdir(exist_ok=True)
+        record = {"book": {"key": "old", "seconds": seconds}}
+        out.write_text(json.dumps(notebook | {"metadata": kernel | record}))
+    return Chapter(name, path, out, {})
+
+
+def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
+    wrong = chapter(tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9)  # known to be long: it starts first
+    right = chapter(tmp_path, "right", "import time; time.sleep(3); print([1])", seconds=5)
+    after = chapter(tmp_path, "after", "print('[bold]')", seconds=1)
+    assert run_chapters([after, right, wrong], "test", sys.executable, 2, 1) == ["wrong"]
+    said = capsys.readouterr().out
+    assert said.index("run     wrong") < said.index("run     right") < said.index("FAILED  wrong") < said.index("done    right")
+    assert "ZeroDivisionError" in said and "[bold]" in after.out.read_text() and right.record["seconds"] > 3
+    assert wrong.record["seconds"] == 9, "the last good run is kept"
+
+
+LONG = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_run import chapter
+from book import build
+from book.run import run_chapters
+folder = Path({folder!r})
+sleepy = [chapter(folder, name, f"open('{{folder}}/{{name}}.pid', 'w').write(str(__import__('os').getpid()))", "import time; time.sleep(60)") for name in ("a", "b")]
+build.plan, build.BUILD = lambda *_: sleepy, folder
+sys.argv[1:] = ["--jobs", "2"]
+build.main()
+"""
+
+
+def alive(pid):
+    "Whether a process exists and is more than a name that its parent has not yet read."
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc")
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_whatever_ends_the_runner_ends_its_notebooks(kind, tmp_path):
+    here = os.path.dirname(__file__)
+    process = subprocess.Popen([sys.executable, "-c", LONG.format(root=os.path.dirname(here), tests=here, folder=str(tmp_path))], stdout=subprocess.PIPE, text=True)
+    pids, deadline = [tmp_path / "a.pid", tmp_path / "b.pid"], time.monotonic() + 60
+    while not all(p.exists() and p.read_text() for p in pids):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(getattr(signal, kind))
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == (-signal.SIGKILL if kind == "SIGKILL" else 130)
+    assert ("goes on from there" in said) == (kind != "SIGKILL") and "FAILED" not in said
+    while any(alive(int(p.read_text())) for p in pids):
+        assert time.monotonic() < deadline, "a kernel has outlived the runner"
+        time.sleep(0.2)
+
+
+def test_time_left(tmp_path):
+    todo = [chapter(tmp_path, "known", "1", seconds=30), chapter(tmp_path, "recorded", "1"), chapter(tmp_path, "new", "1")]
+    left = Left(todo, 2, {"recorded": 60.0, "known": 500.0})
+    assert [c.name for c in left.order(todo)] == ["recorded", "new", "known"]  # 60; the average, 45; this machine's own 30
+    assert left({}) == 75  # two at a time: 60 beside 45 and then 30
+    assert left({"recorded": 20.0, "new": 20.0}) == 55
+    left.end("recorded", 90.0)  # half as long again as expected: so will be the others
+    assert left({"new": 60.0}) == pytest.approx(45)  # 7.5 beside 45
+    left.end("known", 45.0), left.end("new", 67.5)
+    assert left({}) == 0
+    assert Left(todo[1:], 2, {})({}) is None, "nothing is known"
+
+
+def test_how_many_at_a_time(monkeypatch):
+    monkeypatch.setattr(runner, "cores", lambda: 2)
+    assert places(28) == (2, 1) and places(1) == (1, 2) and places(0) == (1, 2) and places(28, jobs=1) == (1, 2) and places(28, 1, 1) == (1, 1)
+    monkeypatch.setattr(runner, "cores", lambda: 16)
+    assert places(28) == (4, 4) and places(1) == (1, 4) and places(28, jobs=16) == (16, 1)
+
+
+def test_a_chapter_is_chosen_by_its_number(tmp_path):
+    chapters = [chapter(tmp_path, name, "1") for name in ("index", "02_mlp_vae", "02b_what_goes_wrong", "05_latent")]
+    names = lambda pattern: [c.name for c in chosen(chapters, pattern)]
+    assert names("02") == names("02_mlp_vae") == ["02_mlp_vae"] and names("02*") == ["02_mlp_vae", "02b_what_goes_wrong"]
+    assert names("index") == ["index"] and len(names("")) == 4
+    with pytest.raises(SystemExit, match="No chapter is called '2'.*02_mlp_vae, 02b_what_goes_wrong\\. A star"):
+        chosen(chapters, "2")
+
+
+def test_recorded_times_are_of_the_profile_they_say():
+    assert runner.recorded_times("cpu")["02_mlp_vae"] > 10 and runner.recorded_times("gpu") == {}
