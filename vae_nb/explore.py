@@ -322,14 +322,13 @@ def half_error(
         model: anything with decoder, likelihood and prior
         n: draws from the prior
     """
-    whole = _in_single_precision(model.decoder)
-    rounded = copy.deepcopy(whole)
-    with evaluating(model), evaluating(rounded):
+    whole, rounded = (copy.deepcopy(model.decoder).float() for _ in range(2))
+    with evaluating(whole), evaluating(rounded):
         for parameter in rounded.parameters():
             if parameter.numel() >= SMALL:
                 parameter.copy_(parameter.half())
         z = model.prior.sample((n,), torch.Generator(device_of(model)).manual_seed(0))
-        exact, changed = (model.likelihood(decoder(z).float()).mean for decoder in (whole, rounded))
+        exact, changed = (model.likelihood(decoder(z)).mean for decoder in (whole, rounded))
     return (exact - changed).abs().max().item()
 
 # %% ../nbs/lib/50_explore.ipynb #22
