@@ -11,7 +11,7 @@ PORT ?= 8000
 NEWEST ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
-WORKERS := -n auto --maxprocesses 4 --dist loadgroup
+WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CHOICES := $(if $(CHAPTER),--chapter '$(CHAPTER)') $(if $(JOBS),--jobs $(JOBS)) $(if $(THREADS),--threads $(THREADS))
 
 help: ## this list

@@ -24,7 +24,7 @@ from book.links import broken_links
 from book.pages import page
 from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]  # what is built once is used by all: one worker
+pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
 AMOUNT = re.compile("n_|epochs|steps|k_")  # parameters that say how much is computed, not what
 FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
