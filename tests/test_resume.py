@@ -15,7 +15,7 @@ from benchmarks.kills import live
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
-from vae_nb.train import CHECKPOINT, fit
+from vae_nb.train import CHECKPOINT, NotFinite, fit
 from vae_nb.vae import load_model, mlp_vae
 
 DIGITS = load("digits")
@@ -252,3 +252,50 @@ def test_a_run_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
     again(model)
     torch.set_num_threads(threads)
     assert equal(model, undisturbed) and not list(tmp_path.rglob("*.partial"))
+
+
+class Slope(torch.nn.Module):
+    "y = w·x for pairs (x, y), whose gradient at one step is multiplied."
+
+    def __init__(self, at=None, by=1.0):
+        super().__init__()
+        self.layer, self.at, self.by, self.steps = torch.nn.Linear(1, 1, bias=False), at, by, 0
+        torch.nn.init.ones_(self.layer.weight)
+
+    def loss(self, x):
+        w = self.layer.weight
+        if self.training:
+            self.steps += 1
+            if self.steps == self.at:
+                w = w.clone()
+                w.register_hook(lambda gradient: gradient * self.by)
+        return {"loss": ((x[:, :1] @ w - x[:, 1:]) ** 2).mean()}
+
+
+PAIRS = torch.cat([torch.linspace(-1, 1, 64)[:, None], torch.linspace(-3, 3, 64)[:, None]], 1)
+SLOPE = OPTIONS | {"batch_size": 16, "lr": 0.1}  # four steps an epoch
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("at", [2, 4, 6, 12], ids=["middle", "last of an epoch", "second epoch", "last of the run"])
+@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e30], ids=str)
+def test_a_gradient_that_is_no_number_or_too_large_never_replaces_a_good_checkpoint(tmp_path, by, at, clip):
+    "1e30 is a number, but its square is not: Adam would divide by infinity from then on, and the weight would stand still."
+    model = Slope(at, by)
+    with pytest.raises(NotFinite, match="gradient of the step before") as error:
+        fit(model, PAIRS, checkpoint=tmp_path, checkpoint_seconds=0, clip=clip, **SLOPE)
+    assert error.value.step == at and model.layer.weight.isfinite().all()
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "at")
+    assert facts["at"]["step"] == at - 1 and all(value.isfinite().all() for value in tensors.values())
+    resumed, undisturbed = Slope(), Slope()
+    fit(resumed, PAIRS, checkpoint=tmp_path, resume=True, clip=clip, **SLOPE)
+    fit(undisturbed, PAIRS, clip=clip, **SLOPE)
+    assert equal(resumed, undisturbed)
+
+
+def test_a_checkpoint_that_holds_nan_is_refused_by_name(tmp_path):
+    fit(Slope(), PAIRS, checkpoint=tmp_path, **SLOPE)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
+    save_tensors(tmp_path / CHECKPOINT, tensors | {"optimiser/0.exp_avg_sq": torch.tensor([[float("inf")]])}, **facts)
+    with pytest.raises(ValueError, match="'optimiser/0.exp_avg_sq' holds NaN or infinity"):
+        fit(Slope(), PAIRS, checkpoint=tmp_path, resume=True, **SLOPE)

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
-from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
+from .core import at_least_float32, atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -338,6 +338,7 @@ class Run:
     best_weights: dict | None = None  # those with the lowest validation loss
     order_then: Tensor | None = None  # the state of `order` at the start of the epoch
     clock: Clock = field(default_factory=Clock)
+    squared: Tensor | float = 0.0  # length of the last step's gradient; infinite where Adam's second moment would be
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
@@ -347,24 +348,33 @@ class Run:
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
         mine, terms = shared_terms(self.team, self.terms, x)
-        if not math.isfinite(terms["loss"].item()):
+        if not math.isfinite((terms["loss"] + 0 * self.squared).item()):  # this loss, and the gradient of the step before: one look
             self.give_up(x, terms)
         self.optimiser.zero_grad(set_to_none=True)
         mine["loss"].backward()
+        gradients = [w.grad for w in self.model.parameters() if w.grad is not None]
         if self.team.size > 1:
-            self.team.average([w.grad for w in self.model.parameters() if w.grad is not None], self.team.weight(len(x)))
+            self.team.average(gradients, self.team.weight(len(x)))
+        norm = nn.utils.get_total_norm(gradients)
+        self.squared = at_least_float32(norm).square()
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip, norm)
         self.optimiser.step()
         self.cycle.step()
         self.at.step += 1
         self.at.batches += 1
         return terms
 
+    def sound(self) -> bool:
+        "Whether the next step can start from here: no weight, buffer or moment holds a NaN or an infinity."
+        return math.isfinite(float(self.squared)) and not spoilt(self.model)
+
     def give_up(self, x: Tensor, terms: dict):
         "Restore good weights where the present ones are spoilt, and raise `NotFinite` with the reason."
         reason = explain(self.model, x, terms, lambda: self.terms(x))
-        if spoilt(self.model):
+        if not self.sound() and not spoilt(self.model):
+            reason = "The gradient of the step before was too large: its square is infinite, and Adam would stand still. Lower lr, or scale the loss down."
+        if not self.sound():
             self.model.load_state_dict(self.good)
         self.bar.close()
         raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
@@ -384,7 +394,7 @@ def run_epoch(run: Run, data, batch_size: int) -> dict:
         if run.checkpoint:
             run.checkpoint.perhaps_save(run)
     run.team.take_over(run.model.state_dict())  # weights are alike; running statistics are of each process's own images
-    if spoilt(run.model):  # by the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
+    if not run.sound():  # since the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
         run.give_up(x, terms)
     return {name: float(total) / len(data) for name, total in run.at.sums.items()}
 
@@ -462,6 +472,8 @@ def unpack(
     for key, value in tensors.items():
         group, name = key.split("/", 1)
         groups[group][name] = value
+        if not value.isfinite().all():
+            raise ValueError(f"{key!r} holds NaN or infinity")
     for weights in filter(None, (groups["model"], groups["best"])):
         check_state(weights, run.model.state_dict())
     check_facts(facts, run.bar.total)
@@ -494,12 +506,14 @@ class Checkpoint:
         return Path(self.folder, CHECKPOINT)
 
     def perhaps_save(self, run: Run) -> None:
-        "Save if it is time to; stop if somebody asked for that."
+        "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
         self.stopping = run.team.any(self.stopping)
-        if self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost)):
-            run.clock.charge()
-            self.save(run)
-            run.clock.charge(training=False)
+        due = self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost))
+        if not due or not run.sound():
+            return
+        run.clock.charge()
+        self.save(run)
+        run.clock.charge(training=False)
         if self.stopping:
             run.bar.close()
             raise KeyboardInterrupt(f"stopped at step {run.at.step}; the run is in {str(self.folder)!r}, and resume=True continues it")
