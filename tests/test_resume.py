@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from benchmarks.fuzz import attack, checkpoint_target, model_target
 from benchmarks.kills import live
+from vae_nb import train
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
@@ -189,21 +191,88 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 
-def test_ctrl_c_saves_at_the_end_of_the_step(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_ctrl_c_and_its_like_save_at_the_end_of_the_step(tmp_path, number):
     undisturbed, resumed = mlp(), mlp()
     fit(undisturbed, TRAIN, **OPTIONS)
 
-    def interrupted(model, x, step):
+    def loss(model, x, step):
         if step == 11:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return model.loss(x)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 12.*resume=True continues it"):
-        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=interrupted, **OPTIONS)
-    assert signal.getsignal(signal.SIGINT) is before
-    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    mine = lambda number, frame: None  # if fit does not listen, a test goes wrong and not the whole of pytest
+    before = signal.signal(number, mine)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 12.*resume=True continues it"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=loss, **OPTIONS)
+        assert signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, before)
+    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(None), **OPTIONS)
     assert equal(resumed, undisturbed)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    "As under nohup."
+
+    def loss(model, x, step):
+        signal.raise_signal(signal.SIGHUP)
+        return model.loss(x)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert len(fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=loss, **OPTIONS).rows) == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def during(monkeypatch, what):
+    "Ctrl-C during the second epoch's validation, the last one, or the final save."
+    calls = []
+    place, number = {"a validation": ("validate", 2), "the last validation": ("validate", 3), "the final save": ("Checkpoint.save", None)}[what]
+    original = train.Checkpoint.save if number is None else train.validate
+
+    def noting(*args, **options):
+        calls.append(args)
+        if len(calls) == number or number is None and args[1].at.finished:
+            signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    monkeypatch.setattr(f"vae_nb.train.{place}", noting)
+
+
+@pytest.mark.parametrize("what, step", [("a validation", 14), ("the last validation", 21), ("the final save", 21)])
+def test_ctrl_c_after_the_last_step_of_an_epoch_is_not_swallowed(tmp_path, monkeypatch, what, step):
+    undisturbed, model, resumed = mlp(), mlp(), mlp()
+    expected = fit(undisturbed, TRAIN, VALID, **OPTIONS)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=f"stopped at step {step};.*resume=True continues it"):
+        during(patch, what)
+        fit(model, TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=1000, **OPTIONS)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(resumed, undisturbed) and losses(history) == losses(expected)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_waits(tmp_path):
+    "Terminals and schedulers often send theirs twice."
+    seen = []
+
+    def loss(model, x, step, again):
+        seen.append(step)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(again)
+        seen.append("the end of the step")
+        return model.loss(x)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path / "at once", training_loss=partial(loss, again=signal.SIGINT), **OPTIONS)
+        assert seen == [0] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 1;"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path / "waits", training_loss=partial(loss, again=signal.SIGTERM), **OPTIONS)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_fit_with_a_checkpoint_works_beside_the_main_thread(tmp_path):

@@ -499,7 +499,8 @@ class Checkpoint:
     settings: dict  # what a run must have in common with the one it continues
     saved: float = field(default_factory=time.perf_counter)  # when
     cost: float = 0.0  # seconds that the last save took
-    stopping: bool = False  # somebody pressed Ctrl-C
+    asked: bool = False  # this process was told to stop, by Ctrl-C or another signal
+    stopping: bool = False  # one of the processes was
 
     @property
     def path(self) -> Path:
@@ -507,7 +508,7 @@ class Checkpoint:
 
     def perhaps_save(self, run: Run) -> None:
         "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
-        self.stopping = run.team.any(self.stopping)
+        self.stopping = run.team.any(self.asked)
         due = self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost))
         if not due or not run.sound():
             return
@@ -516,7 +517,11 @@ class Checkpoint:
         run.clock.charge(training=False)
         if self.stopping:
             run.bar.close()
-            raise KeyboardInterrupt(f"stopped at step {run.at.step}; the run is in {str(self.folder)!r}, and resume=True continues it")
+            raise self.stopped(run.at.step)
+
+    def stopped(self, step: int) -> KeyboardInterrupt:
+        "What ends a run that was told to stop."
+        return KeyboardInterrupt(f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it")
 
     def save(self, run: Run) -> None:
         "Write the run, and models that `load_model` can open at any time if the model knows how it was built. Only the main process writes."
@@ -563,22 +568,26 @@ def set_noise_state(states: dict, device: torch.device) -> None:
 @contextmanager
 def ctrl_c_waits(
     checkpoint: Checkpoint | None,
+    impatient: bool = True,  # a second Ctrl-C does not wait; launchers send one themselves, on top of the keyboard's
 ):
-    "Ctrl-C waits for the end of the step, so that the run can be saved whole; a second one does not wait."
+    "Ctrl-C waits for the end of the step, so that the run can be saved whole. So do the signals of schedulers (SIGTERM) and closing terminals (SIGHUP)."
 
     def note(signum, frame):
-        if checkpoint.stopping:
+        if checkpoint.asked and signum == signal.SIGINT and impatient:  # the others often come twice by themselves
             raise KeyboardInterrupt
-        checkpoint.stopping = True
+        checkpoint.asked = True
 
     if checkpoint is None or threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield
         return
-    before = signal.signal(signal.SIGINT, note)
+    present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heard = [number for number in present if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 # %% ../nbs/lib/20_train.ipynb #adc6b341
 def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid) -> None:
@@ -637,7 +646,7 @@ def fit(
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
     run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
               torch.Generator().manual_seed(seed), team, saver)
-    with torch.random.fork_rng(), ctrl_c_waits(saver):
+    with torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
         torch.manual_seed(seed)
         if resume and saver.path.exists():
             saver.restore(run)
@@ -647,6 +656,8 @@ def fit(
             raise ValueError(f"process {team.rank} would start at step {run.at.step} and the main one at step {there}: "
                              f"checkpoint={str(checkpoint)!r} must be a folder that all processes see.")
         run_epochs(run, train, valid, epochs, batch_size, seed, patience, callbacks)
+    if saver and (saver.asked or saver.stopping):  # after the last step: it is saved, and yet the caller wants no more
+        raise saver.stopped(run.at.step)
     run.history.info["steps"] = run.at.step
     if progress:
         finish(bar, summary(run.history, getattr(train, "name", "data")))
@@ -687,12 +698,15 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
         report(run.model, row, callbacks)
         run.at.finished = note_best(run, row, patience)
         run.at.epoch, run.at.batches, run.at.sums = run.at.epoch + 1, 0, {}
+        if run.checkpoint:
+            run.order_then = run.order.get_state()
+            run.checkpoint.perhaps_save(run)
     if patience is not None:
         run.model.load_state_dict(run.best_weights)
     if run.checkpoint:
         run.at.finished, run.order_then = True, run.order.get_state()
         run.checkpoint.save(run)
-        run.team.main_says(run.at.step)  # that it has saved: nobody looks for the files before
+        run.checkpoint.stopping = run.team.any(run.checkpoint.asked)  # asked after it was saved: nobody looks for the files before
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
 def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to stop early
