@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from vae_nb.conv import conv_vae
@@ -248,6 +249,19 @@ def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
             return str(error)
 
     assert "must be a folder that all processes see" in launch(apart, processes=2)
+
+
+def test_a_folder_that_is_taken_is_refused_by_all_processes(tmp_path):
+    def begins():
+        try:
+            fit(mlp(), TRAIN, checkpoint=tmp_path, **STEPS | {"epochs": 4})
+        except OSError as error:
+            found = [None, None]
+            torch.distributed.all_gather_object(found, type(error).__name__)
+            return found
+
+    with FileLock(tmp_path / ".checkpoint.lock"):
+        assert launch(begins, processes=2) == ["BlockingIOError", "BlockingIOError"]
 
 
 def test_a_loss_that_one_process_finds_infinite_stops_all_with_good_weights():

@@ -1,4 +1,5 @@
 "Runs that survive: whatever stops a run, resume=True ends with the weights and the history of the undisturbed one, bit by bit."
+import multiprocessing
 import os
 import random
 import signal
@@ -368,3 +369,65 @@ def test_a_checkpoint_that_holds_nan_is_refused_by_name(tmp_path):
     save_tensors(tmp_path / CHECKPOINT, tensors | {"optimiser/0.exp_avg_sq": torch.tensor([[float("inf")]])}, **facts)
     with pytest.raises(ValueError, match="'optimiser/0.exp_avg_sq' holds NaN or infinity"):
         fit(Slope(), PAIRS, checkpoint=tmp_path, resume=True, **SLOPE)
+
+
+def test_resume_removes_its_own_torn_files_and_no_others(tmp_path):
+    "A kill in the middle of a save leaves them; what others write below the folder is theirs."
+    own = [tmp_path / ".checkpoint.safetensors.abc12345.partial", tmp_path / "best/.model.safetensors.x_y.partial", tmp_path / ".checkpoint.lock"]
+    others = [tmp_path / ".thesis.tex.abc12345.partial", tmp_path / "other/.checkpoint.safetensors.abc12345.partial", tmp_path / ".partial", tmp_path / "my.checkpoint.safetensors.x.partial"]
+    for path in own + others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    model, undisturbed = mlp(), mlp()
+    fit(undisturbed, TRAIN, **OPTIONS)
+    fit(model, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(model, undisturbed), "torn files are no run: a new one starts"
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_in_one_folder_the_second_is_refused_and_the_first_undisturbed(tmp_path, resume):
+    undisturbed, first, second, refused = mlp(), mlp(), mlp(), []
+    fit(undisturbed, TRAIN, **OPTIONS)
+    before = [w.clone() for w in second.state_dict().values()]
+
+    def loss(model, x, step):
+        if step in (0, 11):
+            torn = tmp_path / ".model.safetensors.abc12345.partial"
+            torn.write_text("being written")
+            with pytest.raises(BlockingIOError, match="is being trained in already"):
+                fit(second, TRAIN, checkpoint=tmp_path, resume=resume, **OPTIONS)
+            refused.append(torn.read_text())
+        return model.loss(x)
+
+    fit(first, TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=loss, **OPTIONS)
+    assert refused == ["being written"] * 2 and equal(first, undisturbed)
+    assert all(a.equal(b) for a, b in zip(before, second.state_dict().values())), "what is refused changes nothing"
+
+
+def test_another_process_holds_the_folder_until_it_is_killed(tmp_path):
+    long = dict(checkpoint=tmp_path, checkpoint_seconds=0, **OPTIONS | {"epochs": 10_000})
+    process = multiprocessing.get_context("fork").Process(target=lambda: fit(mlp(), TRAIN, VALID, **long))
+    process.start()
+    try:
+        while process.is_alive() and not (tmp_path / CHECKPOINT).exists():
+            time.sleep(0.01)
+        with pytest.raises(BlockingIOError, match="is being trained in already"):
+            fit(mlp(), TRAIN, VALID, resume=True, callbacks=(sleep_now,), **long)
+    finally:
+        process.kill()
+        process.join()
+    assert (tmp_path / ".checkpoint.lock").exists()
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, VALID, resume=True, callbacks=(sleep_now,), **long)
+    assert not (tmp_path / ".checkpoint.lock").exists()
+
+
+def sleep_now(model, row):
+    raise Sleep
+
+
+def test_a_run_that_ends_in_an_error_lets_go_of_its_folder(tmp_path):
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=stopping_loss(3), **OPTIONS)
+    fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(None), **OPTIONS)

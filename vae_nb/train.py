@@ -14,19 +14,20 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
-from .core import at_least_float32, atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
+from .core import at_least_float32, atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors, torn_files
 
 # %% ../nbs/lib/20_train.ipynb #c10d840a
 @dataclass(frozen=True)
@@ -490,6 +491,10 @@ def unpack(
 CHECKPOINT = "checkpoint.safetensors"
 
 # %% ../nbs/lib/20_train.ipynb #143bd428
+_LOCK = ".checkpoint.lock"  # beside it, held for as long as a run lasts
+_WRITTEN = (CHECKPOINT, "model.safetensors", "config.json", "best/model.safetensors", "best/config.json")
+
+# %% ../nbs/lib/20_train.ipynb #3fef23f5
 @dataclass
 class Checkpoint:
     "Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss."
@@ -505,6 +510,25 @@ class Checkpoint:
     @property
     def path(self) -> Path:
         return Path(self.folder, CHECKPOINT)
+
+    @contextmanager
+    def held(self, resume: bool):
+        "The folder is this run's alone: the lock goes with the process, however that ends. A run that is there is continued or left alone."
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(Path(self.folder, _LOCK), thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise BlockingIOError(f"{str(self.folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder.") from None
+        try:
+            if self.path.exists() and not resume:
+                raise FileExistsError(f"{str(self.folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
+            for torn in (torn for name in _WRITTEN for torn in torn_files(Path(self.folder, name))):
+                torn.unlink(missing_ok=True)
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who has it open already sees that it has no name, and starts over
+            lock.release()
 
     def perhaps_save(self, run: Run) -> None:
         "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
@@ -563,6 +587,25 @@ def set_noise_state(states: dict, device: torch.device) -> None:
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+# %% ../nbs/lib/20_train.ipynb #279fe58f
+@contextmanager
+def _held_by(
+    team: "Team",
+    checkpoint: Checkpoint | None,
+    resume: bool,
+):
+    "The main process holds the folder; if it cannot, all end alike."
+    refusal = None
+    with ExitStack() as stack:
+        try:
+            if checkpoint and team.main:
+                stack.enter_context(checkpoint.held(resume))
+        except OSError as error:
+            refusal = error
+        if team.any(refusal is not None):
+            raise refusal or BlockingIOError("the main process cannot use the checkpoint's folder: see its error.")
+        yield
 
 # %% ../nbs/lib/20_train.ipynb #d8485d5a
 @contextmanager
@@ -639,14 +682,14 @@ def fit(
     steps = epochs * math.ceil(len(train) / batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
                             "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
-    if hasattr(model, "initialise_from"):
-        model.initialise_from(train.mean())
-    team.take_over(model.state_dict())
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
     run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
               torch.Generator().manual_seed(seed), team, saver)
-    with torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
+    with _held_by(team, saver, resume), torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
+        if hasattr(model, "initialise_from"):
+            model.initialise_from(train.mean())
+        team.take_over(model.state_dict())
         torch.manual_seed(seed)
         if resume and saver.path.exists():
             saver.restore(run)
@@ -665,19 +708,14 @@ def fit(
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
 def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:
-    "The checkpoint of a run, if it wants one; a run that is there already is never overwritten."
+    "The checkpoint of a run, if it wants one."
     if folder is None:
         if resume:
             raise ValueError("resume=True goes on with the run in a folder: give checkpoint= as well.")
         return None
     if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
         raise ValueError(f"checkpoint_seconds must be a number of seconds, 0 or more, not {seconds!r}.")
-    checkpoint = Checkpoint(Path(folder), seconds, settings)
-    if checkpoint.path.exists() and not resume:
-        raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
-    for torn in checkpoint.folder.rglob(".*.partial") if resume else ():  # a kill in the middle of a save left it
-        torn.unlink(missing_ok=True)
-    return checkpoint
+    return Checkpoint(Path(folder), seconds, settings)
 
 # %% ../nbs/lib/20_train.ipynb #0a3380d3
 def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callbacks) -> None:
