@@ -1,13 +1,15 @@
 "Runs that survive: whatever stops a run, resume=True ends with the weights and the history of the undisturbed one, bit by bit."
+import contextlib
+import errno
 import multiprocessing
-import os
 import random
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -173,23 +175,6 @@ def test_facts_of_the_wrong_kind_are_refused(tmp_path, wrong):
     save_tensors(tmp_path / CHECKPOINT, tensors, **facts | wrong)
     with pytest.raises(ValueError, match="cannot continue from .*Remove the folder"):
         fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    with pytest.raises(Sleep):
-        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(5), **OPTIONS)
-    before = (tmp_path / CHECKPOINT).read_bytes()
-
-    def full(values, path, metadata):
-        Path(path).write_bytes(b"half a fi")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("vae_nb.core.save_file", full)
-        with pytest.raises(OSError, match="No space left"):
-            fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, checkpoint_seconds=0, **OPTIONS)
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -431,3 +416,66 @@ def test_a_run_that_ends_in_an_error_lets_go_of_its_folder(tmp_path):
     with pytest.raises(Sleep):
         fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=stopping_loss(3), **OPTIONS)
     fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(None), **OPTIONS)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A disk of 200 kB: a run of `mlp` needs half of it, and as much again while it saves."
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def filling(disk, full):
+    "A training loss that fills the disk before some steps, and frees it before all others."
+
+    def loss(model, x, step):
+        ballast = disk / "ballast"
+        ballast.unlink(missing_ok=True)
+        if step in full:
+            with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+                while file.write(bytes(1024)):
+                    pass
+        return model.loss(x)
+
+    return loss
+
+
+def tiny():
+    torch.manual_seed(1)
+    return mlp_vae((1, 8, 8), latent=2, hidden=(16,))
+
+
+SMALL = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_run_outlives_a_full_disk(small_disk):
+    undisturbed, model = tiny(), tiny()
+    expected = fit(undisturbed, SMALL, **OPTIONS)
+    with pytest.warns(UserWarning, match=r"not be saved at step \d+: .*checkpoint.safetensors.*training goes on") as warned:
+        history = fit(model, SMALL, checkpoint=small_disk, checkpoint_seconds=0, training_loss=filling(small_disk, {3, 4, 9}), **OPTIONS)
+    assert len(warned) == 3 and equal(model, undisturbed) and losses(history) == losses(expected)
+    assert equal(load_model(small_disk), model)
+
+
+def test_a_disk_that_stays_full_ends_the_run_at_the_third_try_and_says_what_to_do(small_disk):
+    resumed, undisturbed = tiny(), tiny()
+    with pytest.warns(UserWarning), pytest.raises(OSError, match="no room for it.*[Ff]ree some space.*checkpoint.safetensors") as error:
+        fit(tiny(), SMALL, checkpoint=small_disk, checkpoint_seconds=0, training_loss=filling(small_disk, range(5, 100)), **OPTIONS)
+    assert error.value.errno == errno.ENOSPC
+    (small_disk / "ballast").unlink()
+    assert load_tensors(small_disk / CHECKPOINT, "at")[1]["at"]["step"] == 5 and not list(small_disk.glob(".*.partial"))
+    fit(undisturbed, SMALL, **OPTIONS)
+    fit(resumed, SMALL, checkpoint=small_disk, resume=True, training_loss=filling(small_disk, ()), **OPTIONS)
+    assert equal(resumed, undisturbed)
+
+
+def test_a_last_save_that_fails_is_an_error(small_disk):
+    model, undisturbed = tiny(), tiny()
+    fit(undisturbed, SMALL, **OPTIONS)
+    with pytest.raises(OSError, match="no room for it") as error:
+        fit(model, SMALL, checkpoint=small_disk, checkpoint_seconds=1000, training_loss=filling(small_disk, {20}), **OPTIONS)
+    assert equal(model, undisturbed) and "the model in memory" in error.value.__notes__[0]

@@ -7,6 +7,7 @@ __all__ = ['seed_everything', 'pick_device', 'at_least_float32', 'nearest', 'che
            'save_tensors', 'load_tensors', 'check_state', 'evaluating', 'in_notebook']
 
 # %% ../nbs/lib/00_core.ipynb #b6c1e485
+import errno
 import glob
 import json
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 # %% ../nbs/lib/00_core.ipynb #b5f2f4c8
 def seed_everything(
@@ -75,25 +76,40 @@ def check_choice(
 
 # %% ../nbs/lib/00_core.ipynb #8a8ae6e8
 @contextmanager
+def _room_for(
+    path: Path,
+):
+    "A full disk is said with the file's name and the way out; other errors pass."
+    try:
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in ("ENOSPC", "EDQUOT", "EFBIG"):
+            raise
+        why = "the disk has no room for it, and what was there before is kept: free some space or choose another folder"
+        raise OSError(error.errno, why, str(path)) from error
+
+# %% ../nbs/lib/00_core.ipynb #b577d25f
+@contextmanager
 def atomic_path(
     path: str | Path,  # where the file shall be
 ):
     "Yield a temporary path in the same folder; on success it replaces `path` in one step, on any error it is removed."
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(fd)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as f:
-            os.fsync(f.fileno())  # on disk before the name is
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(fd)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as f:
+                os.fsync(f.fileno())  # on disk before the name is
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else can read
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 # %% ../nbs/lib/00_core.ipynb #8581c42a
 def torn_files(
@@ -112,7 +128,8 @@ def save_tensors(
     "Write tensors and facts into one safetensors file, in one step: a kill leaves the file that was there, or the new one."
     with atomic_path(path) as partial:
         values = {name: value.detach().contiguous() for name, value in tensors.items()}
-        save_file(values, partial, metadata={name: json.dumps(fact, indent=2) for name, fact in facts.items()})
+        data = save(values, {name: json.dumps(fact, indent=2) for name, fact in facts.items()})
+        partial.write_bytes(data)  # not by safetensors' own hand, whose errors do not say that the disk is full
     return Path(path)
 
 # %% ../nbs/lib/00_core.ipynb #793155c6

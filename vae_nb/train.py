@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -504,6 +505,7 @@ class Checkpoint:
     settings: dict  # what a run must have in common with the one it continues
     saved: float = field(default_factory=time.perf_counter)  # when
     cost: float = 0.0  # seconds that the last save took
+    failed: int = 0  # saves, since the last one that did not
     asked: bool = False  # this process was told to stop, by Ctrl-C or another signal
     stopping: bool = False  # one of the processes was
 
@@ -537,7 +539,7 @@ class Checkpoint:
         if not due or not run.sound():
             return
         run.clock.charge()
-        self.save(run)
+        self.save_if_it_can(run, last=self.stopping)
         run.clock.charge(training=False)
         if self.stopping:
             run.bar.close()
@@ -546,6 +548,18 @@ class Checkpoint:
     def stopped(self, step: int) -> KeyboardInterrupt:
         "What ends a run that was told to stop."
         return KeyboardInterrupt(f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it")
+
+    def save_if_it_can(self, run: Run, last: bool) -> None:
+        "Save. A full disk is worth a warning, as long as another save will be tried; at the third time on end it is an error."
+        try:
+            self.save(run)
+            self.failed = 0
+        except OSError as error:
+            self.failed, self.saved = self.failed + 1, time.perf_counter()
+            if last or self.failed == 3:
+                error.add_note(f"The checkpoint in {str(self.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}.")
+                raise
+            warnings.warn(f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.", stacklevel=2)
 
     def save(self, run: Run) -> None:
         "Write the run, and models that `load_model` can open at any time if the model knows how it was built. Only the main process writes."
@@ -743,7 +757,7 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
         run.model.load_state_dict(run.best_weights)
     if run.checkpoint:
         run.at.finished, run.order_then = True, run.order.get_state()
-        run.checkpoint.save(run)
+        run.checkpoint.save_if_it_can(run, last=True)
         run.checkpoint.stopping = run.team.any(run.checkpoint.asked)  # asked after it was saved: nobody looks for the files before
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
