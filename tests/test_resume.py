@@ -8,7 +8,9 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -59,8 +61,8 @@ class Sleep(Exception):
     pass
 
 
-def stopping_loss(step):
-    "A training loss that stops the run just before that step."
+def stopping_loss(step=None):
+    "A training loss that stops the run just before that step, if any: a run is continued with a loss of the same name."
 
     def loss(model, x, now):
         if now == step:
@@ -78,7 +80,7 @@ def test_a_run_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path, make, step
     with pytest.raises(Sleep):
         fit(make(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(step), **OPTIONS)
     resumed = make()
-    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed) and losses(history) == losses(expected)
     assert history.info["steps"] == 21
 
@@ -94,7 +96,7 @@ def test_noise_of_binarised_data_goes_on_where_it_stopped(tmp_path):
     fit(undisturbed, data, **OPTIONS)
     with pytest.raises(Sleep):
         fit(mlp(), data, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(10), **OPTIONS)
-    fit(resumed, data, checkpoint=tmp_path, resume=True, **OPTIONS)
+    fit(resumed, data, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed)
 
 
@@ -106,7 +108,7 @@ def test_patience_remembers_the_best_weights_and_how_long_it_waited(tmp_path):
     with pytest.raises(Sleep):
         fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(7 * (len(expected.rows) - 1) + 3), **options)
     resumed = mlp()
-    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **options)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **options)
     assert equal(resumed, undisturbed) and losses(history) == losses(expected)
     assert history.info["kept_epoch"] == expected.info["kept_epoch"]
 
@@ -121,8 +123,10 @@ def test_models_beside_the_checkpoint_can_be_opened(tmp_path):
 
 def test_a_finished_run_is_not_run_again(tmp_path):
     model, again, calls = mlp(), mlp(), []
-    expected = fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
-    history = fit(again, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=lambda *a: calls.append(a), **OPTIONS)
+    note = lambda model, x, step: calls.append(step) or model.loss(x)
+    expected = fit(model, TRAIN, VALID, checkpoint=tmp_path, training_loss=note, **OPTIONS)
+    calls.clear()
+    history = fit(again, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=note, **OPTIONS)
     assert not calls and equal(again, model) and history.rows == expected.rows
 
 
@@ -195,7 +199,7 @@ def test_ctrl_c_and_its_like_save_at_the_end_of_the_step(tmp_path, number):
         assert signal.getsignal(number) is mine
     finally:
         signal.signal(number, before)
-    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(None), **OPTIONS)
+    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed)
 
 
@@ -415,7 +419,7 @@ def sleep_now(model, row):
 def test_a_run_that_ends_in_an_error_lets_go_of_its_folder(tmp_path):
     with pytest.raises(Sleep):
         fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=stopping_loss(3), **OPTIONS)
-    fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(None), **OPTIONS)
+    fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
 
 
 @pytest.fixture
@@ -479,3 +483,66 @@ def test_a_last_save_that_fails_is_an_error(small_disk):
     with pytest.raises(OSError, match="no room for it") as error:
         fit(model, SMALL, checkpoint=small_disk, checkpoint_seconds=1000, training_loss=filling(small_disk, {20}), **OPTIONS)
     assert equal(model, undisturbed) and "the model in memory" in error.value.__notes__[0]
+
+
+def other_loss(model, x, step):
+    return model.loss(x)
+
+
+def test_what_changes_the_result_without_a_sound_is_refused(tmp_path):
+    "The same number of other images, another training loss, another β than the builder was told."
+    fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    again = dict(checkpoint=tmp_path, resume=True, **OPTIONS)
+    pixels = TRAIN.pixels.clone()
+    pixels[137, 0, 14, 14] ^= 1
+    for data, valid in ((replace(TRAIN, pixels=pixels), VALID), (TRAIN, TRAIN[:60]), (TRAIN.binarised("dynamic"), VALID)):
+        with pytest.raises(ValueError, match="digest="):
+            fit(mlp(), data, valid, **again)
+    with pytest.raises(ValueError, match="training_loss='' there, 'other_loss' here"):
+        fit(mlp(), TRAIN, VALID, training_loss=partial(other_loss), **again)
+    heavy = mlp()
+    heavy.beta = 4.0
+    with pytest.raises(ValueError, match="beta=1.0 there, 4.0 here"):
+        fit(heavy, TRAIN, VALID, **again)
+    assert fit(mlp(), TRAIN, VALID, **again).last["epoch"] == 3
+
+
+def test_tensors_are_told_apart_too(tmp_path):
+    fit(Slope(), PAIRS, checkpoint=tmp_path, **SLOPE)
+    with pytest.raises(ValueError, match="digest="):
+        fit(Slope(), PAIRS + 1e-6, checkpoint=tmp_path, resume=True, **SLOPE)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
+    "It knows nothing of digests, names of losses and threads."
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
+    for name in ("digest", "training_loss", "beta", "free_bits", "tau"):
+        del facts["settings"][name]
+    del facts["info"]["threads"]
+    save_tensors(tmp_path / CHECKPOINT, tensors, **facts)
+    assert len(fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS).rows) == 3
+
+
+def test_another_number_of_threads_is_said(tmp_path):
+    "Sums are added in another order: the bits differ."
+    threads = torch.get_num_threads()
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(5), **OPTIONS)
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.warns(UserWarning, match=rf"saved with {threads} thread.* goes on with {threads + 1}.*set_num_threads\({threads}\)"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
+    finally:
+        torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
+
+
+def test_a_finished_run_that_shall_be_longer_names_the_way(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path / "run", **OPTIONS)
+    with pytest.raises(ValueError, match=r"epochs=3 there, 9 here.*load_model\('.*run'\).*fit that into another folder"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path / "run", resume=True, **OPTIONS | {"epochs": 9})
+    longer = load_model(tmp_path / "run")
+    assert fit(longer, TRAIN, checkpoint=tmp_path / "longer", **OPTIONS).last["train_loss"] < fit(mlp(), TRAIN, **OPTIONS).last["train_loss"]

@@ -15,11 +15,14 @@ import signal
 import threading
 import time
 import warnings
+import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 
+# %% ../nbs/lib/20_train.ipynb #7103054d
 import torch
 import torch.distributed as dist
 from filelock import FileLock, Timeout
@@ -86,20 +89,27 @@ def bfloat16_share(
     device_type: str,  # "cpu" or "cuda"
 ) -> float:  # below 1 where bfloat16 is faster
     "The time of a matrix product in bfloat16 as a share of float32's. Measured once, so that every run of a process decides alike."
-    a = torch.ones(512, 512, device=device_type)
-    seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
-    return seconds[torch.bfloat16] / seconds[torch.float32]
+    a, threads = torch.ones(512, 512, device=device_type), torch.get_num_threads()
+    torch.set_num_threads(1)  # the time of one is counted, that of the others is not
+    try:
+        seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
+    finally:
+        torch.set_num_threads(threads)
+    return seconds[torch.bfloat16] / (seconds[torch.float32] or math.inf)
 
 # %% ../nbs/lib/20_train.ipynb #ebcd213b
 def time_product(
     a: Tensor,  # a square matrix
 ) -> float:  # seconds
-    "The time of one product of `a` with itself."
-    start = time.perf_counter()
-    b = a @ a
-    if b.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    "The time that one product of `a` with itself takes of this thread, or of the accelerator; waiting for others does not count."
+    if a.is_cuda:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record(), a @ a, end.record(), torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1000
+    clock = time.perf_counter if os.name == "nt" else time.thread_time  # which on Windows ticks 64 times a second
+    start = clock()
+    a @ a
+    return clock() - start
 
 # %% ../nbs/lib/20_train.ipynb #39387561
 @dataclass
@@ -493,9 +503,56 @@ CHECKPOINT = "checkpoint.safetensors"
 
 # %% ../nbs/lib/20_train.ipynb #143bd428
 _LOCK = ".checkpoint.lock"  # beside it, held for as long as a run lasts
+_LATER = ("beta", "free_bits", "tau", "training_loss", "digest")  # settings that earlier versions did not save
 _WRITTEN = (CHECKPOINT, "model.safetensors", "config.json", "best/model.safetensors", "best/config.json")
 
 # %% ../nbs/lib/20_train.ipynb #3fef23f5
+@contextmanager
+def _held(
+    folder: Path,
+    resume: bool,
+):
+    "The folder is this run's alone: the lock goes with the process, however that ends. A run that is there is continued or left alone."
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder, _LOCK), thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"{str(folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder.") from None
+    try:
+        if Path(folder, CHECKPOINT).exists() and not resume:
+            raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
+        for torn in (torn for name in _WRITTEN for torn in torn_files(Path(folder, name))):
+            torn.unlink(missing_ok=True)
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who has it open already sees that it has no name, and starts over
+        lock.release()
+
+# %% ../nbs/lib/20_train.ipynb #8fb23591
+def _same_run(
+    settings: dict,  # here
+    facts: dict,  # of the checkpoint
+    folder: Path,
+) -> None:
+    "Refuse a checkpoint of other settings, and say what to do instead."
+    there = dict.fromkeys(settings) | {name: settings.get(name) for name in _LATER} | facts["settings"]
+    differ = {name: f"{name}={there[name]!r} there, {value!r} here" for name, value in settings.items() if there[name] != value}
+    if list(differ) == ["epochs"] and facts["at"]["finished"]:
+        how = f"load_model({str(folder)!r})" if settings["model"] else f"fit(…, epochs={there['epochs']}, resume=True)"
+        raise ValueError(f"it is finished ({differ['epochs']}). To train on, load its model by {how}, and fit that into another folder")
+    if differ:
+        raise ValueError(f"it is another run's ({'; '.join(differ.values())}). Use the same settings, or another folder")
+
+
+def _warn_of_threads(run: Run) -> None:
+    "The number of threads decides in which order numbers are added."
+    then, now = run.history.info["threads"], torch.get_num_threads()
+    if then != now and run.team.main and device_of(run.model).type == "cpu":
+        warnings.warn(f"the run was saved with {then} threads and goes on with {now}, so it will not end with the same bits as an undisturbed one: "
+                      f"torch.set_num_threads({then}) before fit would see to that.", stacklevel=2)
+
+# %% ../nbs/lib/20_train.ipynb #a2fe2c5e
 @dataclass
 class Checkpoint:
     "Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss."
@@ -512,25 +569,6 @@ class Checkpoint:
     @property
     def path(self) -> Path:
         return Path(self.folder, CHECKPOINT)
-
-    @contextmanager
-    def held(self, resume: bool):
-        "The folder is this run's alone: the lock goes with the process, however that ends. A run that is there is continued or left alone."
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(Path(self.folder, _LOCK), thread_local=False)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise BlockingIOError(f"{str(self.folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder.") from None
-        try:
-            if self.path.exists() and not resume:
-                raise FileExistsError(f"{str(self.folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
-            for torn in (torn for name in _WRITTEN for torn in torn_files(Path(self.folder, name))):
-                torn.unlink(missing_ok=True)
-            yield
-        finally:
-            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who has it open already sees that it has no name, and starts over
-            lock.release()
 
     def perhaps_save(self, run: Run) -> None:
         "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
@@ -581,11 +619,9 @@ class Checkpoint:
         "Bring a fresh run to where the saved one was. ValueError if it was another run, or the file is not whole."
         tensors, facts = load_tensors(self.path, "settings", "at", "clock", "rates", "rows", "info")
         try:
-            differ = [f"{name}={facts['settings'].get(name)!r} there, {value!r} here" for name, value in self.settings.items()
-                      if facts["settings"].get(name) != value]
-            if differ:
-                raise ValueError(f"it is another run's ({'; '.join(differ)}). Use the same settings, or another folder")
+            _same_run(self.settings, facts, self.folder)
             unpack(run, tensors, facts)
+            _warn_of_threads(run)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(f"cannot continue from {self.path}: {error}. Remove the folder to start anew.") from error
 
@@ -614,7 +650,7 @@ def _held_by(
     with ExitStack() as stack:
         try:
             if checkpoint and team.main:
-                stack.enter_context(checkpoint.held(resume))
+                stack.enter_context(_held(checkpoint.folder, resume))
         except OSError as error:
             refusal = error
         if team.any(refusal is not None):
@@ -690,12 +726,14 @@ def fit(
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
                 "patience": patience, "betas": list(betas), "weight_decay": weight_decay, "model": getattr(model, "config", None),
                 "train": [getattr(train, "name", ""), len(train)], "valid": valid and [getattr(valid, "name", ""), len(valid)]}
+    settings |= {} if checkpoint is None else _quiet_settings(model, train, valid, training_loss)
     saver = make_checkpoint(checkpoint, resume, checkpoint_seconds, settings)
     precision = fastest_precision(device.type, quiet=not progress) if precision == "auto" else precision
     precision = ("float32", "bfloat16")[int(team.main_says(precision == "bfloat16"))]
     steps = epochs * math.ceil(len(train) / batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
-                            "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
+                            "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__),
+                            "threads": torch.get_num_threads()})
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
     run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
@@ -719,6 +757,27 @@ def fit(
     if progress:
         finish(bar, summary(run.history, getattr(train, "name", "data")))
     return run.history
+
+# %% ../nbs/lib/20_train.ipynb #96dfc780
+def _digest(
+    data,  # Images, a float tensor, or anything else
+) -> str | None:
+    "A checksum of the numbers in images or tensors, beyond 256 MB of an even sample of them; None for other data."
+    values = getattr(data, "pixels", getattr(data, "values", None))
+    if not isinstance(values, Tensor):
+        return None
+    check = 0
+    for part in values[:: max(1, values.nbytes // 2**28)].split(1024):
+        check = zlib.crc32(part.detach().cpu().flatten().view(torch.uint8).numpy(), check)
+    return f"{check:08x}{getattr(data, 'binarisation', '')}"
+
+
+def _quiet_settings(model, train, valid, training_loss) -> dict:
+    "What else decides the result, and could be another without anybody noticing."
+    loss = getattr(training_loss, "func", training_loss)  # of a partial
+    weights = {name: getattr(model, name, None) for name in ("beta", "free_bits", "tau")}
+    return {name: float(value) if isinstance(value, Real) else None for name, value in weights.items()} | {
+        "training_loss": "" if loss is None else getattr(loss, "__name__", type(loss).__name__), "digest": [_digest(train), _digest(valid)]}
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
 def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:
