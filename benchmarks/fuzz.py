@@ -8,6 +8,7 @@ import random
 import signal
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -121,17 +122,17 @@ def checkpoint_target(folder):
     settings = dict(epochs=3, batch_size=32, precision="float32", progress=False, seed=5)
     make = lambda: mlp_vae(digits.shape, latent=3, hidden=(16,))
 
-    def stop(model, x, step):
-        if step == 10:
+    def stop(model, x, step, at=None):
+        if step == at:
             raise InterruptedError
         return model.loss(x)
 
     try:
-        fit(make(), digits[:200], digits[200:260], checkpoint=folder, checkpoint_seconds=0, training_loss=stop, **settings)
+        fit(make(), digits[:200], digits[200:260], checkpoint=folder, checkpoint_seconds=0, training_loss=partial(stop, at=10), **settings)
     except InterruptedError:
         pass
     others = [{"settings": {}}, {"settings": {"epochs": 3}}, {"at": {}}, {"cycle": {}}, {"rates": []}, {"rows": []}, {"info": {}}, {"clock": {}}]
-    go_on = lambda: fit(make(), digits[:200], digits[200:260], checkpoint=folder, resume=True, **settings)
+    go_on = lambda: fit(make(), digits[:200], digits[200:260], checkpoint=folder, resume=True, training_loss=stop, **settings)
     return Path(folder, CHECKPOINT), go_on, others
 
 

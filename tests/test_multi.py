@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from vae_nb.conv import conv_vae
@@ -234,7 +235,10 @@ def test_two_processes_continue_to_the_same_bits_and_one_continues_what_two_bega
 
 
 def train_here_four(folder=None):
-    return train_here(epochs=4, **({} if folder is None else dict(checkpoint=folder, resume=True)))
+    def loss(model, x, step):  # a run is continued with a loss of the same name
+        return model.loss(x)
+
+    return train_here(epochs=4, training_loss=loss, **({} if folder is None else dict(checkpoint=folder, resume=True)))
 
 
 def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_path):
@@ -256,13 +260,29 @@ def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_pa
 def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
     stopped(tmp_path / "0", 12)
 
+    def loss(model, x, step):
+        return model.loss(x)
+
     def apart():
         try:
-            fit(mlp(), TRAIN, VALID, checkpoint=tmp_path / os.environ["RANK"], resume=True, **STEPS | {"epochs": 4})
+            fit(mlp(), TRAIN, VALID, checkpoint=tmp_path / os.environ["RANK"], resume=True, training_loss=loss, **STEPS | {"epochs": 4})
         except ValueError as error:
             return str(error)
 
     assert "must be a folder that all processes see" in launch(apart, processes=2)
+
+
+def test_a_folder_that_is_taken_is_refused_by_all_processes(tmp_path):
+    def begins():
+        try:
+            fit(mlp(), TRAIN, checkpoint=tmp_path, **STEPS | {"epochs": 4})
+        except OSError as error:
+            found = [None, None]
+            torch.distributed.all_gather_object(found, type(error).__name__)
+            return found
+
+    with FileLock(tmp_path / ".checkpoint.lock"):
+        assert launch(begins, processes=2) == ["BlockingIOError", "BlockingIOError"]
 
 
 def test_a_loss_that_one_process_finds_infinite_stops_all_with_good_weights():

@@ -1,23 +1,31 @@
 "Runs that survive: whatever stops a run, resume=True ends with the weights and the history of the undisturbed one, bit by bit."
+import contextlib
+import errno
 import json
 import math
+import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import threading
 import time
+import warnings
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks.fuzz import attack, checkpoint_target, model_target
 from benchmarks.kills import live
+from vae_nb import train
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
-from vae_nb.train import CHECKPOINT, fit
+from vae_nb.train import CHECKPOINT, NotFinite, fit
 from vae_nb.vae import VAE, builder, load_model, mlp_vae
 
 DIGITS = load("digits")
@@ -56,8 +64,8 @@ class Sleep(Exception):
     pass
 
 
-def stopping_loss(step):
-    "A training loss that stops the run just before that step."
+def stopping_loss(step=None):
+    "A training loss that stops the run just before that step, if any: a run is continued with a loss of the same name."
 
     def loss(model, x, now):
         if now == step:
@@ -75,7 +83,7 @@ def test_a_run_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path, make, step
     with pytest.raises(Sleep):
         fit(make(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(step), **OPTIONS)
     resumed = make()
-    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed) and losses(history) == losses(expected)
     assert history.info["steps"] == 21
 
@@ -91,7 +99,7 @@ def test_noise_of_binarised_data_goes_on_where_it_stopped(tmp_path):
     fit(undisturbed, data, **OPTIONS)
     with pytest.raises(Sleep):
         fit(mlp(), data, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(10), **OPTIONS)
-    fit(resumed, data, checkpoint=tmp_path, resume=True, **OPTIONS)
+    fit(resumed, data, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed)
 
 
@@ -103,7 +111,7 @@ def test_patience_remembers_the_best_weights_and_how_long_it_waited(tmp_path):
     with pytest.raises(Sleep):
         fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(7 * (len(expected.rows) - 1) + 3), **options)
     resumed = mlp()
-    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **options)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **options)
     assert equal(resumed, undisturbed) and losses(history) == losses(expected)
     assert history.info["kept_epoch"] == expected.info["kept_epoch"]
 
@@ -118,8 +126,10 @@ def test_models_beside_the_checkpoint_can_be_opened(tmp_path):
 
 def test_a_finished_run_is_not_run_again(tmp_path):
     model, again, calls = mlp(), mlp(), []
-    expected = fit(model, TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
-    history = fit(again, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=lambda *a: calls.append(a), **OPTIONS)
+    note = lambda model, x, step: calls.append(step) or model.loss(x)
+    expected = fit(model, TRAIN, VALID, checkpoint=tmp_path, training_loss=note, **OPTIONS)
+    calls.clear()
+    history = fit(again, TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=note, **OPTIONS)
     assert not calls and equal(again, model) and history.rows == expected.rows
 
 
@@ -247,38 +257,88 @@ def test_facts_of_the_wrong_kind_are_refused(tmp_path, wrong):
         fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    with pytest.raises(Sleep):
-        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(5), **OPTIONS)
-    before = (tmp_path / CHECKPOINT).read_bytes()
-
-    def full(values, path, metadata):
-        Path(path).write_bytes(b"half a fi")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("vae_nb.core.save_file", full)
-        with pytest.raises(OSError, match="No space left"):
-            fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, checkpoint_seconds=0, **OPTIONS)
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
-
-
-def test_ctrl_c_saves_at_the_end_of_the_step(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_ctrl_c_and_its_like_save_at_the_end_of_the_step(tmp_path, number):
     undisturbed, resumed = mlp(), mlp()
     fit(undisturbed, TRAIN, **OPTIONS)
 
-    def interrupted(model, x, step):
+    def loss(model, x, step):
         if step == 11:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return model.loss(x)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 12.*resume=True continues it"):
-        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=interrupted, **OPTIONS)
-    assert signal.getsignal(signal.SIGINT) is before
-    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    mine = lambda number, frame: None  # if fit does not listen, a test goes wrong and not the whole of pytest
+    before = signal.signal(number, mine)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 12.*resume=True continues it"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=loss, **OPTIONS)
+        assert signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, before)
+    fit(resumed, TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(resumed, undisturbed)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    "As under nohup."
+
+    def loss(model, x, step):
+        signal.raise_signal(signal.SIGHUP)
+        return model.loss(x)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert len(fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=loss, **OPTIONS).rows) == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def during(monkeypatch, what):
+    "Ctrl-C during the second epoch's validation, the last one, or the final save."
+    calls = []
+    place, number = {"a validation": ("validate", 2), "the last validation": ("validate", 3), "the final save": ("Checkpoint.save", None)}[what]
+    original = train.Checkpoint.save if number is None else train.validate
+
+    def noting(*args, **options):
+        calls.append(args)
+        if len(calls) == number or number is None and args[1].at.finished:
+            signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    monkeypatch.setattr(f"vae_nb.train.{place}", noting)
+
+
+@pytest.mark.parametrize("what, step", [("a validation", 14), ("the last validation", 21), ("the final save", 21)])
+def test_ctrl_c_after_the_last_step_of_an_epoch_is_not_swallowed(tmp_path, monkeypatch, what, step):
+    undisturbed, model, resumed = mlp(), mlp(), mlp()
+    expected = fit(undisturbed, TRAIN, VALID, **OPTIONS)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=f"stopped at step {step};.*resume=True continues it"):
+        during(patch, what)
+        fit(model, TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=1000, **OPTIONS)
+    history = fit(resumed, TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(resumed, undisturbed) and losses(history) == losses(expected)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_waits(tmp_path):
+    "Terminals and schedulers often send theirs twice."
+    seen = []
+
+    def loss(model, x, step, again):
+        seen.append(step)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(again)
+        seen.append("the end of the step")
+        return model.loss(x)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="^$"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path / "at once", training_loss=partial(loss, again=signal.SIGINT), **OPTIONS)
+        assert seen == [0] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 1;"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path / "waits", training_loss=partial(loss, again=signal.SIGTERM), **OPTIONS)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_fit_with_a_checkpoint_works_beside_the_main_thread(tmp_path):
@@ -327,3 +387,238 @@ def test_a_run_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
     again(model)
     torch.set_num_threads(threads)
     assert equal(model, undisturbed) and not list(tmp_path.rglob("*.partial"))
+
+
+class Slope(torch.nn.Module):
+    "y = w·x for pairs (x, y), whose gradient at one step is multiplied."
+
+    def __init__(self, at=None, by=1.0):
+        super().__init__()
+        self.layer, self.at, self.by, self.steps = torch.nn.Linear(1, 1, bias=False), at, by, 0
+        torch.nn.init.ones_(self.layer.weight)
+
+    def loss(self, x):
+        w = self.layer.weight
+        if self.training:
+            self.steps += 1
+            if self.steps == self.at:
+                w = w.clone()
+                w.register_hook(lambda gradient: gradient * self.by)
+        return {"loss": ((x[:, :1] @ w - x[:, 1:]) ** 2).mean()}
+
+
+PAIRS = torch.cat([torch.linspace(-1, 1, 64)[:, None], torch.linspace(-3, 3, 64)[:, None]], 1)
+SLOPE = OPTIONS | {"batch_size": 16, "lr": 0.1}  # four steps an epoch
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("at", [2, 4, 6, 12], ids=["middle", "last of an epoch", "second epoch", "last of the run"])
+@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e30], ids=str)
+def test_a_gradient_that_is_no_number_or_too_large_never_replaces_a_good_checkpoint(tmp_path, by, at, clip):
+    "1e30 is a number, but its square is not: Adam would divide by infinity from then on, and the weight would stand still."
+    model = Slope(at, by)
+    with pytest.raises(NotFinite, match="gradient of the step before") as error:
+        fit(model, PAIRS, checkpoint=tmp_path, checkpoint_seconds=0, clip=clip, **SLOPE)
+    assert error.value.step == at and model.layer.weight.isfinite().all()
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "at")
+    assert facts["at"]["step"] == at - 1 and all(value.isfinite().all() for value in tensors.values())
+    resumed, undisturbed = Slope(), Slope()
+    fit(resumed, PAIRS, checkpoint=tmp_path, resume=True, clip=clip, **SLOPE)
+    fit(undisturbed, PAIRS, clip=clip, **SLOPE)
+    assert equal(resumed, undisturbed)
+
+
+def test_a_checkpoint_that_holds_nan_is_refused_by_name(tmp_path):
+    fit(Slope(), PAIRS, checkpoint=tmp_path, **SLOPE)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
+    save_tensors(tmp_path / CHECKPOINT, tensors | {"optimiser/0.exp_avg_sq": torch.tensor([[float("inf")]])}, **facts)
+    with pytest.raises(ValueError, match="'optimiser/0.exp_avg_sq' holds NaN or infinity"):
+        fit(Slope(), PAIRS, checkpoint=tmp_path, resume=True, **SLOPE)
+
+
+def test_resume_removes_its_own_torn_files_and_no_others(tmp_path):
+    "A kill in the middle of a save leaves them; what others write below the folder is theirs."
+    own = [tmp_path / ".checkpoint.safetensors.abc12345.partial", tmp_path / "best/.model.safetensors.x_y.partial", tmp_path / ".checkpoint.lock"]
+    others = [tmp_path / ".thesis.tex.abc12345.partial", tmp_path / "other/.checkpoint.safetensors.abc12345.partial", tmp_path / ".partial", tmp_path / "my.checkpoint.safetensors.x.partial"]
+    for path in own + others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    model, undisturbed = mlp(), mlp()
+    fit(undisturbed, TRAIN, **OPTIONS)
+    fit(model, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(model, undisturbed), "torn files are no run: a new one starts"
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_in_one_folder_the_second_is_refused_and_the_first_undisturbed(tmp_path, resume):
+    undisturbed, first, second, refused = mlp(), mlp(), mlp(), []
+    fit(undisturbed, TRAIN, **OPTIONS)
+    before = [w.clone() for w in second.state_dict().values()]
+
+    def loss(model, x, step):
+        if step in (0, 11):
+            torn = tmp_path / ".model.safetensors.abc12345.partial"
+            torn.write_text("being written")
+            with pytest.raises(BlockingIOError, match="is being trained in already"):
+                fit(second, TRAIN, checkpoint=tmp_path, resume=resume, **OPTIONS)
+            refused.append(torn.read_text())
+        return model.loss(x)
+
+    fit(first, TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=loss, **OPTIONS)
+    assert refused == ["being written"] * 2 and equal(first, undisturbed)
+    assert all(a.equal(b) for a, b in zip(before, second.state_dict().values())), "what is refused changes nothing"
+
+
+def test_another_process_holds_the_folder_until_it_is_killed(tmp_path):
+    long = dict(checkpoint=tmp_path, checkpoint_seconds=0, **OPTIONS | {"epochs": 10_000})
+    process = multiprocessing.get_context("fork").Process(target=lambda: fit(mlp(), TRAIN, VALID, **long))
+    process.start()
+    try:
+        while process.is_alive() and not (tmp_path / CHECKPOINT).exists():
+            time.sleep(0.01)
+        with pytest.raises(BlockingIOError, match="is being trained in already"):
+            fit(mlp(), TRAIN, VALID, resume=True, callbacks=(sleep_now,), **long)
+    finally:
+        process.kill()
+        process.join()
+    assert (tmp_path / ".checkpoint.lock").exists()
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, VALID, resume=True, callbacks=(sleep_now,), **long)
+    assert not (tmp_path / ".checkpoint.lock").exists()
+
+
+def sleep_now(model, row):
+    raise Sleep
+
+
+def test_a_run_that_ends_in_an_error_lets_go_of_its_folder(tmp_path):
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, training_loss=stopping_loss(3), **OPTIONS)
+    fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A disk of 200 kB: a run of `mlp` needs half of it, and as much again while it saves."
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def filling(disk, full):
+    "A training loss that fills the disk before some steps, and frees it before all others."
+
+    def loss(model, x, step):
+        ballast = disk / "ballast"
+        ballast.unlink(missing_ok=True)
+        if step in full:
+            with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+                while file.write(bytes(1024)):
+                    pass
+        return model.loss(x)
+
+    return loss
+
+
+def tiny():
+    torch.manual_seed(1)
+    return mlp_vae((1, 8, 8), latent=2, hidden=(16,))
+
+
+SMALL = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_run_outlives_a_full_disk(small_disk):
+    undisturbed, model = tiny(), tiny()
+    expected = fit(undisturbed, SMALL, **OPTIONS)
+    with pytest.warns(UserWarning, match=r"not be saved at step \d+: .*checkpoint.safetensors.*training goes on") as warned:
+        history = fit(model, SMALL, checkpoint=small_disk, checkpoint_seconds=0, training_loss=filling(small_disk, {3, 4, 9}), **OPTIONS)
+    assert len(warned) == 3 and equal(model, undisturbed) and losses(history) == losses(expected)
+    assert equal(load_model(small_disk), model)
+
+
+def test_a_disk_that_stays_full_ends_the_run_at_the_third_try_and_says_what_to_do(small_disk):
+    resumed, undisturbed = tiny(), tiny()
+    with pytest.warns(UserWarning), pytest.raises(OSError, match="no room for it.*[Ff]ree some space.*checkpoint.safetensors") as error:
+        fit(tiny(), SMALL, checkpoint=small_disk, checkpoint_seconds=0, training_loss=filling(small_disk, range(5, 100)), **OPTIONS)
+    assert error.value.errno == errno.ENOSPC
+    (small_disk / "ballast").unlink()
+    assert load_tensors(small_disk / CHECKPOINT, "at")[1]["at"]["step"] == 5 and not list(small_disk.glob(".*.partial"))
+    fit(undisturbed, SMALL, **OPTIONS)
+    fit(resumed, SMALL, checkpoint=small_disk, resume=True, training_loss=filling(small_disk, ()), **OPTIONS)
+    assert equal(resumed, undisturbed)
+
+
+def test_a_last_save_that_fails_is_an_error(small_disk):
+    model, undisturbed = tiny(), tiny()
+    fit(undisturbed, SMALL, **OPTIONS)
+    with pytest.raises(OSError, match="no room for it") as error:
+        fit(model, SMALL, checkpoint=small_disk, checkpoint_seconds=1000, training_loss=filling(small_disk, {20}), **OPTIONS)
+    assert equal(model, undisturbed) and "the model in memory" in error.value.__notes__[0]
+
+
+def other_loss(model, x, step):
+    return model.loss(x)
+
+
+def test_what_changes_the_result_without_a_sound_is_refused(tmp_path):
+    "The same number of other images, another training loss, another β than the builder was told."
+    fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, **OPTIONS)
+    again = dict(checkpoint=tmp_path, resume=True, **OPTIONS)
+    pixels = TRAIN.pixels.clone()
+    pixels[137, 0, 14, 14] ^= 1
+    for data, valid in ((replace(TRAIN, pixels=pixels), VALID), (TRAIN, TRAIN[:60]), (TRAIN.binarised("dynamic"), VALID)):
+        with pytest.raises(ValueError, match="digest="):
+            fit(mlp(), data, valid, **again)
+    with pytest.raises(ValueError, match="training_loss='' there, 'other_loss' here"):
+        fit(mlp(), TRAIN, VALID, training_loss=partial(other_loss), **again)
+    heavy = mlp()
+    heavy.beta = 4.0
+    with pytest.raises(ValueError, match="beta=1.0 there, 4.0 here"):
+        fit(heavy, TRAIN, VALID, **again)
+    assert fit(mlp(), TRAIN, VALID, **again).last["epoch"] == 3
+
+
+def test_tensors_are_told_apart_too(tmp_path):
+    fit(Slope(), PAIRS, checkpoint=tmp_path, **SLOPE)
+    with pytest.raises(ValueError, match="digest="):
+        fit(Slope(), PAIRS + 1e-6, checkpoint=tmp_path, resume=True, **SLOPE)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
+    "It knows nothing of digests, names of losses and threads."
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
+    for name in ("digest", "training_loss", "beta", "free_bits", "tau"):
+        del facts["settings"][name]
+    del facts["info"]["threads"]
+    save_tensors(tmp_path / CHECKPOINT, tensors, **facts)
+    assert len(fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS).rows) == 3
+
+
+def test_another_number_of_threads_is_said(tmp_path):
+    "Sums are added in another order: the bits differ."
+    threads = torch.get_num_threads()
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(5), **OPTIONS)
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.warns(UserWarning, match=rf"saved with {threads} thread.* goes on with {threads + 1}.*set_num_threads\({threads}\)"):
+            fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
+    finally:
+        torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
+
+
+def test_a_finished_run_that_shall_be_longer_names_the_way(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path / "run", **OPTIONS)
+    with pytest.raises(ValueError, match=r"epochs=3 there, 9 here.*load_model\('.*run'\).*fit that into another folder"):
+        fit(mlp(), TRAIN, checkpoint=tmp_path / "run", resume=True, **OPTIONS | {"epochs": 9})
+    longer = load_model(tmp_path / "run")
+    assert fit(longer, TRAIN, checkpoint=tmp_path / "longer", **OPTIONS).last["train_loss"] < fit(mlp(), TRAIN, **OPTIONS).last["train_loss"]

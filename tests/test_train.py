@@ -466,6 +466,32 @@ def test_bfloat16_comes_near_float32():
     assert abs(losses["float32"] - losses["bfloat16"]) < 0.1 * (start - losses["float32"])
 
 
+@pytest.mark.parametrize("slower, chosen", [(0.25, "bfloat16"), (4.0, "float32")])
+def test_precision_is_decided_by_processor_time_whatever_the_clock_on_the_wall_says(monkeypatch, slower, chosen):
+    "A busy machine lets a thread wait: here a second at every look at the wall clock."
+    fastest_precision.cache_clear(), bfloat16_share.cache_clear()
+    spent, walls, threads = [0.0], iter(range(10**6)), []
+    product = torch.Tensor.__matmul__
+
+    def costs(a, b):
+        threads.append(torch.get_num_threads())
+        spent[0] += slower if a.dtype == torch.bfloat16 else 1.0
+        return product(a, b)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "__matmul__", costs)
+        patch.setattr("vae_nb.train.time.thread_time", lambda: spent[0])
+        patch.setattr("vae_nb.train.time.perf_counter", lambda: next(walls))
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            assert bfloat16_share("cpu") == slower and fastest_precision("cpu", quiet=True) == chosen
+            assert set(threads) == {1} and torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+    fastest_precision.cache_clear(), bfloat16_share.cache_clear()
+
+
 def test_quiet_means_quiet(capfd):
     fastest_precision.cache_clear(), bfloat16_share.cache_clear()
     fit(small_vae(), images(), epochs=1, progress=False)

@@ -15,19 +15,23 @@ import signal
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+import zlib
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 
+# %% ../nbs/lib/20_train.ipynb #2314d26d
 import torch
 import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
-from .core import atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors
+from .core import at_least_float32, atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors, torn_files
 from .data import Images, as_batch, as_tensor, check_numbers
 from .vae import config_now, save_model
 
@@ -144,15 +148,19 @@ def bfloat16_share(
     Returns:
         below 1 where bfloat16 is faster
     """
-    a = torch.ones(512, 512, device=device_type)
-    seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
-    return seconds[torch.bfloat16] / seconds[torch.float32]
+    a, threads = torch.ones(512, 512, device=device_type), torch.get_num_threads()
+    torch.set_num_threads(1)  # the time of one is counted, that of the others is not
+    try:
+        seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
+    finally:
+        torch.set_num_threads(threads)
+    return seconds[torch.bfloat16] / (seconds[torch.float32] or math.inf)
 
 # %% ../nbs/lib/20_train.ipynb #ebcd213b
 def time_product(
     a: Tensor,  # a square matrix
 ) -> float:  # seconds
-    """The time of one product of `a` with itself.
+    """The time that one product of `a` with itself takes of this thread, or of the accelerator; waiting for others does not count.
 
     Args:
         a: a square matrix
@@ -160,11 +168,14 @@ def time_product(
     Returns:
         seconds
     """
-    start = time.perf_counter()
-    b = a @ a
-    if b.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    if a.is_cuda:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record(), a @ a, end.record(), torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1000
+    clock = time.perf_counter if os.name == "nt" else time.thread_time  # which on Windows ticks 64 times a second
+    start = clock()
+    a @ a
+    return clock() - start
 
 # %% ../nbs/lib/20_train.ipynb #39387561
 @dataclass
@@ -529,6 +540,7 @@ class Run:
         good: the weights at the start of the epoch
         best_weights: those with the lowest validation loss
         order_then: the state of `order` at the start of the epoch
+        squared: length of the last step's gradient; infinite where Adam's second moment would be
     """
 
     model: nn.Module
@@ -547,6 +559,7 @@ class Run:
     best_weights: dict | None = None  # those with the lowest validation loss
     order_then: Tensor | None = None  # the state of `order` at the start of the epoch
     clock: Clock = field(default_factory=Clock)
+    squared: Tensor | float = 0.0  # length of the last step's gradient; infinite where Adam's second moment would be
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
@@ -559,24 +572,33 @@ class Run:
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
         mine, terms = shared_terms(self.team, self.terms, x)
-        if not math.isfinite(terms["loss"].item()):
+        if not math.isfinite((terms["loss"] + 0 * self.squared).item()):  # this loss, and the gradient of the step before: one look
             self.give_up(x, terms)
         self.optimiser.zero_grad(set_to_none=True)
         mine["loss"].backward()
+        gradients = [w.grad for w in self.model.parameters() if w.grad is not None]
         if self.team.size > 1:
-            self.team.average([w.grad for w in self.model.parameters() if w.grad is not None], self.team.weight(len(x)))
+            self.team.average(gradients, self.team.weight(len(x)))
+        norm = nn.utils.get_total_norm(gradients)
+        self.squared = at_least_float32(norm).square()
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip, norm)
         self.optimiser.step()
         self.cycle.step()
         self.at.step += 1
         self.at.batches += 1
         return terms
 
+    def sound(self) -> bool:
+        "Whether the next step can start from here: no weight, buffer or moment holds a NaN or an infinity."
+        return math.isfinite(float(self.squared)) and not spoilt(self.model)
+
     def give_up(self, x: Tensor, terms: dict):
         "Restore good weights where the present ones are spoilt, and raise `NotFinite` with the reason."
         reason = explain(self.model, x, terms, lambda: self.terms(x))
-        if spoilt(self.model):
+        if not self.sound() and not spoilt(self.model):
+            reason = "The gradient of the step before was too large: its square is infinite, and Adam would stand still. Lower lr, or scale the loss down."
+        if not self.sound():
             self.model.load_state_dict(self.good)
         self.bar.close()
         raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
@@ -597,7 +619,7 @@ def run_epoch(run: Run, data, batch_size: int) -> dict:
         if run.checkpoint:
             run.checkpoint.perhaps_save(run)
     run.team.take_over(run.model.state_dict())  # weights are alike; running statistics are of each process's own images
-    if spoilt(run.model):  # by the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
+    if not run.sound():  # since the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
         run.give_up(x, terms)
     return {name: float(total) / len(data) for name, total in run.at.sums.items()}
 
@@ -702,6 +724,8 @@ def unpack(
     for key, value in tensors.items():
         group, name = key.split("/", 1)
         groups[group][name] = value
+        if not value.isfinite().all():
+            raise ValueError(f"{key!r} holds NaN or infinity")
     for weights in filter(None, (groups["model"], groups["best"])):
         check_state(weights, run.model.state_dict())
     check_facts(facts, run.bar.total)
@@ -718,6 +742,57 @@ def unpack(
 CHECKPOINT = "checkpoint.safetensors"
 
 # %% ../nbs/lib/20_train.ipynb #143bd428
+_LOCK = ".checkpoint.lock"  # beside it, held for as long as a run lasts
+_LATER = ("beta", "free_bits", "tau", "training_loss", "digest")  # settings that earlier versions did not save
+_WRITTEN = (CHECKPOINT, "model.safetensors", "config.json", "best/model.safetensors", "best/config.json")
+
+# %% ../nbs/lib/20_train.ipynb #7ae84830
+@contextmanager
+def _held(
+    folder: Path,
+    resume: bool,
+):
+    "The folder is this run's alone: the lock goes with the process, however that ends. A run that is there is continued or left alone."
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder, _LOCK), thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"{str(folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder.") from None
+    try:
+        if Path(folder, CHECKPOINT).exists() and not resume:
+            raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
+        for torn in (torn for name in _WRITTEN for torn in torn_files(Path(folder, name))):
+            torn.unlink(missing_ok=True)
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who has it open already sees that it has no name, and starts over
+        lock.release()
+
+# %% ../nbs/lib/20_train.ipynb #de08989c
+def _same_run(
+    settings: dict,  # here
+    facts: dict,  # of the checkpoint
+    folder: Path,
+) -> None:
+    "Refuse a checkpoint of other settings, and say what to do instead."
+    there = dict.fromkeys(settings) | {name: settings.get(name) for name in _LATER} | facts["settings"]
+    differ = {name: f"{name}={there[name]!r} there, {value!r} here" for name, value in settings.items() if there[name] != value}
+    if list(differ) == ["epochs"] and facts["at"]["finished"]:
+        how = f"load_model({str(folder)!r})" if settings["model"] else f"fit(…, epochs={there['epochs']}, resume=True)"
+        raise ValueError(f"it is finished ({differ['epochs']}). To train on, load its model by {how}, and fit that into another folder")
+    if differ:
+        raise ValueError(f"it is another run's ({'; '.join(differ.values())}). Use the same settings, or another folder")
+
+
+def _warn_of_threads(run: Run) -> None:
+    "The number of threads decides in which order numbers are added."
+    then, now = run.history.info["threads"], torch.get_num_threads()
+    if then != now and run.team.main and device_of(run.model).type == "cpu":
+        warnings.warn(f"the run was saved with {then} threads and goes on with {now}, so it will not end with the same bits as an undisturbed one: "
+                      f"torch.set_num_threads({then}) before fit would see to that.", stacklevel=2)
+
+# %% ../nbs/lib/20_train.ipynb #2b5097ca
 @dataclass
 class Checkpoint:
     """Saves a run now and then, and finds it again. Beside it: the model as it is, and in `best/` the one with the lowest validation loss.
@@ -727,7 +802,9 @@ class Checkpoint:
         settings: what a run must have in common with the one it continues
         saved: when
         cost: seconds that the last save took
-        stopping: somebody pressed Ctrl-C
+        failed: saves, since the last one that did not
+        asked: this process was told to stop, by Ctrl-C or another signal
+        stopping: one of the processes was
     """
 
     folder: Path
@@ -735,22 +812,42 @@ class Checkpoint:
     settings: dict  # what a run must have in common with the one it continues
     saved: float = field(default_factory=time.perf_counter)  # when
     cost: float = 0.0  # seconds that the last save took
-    stopping: bool = False  # somebody pressed Ctrl-C
+    failed: int = 0  # saves, since the last one that did not
+    asked: bool = False  # this process was told to stop, by Ctrl-C or another signal
+    stopping: bool = False  # one of the processes was
 
     @property
     def path(self) -> Path:
         return Path(self.folder, CHECKPOINT)
 
     def perhaps_save(self, run: Run) -> None:
-        "Save if it is time to; stop if somebody asked for that."
-        self.stopping = run.team.any(self.stopping)
-        if self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost)):
-            run.clock.charge()
-            self.save(run)
-            run.clock.charge(training=False)
+        "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
+        self.stopping = run.team.any(self.asked)
+        due = self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost))
+        if not due or not run.sound():
+            return
+        run.clock.charge()
+        self.save_if_it_can(run, last=self.stopping)
+        run.clock.charge(training=False)
         if self.stopping:
             run.bar.close()
-            raise KeyboardInterrupt(f"stopped at step {run.at.step}; the run is in {str(self.folder)!r}, and resume=True continues it")
+            raise self.stopped(run.at.step)
+
+    def stopped(self, step: int) -> KeyboardInterrupt:
+        "What ends a run that was told to stop."
+        return KeyboardInterrupt(f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it")
+
+    def save_if_it_can(self, run: Run, last: bool) -> None:
+        "Save. A full disk is worth a warning, as long as another save will be tried; at the third time on end it is an error."
+        try:
+            self.save(run)
+            self.failed = 0
+        except OSError as error:
+            self.failed, self.saved = self.failed + 1, time.perf_counter()
+            if last or self.failed == 3:
+                error.add_note(f"The checkpoint in {str(self.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}.")
+                raise
+            warnings.warn(f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.", stacklevel=2)
 
     def save(self, run: Run) -> None:
         "Write the run, and models that `load_model` can open at any time if the model knows how it was built. Only the main process writes."
@@ -772,11 +869,9 @@ class Checkpoint:
         "Bring a fresh run to where the saved one was. ValueError if it was another run, or the file is not whole."
         tensors, facts = load_tensors(self.path, "settings", "at", "clock", "rates", "rows", "info")
         try:
-            differ = [f"{name}={facts['settings'].get(name)!r} there, {value!r} here" for name, value in self.settings.items()
-                      if facts["settings"].get(name) != value]
-            if differ:
-                raise ValueError(f"it is another run's ({'; '.join(differ)}). Use the same settings, or another folder")
+            _same_run(self.settings, facts, self.folder)
             unpack(run, tensors, facts)
+            _warn_of_threads(run)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(f"cannot continue from {self.path}: {error}. Remove the folder to start anew.") from error
 
@@ -795,24 +890,51 @@ def set_noise_state(states: dict, device: torch.device) -> None:
 
 # %% ../nbs/lib/20_train.ipynb #d8485d5a
 @contextmanager
+def _held_by(
+    team: "Team",
+    checkpoint: Checkpoint | None,
+    resume: bool,
+):
+    "The main process holds the folder; if it cannot, all end alike."
+    refusal = None
+    with ExitStack() as stack:
+        try:
+            if checkpoint and team.main:
+                stack.enter_context(_held(checkpoint.folder, resume))
+        except OSError as error:
+            refusal = error
+        if team.any(refusal is not None):
+            raise refusal or BlockingIOError("the main process cannot use the checkpoint's folder: see its error.")
+        yield
+
+# %% ../nbs/lib/20_train.ipynb #209636bf
+@contextmanager
 def ctrl_c_waits(
     checkpoint: Checkpoint | None,
+    impatient: bool = True,  # a second Ctrl-C does not wait; launchers send one themselves, on top of the keyboard's
 ):
-    "Ctrl-C waits for the end of the step, so that the run can be saved whole; a second one does not wait."
+    """Ctrl-C waits for the end of the step, so that the run can be saved whole. So do the signals of schedulers (SIGTERM) and closing terminals (SIGHUP).
+
+    Args:
+        impatient: a second Ctrl-C does not wait; launchers send one themselves, on top of the keyboard's
+    """
 
     def note(signum, frame):
-        if checkpoint.stopping:
+        if checkpoint.asked and signum == signal.SIGINT and impatient:  # the others often come twice by themselves
             raise KeyboardInterrupt
-        checkpoint.stopping = True
+        checkpoint.asked = True
 
     if checkpoint is None or threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield
         return
-    before = signal.signal(signal.SIGINT, note)
+    present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heard = [number for number in present if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 # %% ../nbs/lib/20_train.ipynb #d6947272
 def _plain(value):
@@ -927,19 +1049,21 @@ def fit(
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
                 "patience": patience, "betas": list(betas), "weight_decay": weight_decay, "model": getattr(model, "config", None),
                 "train": [getattr(train, "name", ""), len(train)], "valid": valid and [getattr(valid, "name", ""), len(valid)]}
+    settings |= {} if checkpoint is None else _quiet_settings(model, train, valid, training_loss)
     saver = make_checkpoint(checkpoint, resume, checkpoint_seconds, settings)
     precision = fastest_precision(device.type, quiet=not progress) if precision == "auto" else precision
     precision = ("float32", "bfloat16")[int(team.main_says(precision == "bfloat16"))]
     steps = epochs * _steps_per_epoch(len(train), batch_size)
     history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
-                            "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__)})
-    _start_from_the_mean(model, train)
-    team.take_over(model.state_dict())
+                            "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__),
+                            "threads": torch.get_num_threads()})
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
     bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
     run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
               torch.Generator().manual_seed(seed), team, saver)
-    with torch.random.fork_rng(), ctrl_c_waits(saver):
+    with _held_by(team, saver, resume), torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
+        _start_from_the_mean(model, train)
+        team.take_over(model.state_dict())
         torch.manual_seed(seed)
         if resume and saver.path.exists():
             saver.restore(run)
@@ -949,6 +1073,8 @@ def fit(
             raise ValueError(f"process {team.rank} would start at step {run.at.step} and the main one at step {there}: "
                              f"checkpoint={str(checkpoint)!r} must be a folder that all processes see.")
         run_epochs(run, train, valid, epochs, batch_size, seed, patience, callbacks)
+    if saver and (saver.asked or saver.stopping):  # after the last step: it is saved, and yet the caller wants no more
+        raise saver.stopped(run.at.step)
     run.history.info["steps"] = run.at.step
     if progress:
         finish(bar, summary(run.history, getattr(train, "name", "data")))
@@ -965,22 +1091,38 @@ def _check_savable(model) -> None:
                       "yourself, or make it in a function marked with @builder.", stacklevel=3)
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
+def _digest(
+    data,  # Images, a float tensor, or anything else
+) -> str | None:
+    "A checksum of the numbers in images or tensors, beyond 256 MB of an even sample of them; None for other data."
+    values = getattr(data, "pixels", getattr(data, "values", None))
+    if not isinstance(values, Tensor):
+        return None
+    check = 0
+    for part in values[:: max(1, values.nbytes // 2**28)].split(1024):
+        check = zlib.crc32(part.detach().cpu().flatten().view(torch.uint8).numpy(), check)
+    return f"{check:08x}{getattr(data, 'binarisation', '')}"
+
+
+def _quiet_settings(model, train, valid, training_loss) -> dict:
+    "What else decides the result, and could be another without anybody noticing."
+    loss = getattr(training_loss, "func", training_loss)  # of a partial
+    weights = {name: getattr(model, name, None) for name in ("beta", "free_bits", "tau")}
+    return {name: float(value) if isinstance(value, Real) else None for name, value in weights.items()} | {
+        "training_loss": "" if loss is None else getattr(loss, "__name__", type(loss).__name__), "digest": [_digest(train), _digest(valid)]}
+
+# %% ../nbs/lib/20_train.ipynb #0a3380d3
 def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:
-    "The checkpoint of a run, if it wants one; a run that is there already is never overwritten."
+    "The checkpoint of a run, if it wants one."
     if folder is None:
         if resume:
             raise ValueError("resume=True goes on with the run in a folder: give checkpoint= as well.")
         return None
     if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
         raise ValueError(f"checkpoint_seconds must be a number of seconds, 0 or more, not {seconds!r}.")
-    checkpoint = Checkpoint(Path(folder), seconds, settings)
-    if checkpoint.path.exists() and not resume:
-        raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
-    for torn in checkpoint.folder.rglob(".*.partial") if resume else ():  # a kill in the middle of a save left it
-        torn.unlink(missing_ok=True)
-    return checkpoint
+    return Checkpoint(Path(folder), seconds, settings)
 
-# %% ../nbs/lib/20_train.ipynb #0a3380d3
+# %% ../nbs/lib/20_train.ipynb #3e1bbeec
 def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callbacks) -> None:
     "Epoch after epoch: train, validate, report, perhaps stop early."
     if run.at.step == 0:
@@ -999,12 +1141,15 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
         report(run.model, row, callbacks)
         run.at.finished = note_best(run, row, patience)
         run.at.epoch, run.at.batches, run.at.sums = run.at.epoch + 1, 0, {}
+        if run.checkpoint:
+            run.order_then = run.order.get_state()
+            run.checkpoint.perhaps_save(run)
     if patience is not None:
         run.model.load_state_dict(run.best_weights)
     if run.checkpoint:
         run.at.finished, run.order_then = True, run.order.get_state()
-        run.checkpoint.save(run)
-        run.team.main_says(run.at.step)  # that it has saved: nobody looks for the files before
+        run.checkpoint.save_if_it_can(run, last=True)
+        run.checkpoint.stopping = run.team.any(run.checkpoint.asked)  # asked after it was saved: nobody looks for the files before
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
 def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to stop early
