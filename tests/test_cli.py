@@ -1,5 +1,8 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
+import contextlib
 import json
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,7 +134,7 @@ def test_a_command_line_that_is_not_understood_is_exit_2():
 
 def test_a_run_folder_remembers_what_it_is(run):
     assert json.loads((run / "run.json").read_text()) == {
-        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3,
+        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3, "stand_in": False,
         "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0}}
     assert {p.name for p in run.iterdir()} == {"run.json", "checkpoint.safetensors", "model.safetensors", "config.json", "best",
                                               "history.csv", "losses.png", "samples.png"}
@@ -163,7 +166,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
         done = call(*words, "--out", "stopped")
-    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist-mlp --out stopped --resume\n"
+    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist_mlp --out stopped --resume\n"
     assert good("info", "stopped")["epochs_done"] == 1 and not good("info", "stopped")["finished"]
     facts = good("train", "mnist-mlp", "--out", "stopped", "--resume")
     assert facts["epochs"] == 3 and facts["images"] == 150
@@ -179,24 +182,114 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("vae_nb.core.save_file", full)
         assert "No space left" in refused(*TINY, "--epochs", "1", "--out", "run")
-    assert [path.name for path in Path("run").iterdir()] == ["run.json"]
-    assert good("train", "mnist-mlp", "--out", "run", "--resume")["epochs"] == 1 and load_model("run")
+    assert not Path("run").exists()
+    assert good(*TINY, "--epochs", "1", "--out", "run")["epochs"] == 1 and load_model("run")
 
 
 def test_a_run_is_not_overwritten_and_force_spares_what_is_not_its_own(run):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("years of work")
-    assert "--resume goes on" in refused(*TINY, "--out", "run") and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
+    assert "no run of `vae_nb train`" in refused(*TINY, "--out", "run") and "is not empty" in refused(*TINY, "--out", "run", "--resume")
+    assert "--resume goes on" in refused(*TINY, "--out", run) and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
     good(*TINY, "--epochs", "1", "--out", "run", "--force")
     good(*TINY, "--epochs", "1", "--seed", "1", "--out", "run", "--force")
     assert Path("run/thesis.txt").read_text() == "years of work"
     assert load_tensors("run/checkpoint.safetensors", "settings")[1]["settings"]["seed"] == 1
 
 
+WRONG = [("--epochs", "0"), ("--lr", "-1"), ("--lr", "nan"), ("--batch-size", "0"), ("--latent", "0"), ("--size", "-3"), ("--n", "0"), ("--seed", "-1"), ("--data", "mnits")]
+
+
+def files_in(folder):
+    "Every file of a folder with its contents."
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("option, value", WRONG)
+def test_a_refused_command_changes_nothing_and_leaves_nothing(run, option, value):
+    shutil.copytree(run, "old")
+    before = files_in("old")
+    assert refused(*TINY, "--out", "old", "--force", option, value) and files_in("old") == before
+    refused(*TINY, "--out", "new", option, value)
+    refused(*TINY, "--out", "file/deep/er", option, value)
+    assert not Path("new").exists() and not Path("file").exists()
+
+
+@pytest.mark.parametrize("fault", [FloatingPointError("NaN"), OSError(28, "No space left on device"), ValueError("refused by fit")])
+def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(run, fault, monkeypatch):
+    def fails(*_, **__): raise fault
+    shutil.copytree(run, "old")
+    before = files_in("old")
+    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", fails)
+    refused(*TINY, "--out", "old", "--force")
+    assert files_in("old") == before
+    refused(*TINY, "--out", "new")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("step", range(1, 46, 4))
+def test_a_kill_while_runs_change_places_loses_neither(run, step, monkeypatch):
+    shutil.copytree(run, "old")
+    before, calls = files_in("old"), []
+
+    class Killed(BaseException):
+        pass
+
+    def mortal(act):
+        def acting(*words, **options):
+            calls.append(act)
+            if len(calls) >= step: raise Killed  # and so at every later step: the process is dead
+            return act(*words, **options)
+        return acting
+
+    def dies(*_, **__): calls.extend([None] * 99); raise Killed
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        for name in ("rename", "replace", "unlink", "rmdir"): patch.setattr(Path, name, mortal(getattr(Path, name)))
+        patch.setattr(mlp_vae.__globals__["VAE"], "loss", dies)
+        call(*TINY, "--out", "old", "--force")
+    refused(*TINY, "--out", "old", "--force", "--data", "mnits")
+    with monkeypatch.context() as patch:
+        patch.setattr(mlp_vae.__globals__["VAE"], "loss", lambda *_, **__: 1 / 0)
+        refused(*TINY, "--out", "old", "--force")
+    assert files_in("old") == before
+    good(*TINY, "--epochs", "1", "--out", "old", "--force")
+    assert files_in("old").keys() == before.keys() and files_in("old") != before
+
+
+def test_a_line_with_resume_can_be_repeated(monkeypatch):
+    words = [*TINY, "--epochs", "2", "--out", "a run", "--resume"]
+    Path("a run").mkdir()
+    Path("a run/.checkpoint.safetensors.x1y2.partial").write_bytes(b"half of it")
+    assert good(*words)["epochs"] == 2
+    model = Path("a run/model.safetensors").read_bytes()
+    assert good(*words)["epochs"] == 2 and Path("a run/model.safetensors").read_bytes() == model
+
+    def pressed(*_, **__): signal.raise_signal(signal.SIGINT); return step(*_, **__)
+    step = mlp_vae.__globals__["VAE"].loss
+    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
+    line = call(*TINY, "--out", "another run").stderr.split(": ")[-1]
+    monkeypatch.undo()
+    assert shlex.split(line) == ["vae_nb", "train", "mnist_mlp", "--out", "another run", "--resume"]
+
+
+def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
+    Path("run").mkdir()
+    Path("run/.run.json.x1y2.partial").write_text("{")
+    good(*TINY, "--epochs", "1")
+    Path("other").mkdir()
+    Path("other/.thesis.x1y2.partial").write_text("years of work")
+    assert "not empty" in refused(*TINY, "--out", "other")
+
+
+def test_a_resumed_run_remembers_that_another_set_stands_in():
+    for _ in range(2):
+        assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")["stand_in"]
+    assert good("info", "run")["stand_in"]
+
+
 def test_a_run_that_does_not_match_is_not_continued(run):
     assert "holds a run of 'mnist_mlp', not of 'mnist_conv'" in refused("train", "mnist-conv", "--out", run, "--resume")
     assert "epochs=2 there, 9 here" in refused("train", "mnist-mlp", "--out", run, "--resume", "--epochs", "9")
-    assert "no run" in refused("train", "mnist-mlp", "--out", "nothing", "--resume")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}'])

@@ -6,9 +6,9 @@
 __all__ = ['app', 'COMMON', 'RUN', 'FORMATS', 'ModelWord', 'ModelOption', 'Pictures', 'Data', 'Split', 'Count', 'Out', 'Force',
            'Seed', 'RUN_FILES', 'OWN', 'Own', 'KINDS', 'MOST_STEPS', 'plain', 'readable', 'table', 'as_text', 'say',
            'foreseen', 'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'tossed', 'one_picture',
-           'pictures_of', 'free', 'draw', 'run_folder', 'given', 'absolute', 'write_note', 'training_images', 'train',
-           'finished', 'seeded_samples', 'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents',
-           'strengths', 'manipulate', 'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
+           'pictures_of', 'free', 'draw', 'run_folder', 'given', 'absolute', 'training_images', 'train', 'finished',
+           'seeded_samples', 'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents', 'strengths',
+           'manipulate', 'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
 
 # %% ../nbs/lib/60_cli.ipynb #fb8d7248
 import functools
@@ -16,6 +16,7 @@ import inspect
 import json
 import math
 import os
+import shlex
 import sys
 import textwrap
 import traceback
@@ -328,31 +329,115 @@ RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", 
              "best/config.json", "history.csv", "losses.png", "samples.png")
 
 # %% ../nbs/lib/60_cli.ipynb #4a078fc9
+EARLIER, MOVING = ".earlier", ".moving"  # an earlier run's files while another starts; the same, on their way
+
+
+def _content(folder: Path) -> list:  # paths
+    "What lies in a folder, but for files of ours that a kill has left half written."
+    names = tuple(f".{Path(name).name}." for name in RUN_FILES)
+    torn = lambda path: path.name.startswith(names) and path.name.endswith(".partial")
+    return [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
+
+
+def _cannot_write(folder: Path) -> str:  # why not, or ""
+    "Whether a folder can be made and written to; it is not made. At most one folder above it may be missing."
+    from vae_nb.data import cannot_write
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if there not in (folder, folder.parent, folder.absolute().parent, folder.absolute().parent.parent):
+        return f"there is no folder {str(folder.parent.parent)!r}"
+    return cannot_write(there)
+
+# %% ../nbs/lib/60_cli.ipynb #58a4d0a8
 def run_folder(
     folder: Path,
     recipe: str,  # the name of the recipe
     resume: bool,
     force: bool,
 ) -> dict:  # what is remembered of the run to go on with; empty for a new one
-    "Check where a run shall live, and change nothing there."
-    from vae_nb.data import cannot_write
-
+    "Check where a run shall live, and destroy nothing there."
     if resume:
-        known = remembered(folder)
-        if not known:
-            raise FileNotFoundError(f"there is no run in {str(folder)!r}: start one without --resume.")
+        _come_back(folder)
+    known = remembered(folder) if resume or not force else {}
+    if resume and known:
         if known["recipe"] != recipe:
             raise ValueError(f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: "
                              "name that one, or another --out.")
         return known
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise FileExistsError(f"{str(folder)!r} is not empty: --resume goes on with the run in it, --force "
-                              "starts anew (files that are not a run's stay), --out names another folder.")
-    if problem := cannot_write(folder):
+    if _content(folder) and not force:
+        way = "--resume goes on with the run in it" if known else "there is no run of `vae_nb train` in it"
+        raise FileExistsError(f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are not "
+                              "a run's stay), --out names another folder.")
+    if problem := _cannot_write(folder):
         raise OSError(f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out.")
     return {}
 
-# %% ../nbs/lib/60_cli.ipynb #58a4d0a8
+# %% ../nbs/lib/60_cli.ipynb #9d9fa8f2
+def _come_back(folder: Path) -> None:
+    "Files that were on their way go back to where they were."
+    for path in [Path(folder, MOVING, name) for name in RUN_FILES]:
+        if path.is_file():
+            path.replace(folder / path.relative_to(folder / MOVING))
+    _remove(folder / MOVING)
+
+
+def _remove(folder: Path) -> None:
+    "Remove a run's files from a folder, and the folder if nothing else is in it."
+    for name in RUN_FILES:
+        Path(folder, name).unlink(missing_ok=True)
+    _drop_empty(folder / "best", folder)
+
+
+def _drop_empty(*folders: Path) -> None:
+    "Remove those folders that are there and empty."
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+# %% ../nbs/lib/60_cli.ipynb #d0a08a06
+def _settle(folder: Path) -> None:
+    "Decide between an earlier run and the one that was to replace it."
+    from vae_nb.train import CHECKPOINT
+
+    _come_back(folder)
+    if (folder / EARLIER).is_dir() and not (folder / CHECKPOINT).is_file():
+        for name in RUN_FILES:
+            Path(folder, name).unlink(missing_ok=True)
+        (folder / EARLIER).rename(folder / MOVING)
+        _come_back(folder)
+    _remove(folder / EARLIER)
+
+# %% ../nbs/lib/60_cli.ipynb #1d45f7bc
+def _put_aside(folder: Path) -> None:
+    "Make room for a new run: the files of an earlier one wait in `.earlier`."
+    _settle(folder)
+    (folder / MOVING / "best").mkdir(parents=True)
+    for path in [Path(folder, name) for name in RUN_FILES]:
+        if path.is_file():
+            path.replace(folder / MOVING / path.relative_to(folder))
+    (folder / MOVING).rename(folder / EARLIER)
+
+
+@contextmanager
+def _run_in(
+    folder: Path,
+    note: dict | None,  # what is remembered of a new run; None: go on with the one that is there
+):
+    "The block trains a run in the folder. If it ends before a checkpoint was saved, all is as it was."
+    from vae_nb.core import atomic_path
+
+    made = [path for path in (folder / "best", folder, folder.parent) if not path.exists()]
+    try:
+        if note is not None:
+            _put_aside(folder)
+            with atomic_path(folder / RUN) as partial:
+                partial.write_text(json.dumps(note, indent=2) + "\n")
+        yield
+    finally:
+        _settle(folder)
+        _drop_empty(*made)
+
+# %% ../nbs/lib/60_cli.ipynb #02e506ed
 def given(**options) -> dict:
     "The options that were given."
     return {name: value for name, value in options.items() if value is not None}
@@ -367,15 +452,18 @@ def absolute(
     folder = Path(name or "").expanduser()
     return str(folder.absolute()) if name and name not in DATASETS and folder.is_dir() else name
 
+# %% ../nbs/lib/60_cli.ipynb #f0c37f54
+def _check_run(told: dict) -> None:
+    "Refuse settings that cannot mean anything, before data are read and anything is made or moved."
+    from vae_nb.core import seed_everything
+    from vae_nb.train import check_settings, fit
 
-def write_note(folder: Path, told: dict) -> None:
-    "Make room for a new run, and note what it is."
-    from vae_nb.core import atomic_path
-
-    for name in RUN_FILES:
-        Path(folder, name).unlink(missing_ok=True)
-    with atomic_path(folder / RUN) as partial:
-        partial.write_text(json.dumps(told, indent=2) + "\n")
+    for name in ("n", "size", "latent"):
+        if told[name] is not None and not (isinstance(told[name], int) and told[name] > 0):
+            raise ValueError(f"--{name} must be at least 1, not {told[name]!r}.")
+    usual = {name: option.default for name, option in inspect.signature(fit).parameters.items()}
+    check_settings(**{name: (usual | told["settings"])[name] for name in inspect.signature(check_settings).parameters})
+    seed_everything(told["settings"]["seed"])
 
 # %% ../nbs/lib/60_cli.ipynb #2c7bd319
 def training_images(
@@ -417,43 +505,51 @@ def train(
     size: Own = None,
     n: Annotated[int | None, typer.Option("--n", "-n", show_default="all")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")] = False,
     force: Force = False,
 ):
     "Train a recipe, on its own data or on yours. Ctrl-C saves the run; --resume goes on with it."
     from vae_nb.core import pick_device, seed_everything
     from vae_nb.recipes import recipe as recipe_of
 
-    made = recipe_of(recipe.replace("-", "_"))
+    made, out = recipe_of(recipe), out.expanduser()
     known = run_folder(out, made.name, resume, force)
-    start = {"data": None, "n": None, "size": None, "latent": None}
+    start = {"data": None, "n": None, "size": None, "latent": None, "stand_in": False}
     told = start | known | given(data=absolute(data), n=n, size=size, latent=latent) | {"recipe": made.name}
     told["settings"] = {**made.settings, "seed": 0, **known.get("settings", {}),
                         **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)}
+    _check_run(told)
     images, valid, told["data"] = training_images(made, told["data"], told["n"], told["size"])
-    if images.note and told["n"]:  # the stand-in may have fewer
-        told["n"] = len(images)
+    if images.note:
+        told |= {"stand_in": True, "n": told["n"] and len(images)}  # the stand-in may have fewer
     seed_everything(told["settings"]["seed"])
     model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
-    if not resume:
-        write_note(out, told)
-    try:
-        history = made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(),
-                           **told["settings"])
-    except KeyboardInterrupt as stop:
-        goes_on = f"vae_nb train {recipe} --out {out} --resume"
-        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}") from stop
-    return finished(model.eval(), history, out, made.name, images)
+    with _run_in(out, None if known else told):
+        history = _trained(made, model, images, valid, out, bool(known), told["settings"])
+    return finished(model.eval(), history, out, told, images)
 
 # %% ../nbs/lib/60_cli.ipynb #a262ac8c
-def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
+def _trained(made, model, images, valid, out: Path, resume: bool, settings: dict):  # History
+    "Train, and after Ctrl-C say how to go on."
+    from vae_nb.train import CHECKPOINT
+
+    try:
+        return made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(), **settings)
+    except KeyboardInterrupt as stop:
+        goes_on = f"vae_nb train {made.name} --out {shlex.quote(str(out))} --resume"
+        saved = Path(out, CHECKPOINT).is_file()
+        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}" if saved else
+                                "stopped before anything was saved") from stop
+
+# %% ../nbs/lib/60_cli.ipynb #9911c897
+def finished(model, history, out: Path, told: dict, images) -> dict:  # facts
     "Beside a finished run: the history as a table, the loss curves, and samples."
     from vae_nb.plots import show_grid
 
     history.to_csv(out / "history.csv")
     losses = {name: value for name, value in history.last.items() if name.endswith("_loss")}
-    return {"run": out, "recipe": recipe, "data": images.name, "images": len(images),
-            "stand_in": bool(images.note), "epochs": history.last["epoch"], **losses,
+    return {"run": out, "recipe": told["recipe"], "data": images.name, "images": len(images),
+            "stand_in": told["stand_in"], "epochs": history.last["epoch"], **losses,
             "seconds": history.last["seconds"],
             "history": out / "history.csv", "losses": draw(out / "losses.png", history.plot),
             "samples": draw(out / "samples.png", lambda: show_grid(seeded_samples(model, 32, 0)))}
