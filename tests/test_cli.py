@@ -1,6 +1,7 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
 import contextlib
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -14,12 +15,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
+from nasty_names import NASTY
 from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
 from vae_nb.core import load_tensors
 from vae_nb.data import DATASETS, load
-from vae_nb.recipes import PRETRAINED
+from vae_nb.recipes import PRETRAINED, RECIPES, recipe
 from vae_nb.vae import load_model, mlp_vae
 
 TINY = ["train", "mnist-mlp", "--data", "digits", "--n", "150", "--batch-size", "32"]  # 5 steps an epoch
@@ -111,6 +114,20 @@ def test_facts_are_text_or_one_json_object():
     assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
 
 
+def test_nasty_names_stay_in_their_place():
+    facts = {"attribute": NASTY[0], "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)], "counts": dict.fromkeys(NASTY, 1)}
+    assert json.loads(cli._as_json(facts)) == facts
+    lines = as_text(facts).splitlines()
+    assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2:]) and all(str(i) == line.split()[-1] for i, line in enumerate(lines[2:len(NASTY) + 2]))
+    assert all(line.isprintable() for line in lines)
+
+
+def test_every_recipe_is_spelled_one_way():
+    assert [row["recipe"] for row in good("recipes")["recipes"]] == list(RECIPES)
+    assert recipe("celeba64-joint") is recipe("celeba64_joint")
+    assert not any("-mlp" in line for line in examples())
+
+
 def test_errors_of_ours_are_told_from_faults(monkeypatch):
     def broken(*_): raise KeyError("oops")
     monkeypatch.setattr(cli, "model_of", broken)
@@ -123,6 +140,64 @@ def test_warnings_are_one_line(run, monkeypatch):
     monkeypatch.setattr(cli, "seeded_samples", lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28))
     done = call("sample", run)
     assert done.exit_code == 0 and done.stderr == "warning: careful now\n" and "picture: samples.png" in done.stdout
+
+
+def test_the_version_is_the_packages():
+    assert call("--version").stdout == f"vae_nb {vae_nb.__version__}\n"
+
+
+@pytest.mark.parametrize("words, status", [(["sample", "nothing/here"], 1), (["sample", "--n", "many"], 2), (["trane"], 2), (["sample", ""], 1), (["train", "mnist_mlp", "--epochs", "0"], 1)])
+def test_with_json_a_refusal_is_json(words, status):
+    done = call(*words, "--json")
+    assert done.exit_code == status and list(json.loads(done.stdout)) == ["error"] and json.loads(done.stdout)["error"] in " ".join(done.stderr.split())
+
+
+def test_ctrl_c_with_json_is_json(monkeypatch):
+    def stopped(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "model_of", stopped)
+    done = call("sample", "--json")
+    assert done.exit_code == 130 and json.loads(done.stdout) == {"error": "stopped"}
+
+
+@pytest.mark.parametrize("words", [["sample", ""], ["train", "mnist_mlp", "--data", ""], ["train", "mnist_mlp", "--data="], ["sample", "--out", ""], ["train", ""], ["export", "--html", "-a", ""], ["reconstruct", ""]])
+def test_an_empty_word_is_refused_and_named(words):
+    before = words[-1].rstrip("=") or words[-2]
+    assert f"what follows {before!r} is empty" in refused(*words) and not any(Path().iterdir())
+
+
+def test_the_systems_errors_come_without_their_numbers(run):
+    Path("file").write_text("")
+    for words in (["sample", run, "--out", "file/x.png"], [*TINY, "--out", "file/run"], ["info", "file"]):
+        assert "Errno" not in refused(*words)
+
+
+@pytest.mark.parametrize("words", [["sample", "faces", "--out", "no/such/x.png"], ["export", "faces", "--html", "--out", "no/such/x.html"], [*TINY, "--out", "no/such/folder/run"]])
+def test_one_level_of_folders_is_made_and_no_tree(words):
+    assert "there is no folder" in refused(*words) and not Path("no").exists()
+    good("sample", "faces", "--n", "1", "--out", "new/x.png")
+    assert Path("new/x.png").is_file()
+
+
+def in_shell(line, **env):
+    "A line in a real shell."
+    line = line.replace("vae_nb", f"{sys.executable} -m vae_nb")
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, env=os.environ | env)
+
+
+def test_a_result_survives_an_output_that_is_not_utf_8(pictures):
+    folder = Path("Łódź 😀")
+    shutil.copytree(pictures, folder)
+    line = f"vae_nb evaluate faces --data {shlex.quote(str(folder))} --split train --n 8 --k 2"
+    done = in_shell(f"{line} --json", PYTHONIOENCODING="latin-1")
+    assert json.loads(done.stdout.decode("ascii"))["data"] == "Łódź 😀", done.stderr
+    done = in_shell(line, PYTHONIOENCODING="ascii:strict")
+    assert rb"data: \u0141\xf3d\u017a \U0001f600" in done.stdout, done.stderr
+
+
+def test_a_reader_who_leaves_is_no_error():
+    done = in_shell("vae_nb recipes --json | true")
+    assert done.stderr == b"" and done.returncode == 141
+    assert in_shell("vae_nb recipes | head -1").stderr == b""
 
 
 def test_a_command_line_that_is_not_understood_is_exit_2():
@@ -384,7 +459,9 @@ def test_pictures_by_number_and_by_default(run):
     assert good("interpolate", "--model", run, "--n", "5")["steps"] == 5
     assert "two pictures, or none" in refused("interpolate", "digits:0", "--model", run, "--out", "c.png")
     assert "holds 300 images" in refused("reconstruct", "digits:999", "--model", run, "--out", "c.png")
-    assert "No such file" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "there is no picture 'digit:1'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "Did you mean 'digits'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "there is no picture 'gone.png'" in refused("interpolate", "gone.png", "digits:1", "--model", run, "--out", "c.png")
     assert "shape (batch, 1, 28, 28)" in refused("reconstruct", "faces:0", "--model", run, "--out", "c.png")
 
 

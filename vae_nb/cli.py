@@ -16,6 +16,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 # %% ../nbs/lib/60_cli.ipynb #5ea16ed9
 def plain(
@@ -50,10 +52,15 @@ def readable(value) -> str:
     if isinstance(value, (int, float)):
         return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
+        return ", ".join(f"{_visible(name)} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(map(readable, value))
-    return str(value)
+    return _visible(value)
+
+
+def _visible(text) -> str:
+    "Text without line breaks and without characters that a terminal would obey."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 # %% ../nbs/lib/60_cli.ipynb #63fb303b
 def table(
@@ -82,9 +89,28 @@ def as_text(facts: dict) -> str:
     return "\n".join(shown)
 
 # %% ../nbs/lib/60_cli.ipynb #20c9cf64
+def _as_json(facts: dict) -> str:
+    "Facts as JSON, in the characters that standard output can take."
+    text = json.dumps(plain(facts), indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain(facts), indent=2)
+    return text
+
+
+def _tell(text: str) -> None:
+    "Print an answer; end silently where nobody reads it."
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        raise typer.Exit(141) from None
+
+# %% ../nbs/lib/60_cli.ipynb #8119dd6e
 def say(line: str) -> None:
     "One line to the person at the terminal: on standard error."
-    print(" ".join(str(line).split()), file=sys.stderr)
+    print(_visible(" ".join(str(line).split())), file=sys.stderr)
 
 
 def foreseen(error: Exception) -> bool:
@@ -93,10 +119,26 @@ def foreseen(error: Exception) -> bool:
     usual = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError)
     return ours or isinstance(error, usual)
 
-# %% ../nbs/lib/60_cli.ipynb #8119dd6e
+# %% ../nbs/lib/60_cli.ipynb #c9fa44fe
+def _reason(error: Exception) -> str:
+    "What went wrong, in words: the system's errors without their numbers."
+    if not foreseen(error):
+        return f"fault: {type(error).__name__}: {error}. Please report it, with what --debug shows."
+    return "error: " + (re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__)
+
+
+def _refuse(line: str, as_json: bool, status: int) -> None:
+    "Say why a command ends, and end it."
+    say(line)
+    if as_json:
+        _tell(_as_json({"error": line.removeprefix("error: ")}))
+    raise typer.Exit(status)
+
+# %% ../nbs/lib/60_cli.ipynb #a1e1076b
 @contextmanager
 def one_line(
     debug: bool,  # show the traceback of an error
+    as_json: bool = False,  # say it on standard output too
 ):
     "Inside the block errors and warnings become one line each, and errors an exit status."
     try:
@@ -108,19 +150,45 @@ def one_line(
     except (typer.Exit, typer.BadParameter):
         raise
     except KeyboardInterrupt as stop:
-        say(str(stop) or "stopped")
-        raise typer.Exit(130) from None
+        _refuse(str(stop) or "stopped", as_json, 130)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        reason = str(error) or type(error).__name__
-        say(f"error: {reason}" if foreseen(error) else
-            f"fault: {type(error).__name__}: {error}. Please report it, with what --debug shows.")
-        raise typer.Exit(1) from None
+        _refuse(_reason(error), as_json, 1)
+
+# %% ../nbs/lib/60_cli.ipynb #95db5aaf
+def _no_empty_words(words: list[str]) -> None:
+    "Refuse an empty word, or an option that is set to one."
+    for before, word in zip(["vae_nb", *words], words):
+        if not word or re.fullmatch("--[a-z-]+=", word):
+            raise ValueError(f"what follows {word.rstrip('=') or before!r} is empty (is a variable not set?): "
+                             "fill it in, or leave it out.")
+
+
+class _Group(TyperGroup):
+    "The command line as a whole."
+
+    def main(self, args=None, standalone_mode=True, **options):
+        words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words
+        try:
+            with one_line("--debug" in words, as_json):
+                _no_empty_words(words)
+            status = super().main(words, standalone_mode=False, **options) or 0
+        except typer.Exit as end:
+            status = end.exit_code
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            error.show()
+            status = error.exit_code
+            if as_json:
+                _tell(_as_json({"error": error.format_message()}))
+        sys.exit(status)
 
 # %% ../nbs/lib/60_cli.ipynb #3e3ecf05
 app = typer.Typer(  # the command `vae_nb`
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Variational autoencoders from the shell: train, look, edit, evaluate.",
     epilog="MODEL is a run folder, a saved model file, or the name of a pretrained model such as faces. "
@@ -133,6 +201,22 @@ COMMON = [  # the options that every command has: --json and --debug
 ]
 
 # %% ../nbs/lib/60_cli.ipynb #17b778f3
+def _version(asked: bool) -> None:
+    "What --version does."
+    if asked:
+        from vae_nb import __version__
+
+        _tell(f"vae_nb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+):
+    "The options of the command itself."
+
+# %% ../nbs/lib/60_cli.ipynb #6f70143f
 def command(
     example: str,  # a line that works, shown by --help
 ):
@@ -141,10 +225,10 @@ def command(
     def register(work):
         @functools.wraps(work)
         def run(*, as_json, debug, **options):
-            with one_line(debug):
+            with one_line(debug, as_json):
                 with redirect_stdout(sys.stderr if as_json else sys.stdout):
                     facts = work(**options)
-                print(json.dumps(plain(facts), indent=2, ensure_ascii=False) if as_json else as_text(facts))
+                _tell(_as_json(facts) if as_json else as_text(facts))
 
         own = inspect.signature(work).parameters.values()
         run.__signature__ = inspect.Signature([*own, *COMMON])
@@ -244,11 +328,16 @@ def one_picture(
     shape: tuple,  # (C, H, W)
 ):  # float (1, C, H, W) in [0, 1]
     "The picture that a word on the command line means."
+    from vae_nb.core import nearest
     from vae_nb.data import DATASETS, load
     from vae_nb.latent import photograph
 
     name, _, number = text.rpartition(":")
-    if name in DATASETS and number.isdigit() and not Path(text).exists():
+    there = Path(text).expanduser().exists()
+    if not there and name not in DATASETS:
+        raise FileNotFoundError(f"there is no picture {text!r}: name a file, or an image of a set by its number, "
+                                f"such as faces:3.{nearest(name, DATASETS) if name else ''}")
+    if not there and number.isdigit():
         return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[int(number)].floats()
     return photograph(text, shape)
 
@@ -269,6 +358,20 @@ def pictures_of(
     return x.to(device_of(model))
 
 # %% ../nbs/lib/60_cli.ipynb #954453f9
+def _cannot_write(
+    folder: Path,  # it need not be there
+    new: int = 1,  # how many folders may be missing; more are a slip of the pen
+) -> str:  # why not, or ""
+    "Whether a folder can be written to, or made. Nothing is left there."
+    from vae_nb.data import cannot_write
+
+    path = [folder.absolute(), *folder.absolute().parents]
+    missing = next(i for i, part in enumerate(path) if part.exists())
+    if missing > new:
+        return f"there is no folder {str(path[new])!r}"
+    return cannot_write(path[missing]) if path[missing].is_dir() else f"{str(path[missing])!r} is not a folder"
+
+# %% ../nbs/lib/60_cli.ipynb #98a43b1e
 FORMATS = (".png", ".jpg", ".pdf", ".svg", ".webp")
 
 
@@ -285,6 +388,8 @@ def free(
         raise IsADirectoryError(f"{path} is a folder: name a file.")
     if path.exists() and not force:
         raise FileExistsError(f"{path} is there already: --force replaces it, --out names another file.")
+    if problem := _cannot_write(path.parent):
+        raise OSError(f"cannot write {str(path)!r}: {problem}. Make the folder, or name another file with --out.")
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d97ef3f4
@@ -338,16 +443,6 @@ def _content(folder: Path) -> list:  # paths
     torn = lambda path: path.name.startswith(names) and path.name.endswith(".partial")
     return [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
 
-
-def _cannot_write(folder: Path) -> str:  # why not, or ""
-    "Whether a folder can be made and written to; it is not made. At most one folder above it may be missing."
-    from vae_nb.data import cannot_write
-
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if there not in (folder, folder.parent, folder.absolute().parent, folder.absolute().parent.parent):
-        return f"there is no folder {str(folder.parent.parent)!r}"
-    return cannot_write(there)
-
 # %% ../nbs/lib/60_cli.ipynb #58a4d0a8
 def run_folder(
     folder: Path,
@@ -368,7 +463,7 @@ def run_folder(
         way = "--resume goes on with the run in it" if known else "there is no run of `vae_nb train` in it"
         raise FileExistsError(f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are not "
                               "a run's stay), --out names another folder.")
-    if problem := _cannot_write(folder):
+    if problem := _cannot_write(folder, 2):  # the run's own folder, and one above
         raise OSError(f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out.")
     return {}
 
@@ -493,7 +588,7 @@ OWN = "the recipe's"
 Own = Annotated[int | None, typer.Option(show_default=OWN)]  # a setting; None: as the recipe has it
 
 # %% ../nbs/lib/60_cli.ipynb #dfa80571
-@command("vae_nb train mnist-mlp --epochs 3 --out run")
+@command("vae_nb train mnist_mlp --epochs 3 --out run")
 def train(
     recipe: Annotated[str, typer.Argument(help="Its name: see `vae_nb recipes`.")],
     data: Data = None,
@@ -781,7 +876,7 @@ def recipes():
     "List what can be trained: networks, data and settings of known projects, with the loss put right."
     from vae_nb.recipes import RECIPES
 
-    return {"recipes": [{"recipe": name.replace("_", "-"), "data": made.dataset, "pixels": made.size,
+    return {"recipes": [{"recipe": name, "data": made.dataset, "pixels": made.size,
                          "epochs": made.settings["epochs"], "follows": made.matches.split(";")[0]}
                         for name, made in RECIPES.items()]}
 
@@ -861,4 +956,6 @@ def main(
     os.environ.setdefault("MPLBACKEND", "agg")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no character stops a command
     app(arguments, prog_name="vae_nb")
