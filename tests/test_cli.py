@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -249,14 +250,12 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(monkeypatch):
-    def full(values, path, metadata):
-        Path(path).write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
-
+def test_a_full_disk_is_one_line_and_the_run_starts_when_there_is_room(monkeypatch):
+    def full(*_, **__): raise OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
-        patch.setattr("vae_nb.core.save_file", full)
-        assert "No space left" in refused(*TINY, "--epochs", "1", "--out", "run")
+        patch.setattr("vae_nb.train.save_tensors", full)
+        done = call(*TINY, "--epochs", "1", "--out", "run")
+        assert done.exit_code == 1 and re.search("No space left|no room", done.stderr.splitlines()[-1])
     assert not Path("run").exists()
     assert good(*TINY, "--epochs", "1", "--out", "run")["epochs"] == 1 and load_model("run")
 
@@ -350,6 +349,7 @@ def test_a_line_with_resume_can_be_repeated(monkeypatch):
 def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
     Path("run").mkdir()
     Path("run/.run.json.x1y2.partial").write_text("{")
+    Path("run/.checkpoint.lock").write_text("")
     good(*TINY, "--epochs", "1")
     Path("other").mkdir()
     Path("other/.thesis.x1y2.partial").write_text("years of work")
@@ -389,6 +389,16 @@ def test_ones_own_pictures(pictures):
     assert len(facts["squared_error_of_each"]) == 2
     assert "letter.png cannot be read as a picture: not an image" in refused("reconstruct", pictures / "letter.png", "--model", "mine", "--out", "b.png")
     assert good("evaluate", "mine", "--k", "2", "--n", "9", "--split", "train")["data"] == pictures.name, "the run remembers its data"
+
+
+def test_a_run_inside_the_folder_of_its_data_does_not_become_data(pictures, tmp_path, monkeypatch):
+    shutil.copytree(pictures, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    words = ["train", "celeba64", "--data", ".", "--size", "32", "--epochs", "1", "--latent", "4"]
+    images = good(*words)["images"]
+    again = call(*words, "--force", "--json")
+    assert json.loads(again.stdout)["images"] == images and "run.json" in again.stderr
+    assert good(*words, "--resume")["images"] == images
 
 
 def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
@@ -435,7 +445,7 @@ def test_nothing_is_overwritten_without_force_and_a_full_disk_leaves_the_old_pic
     with monkeypatch.context() as patch:
         def full(*_, **__): raise OSError(28, "No space left on device")
         patch.setattr("matplotlib.figure.Figure.savefig", full)
-        assert "No space left" in refused("sample", run, "--n", "2", "--force") and Path("samples.png").read_bytes() == before
+        assert re.search("No space left|no room", refused("sample", run, "--n", "2", "--force")) and Path("samples.png").read_bytes() == before
     good("sample", run, "--n", "2", "--force")
     assert Path("samples.png").read_bytes() != before and not list(Path(".").glob(".*partial"))
 

@@ -164,7 +164,7 @@ def _no_empty_words(words: list[str]) -> None:
             raise ValueError(f"what follows {word.rstrip('=') or before!r} is empty (is a variable not set?): "
                              "fill it in, or leave it out.")
 
-
+# %% ../nbs/lib/60_cli.ipynb #17d34e9f
 class _Group(TyperGroup):
     "The command line as a whole."
 
@@ -438,9 +438,9 @@ EARLIER, MOVING = ".earlier", ".moving"  # an earlier run's files while another 
 
 
 def _content(folder: Path) -> list:  # paths
-    "What lies in a folder, but for files of ours that a kill has left half written."
+    "What lies in a folder, but for what a kill has left: files of ours half written, the lock of a run."
     names = tuple(f".{Path(name).name}." for name in RUN_FILES)
-    torn = lambda path: path.name.startswith(names) and path.name.endswith(".partial")
+    torn = lambda path: path.name == ".checkpoint.lock" or path.name.startswith(names) and path.suffix == ".partial"
     return [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
 
 # %% ../nbs/lib/60_cli.ipynb #58a4d0a8
