@@ -1,5 +1,10 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
+import contextlib
 import json
+import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +16,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
+from nasty_names import NASTY
 from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
-from vae_nb.recipes import PRETRAINED
+from vae_nb.recipes import PRETRAINED, RECIPES, recipe
 from vae_nb.vae import load_model, mlp_vae
 
 TINY = ["train", "mnist-mlp", "--data", "digits", "--n", "150", "--batch-size", "32"]  # 5 steps an epoch
@@ -108,6 +115,20 @@ def test_facts_are_text_or_one_json_object():
     assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
 
 
+def test_nasty_names_stay_in_their_place():
+    facts = {"attribute": NASTY[0], "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)], "counts": dict.fromkeys(NASTY, 1)}
+    assert json.loads(cli._as_json(facts)) == facts
+    lines = as_text(facts).splitlines()
+    assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2:]) and all(str(i) == line.split()[-1] for i, line in enumerate(lines[2:len(NASTY) + 2]))
+    assert all(line.isprintable() for line in lines)
+
+
+def test_every_recipe_is_spelled_one_way():
+    assert [row["recipe"] for row in good("recipes")["recipes"]] == list(RECIPES)
+    assert recipe("celeba64-joint") is recipe("celeba64_joint")
+    assert not any("-mlp" in line for line in examples())
+
+
 def test_errors_of_ours_are_told_from_faults(monkeypatch):
     def broken(*_): raise KeyError("oops")
     monkeypatch.setattr(cli, "model_of", broken)
@@ -122,6 +143,64 @@ def test_warnings_are_one_line(run, monkeypatch):
     assert done.exit_code == 0 and done.stderr == "warning: careful now\n" and "picture: samples.png" in done.stdout
 
 
+def test_the_version_is_the_packages():
+    assert call("--version").stdout == f"vae_nb {vae_nb.__version__}\n"
+
+
+@pytest.mark.parametrize("words, status", [(["sample", "nothing/here"], 1), (["sample", "--n", "many"], 2), (["trane"], 2), (["sample", ""], 1), (["train", "mnist_mlp", "--epochs", "0"], 1)])
+def test_with_json_a_refusal_is_json(words, status):
+    done = call(*words, "--json")
+    assert done.exit_code == status and list(json.loads(done.stdout)) == ["error"] and json.loads(done.stdout)["error"] in " ".join(done.stderr.split())
+
+
+def test_ctrl_c_with_json_is_json(monkeypatch):
+    def stopped(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "model_of", stopped)
+    done = call("sample", "--json")
+    assert done.exit_code == 130 and json.loads(done.stdout) == {"error": "stopped"}
+
+
+@pytest.mark.parametrize("words", [["sample", ""], ["train", "mnist_mlp", "--data", ""], ["train", "mnist_mlp", "--data="], ["sample", "--out", ""], ["train", ""], ["export", "--html", "-a", ""], ["reconstruct", ""]])
+def test_an_empty_word_is_refused_and_named(words):
+    before = words[-1].rstrip("=") or words[-2]
+    assert f"what follows {before!r} is empty" in refused(*words) and not any(Path().iterdir())
+
+
+def test_the_systems_errors_come_without_their_numbers(run):
+    Path("file").write_text("")
+    for words in (["sample", run, "--out", "file/x.png"], [*TINY, "--out", "file/run"], ["info", "file"]):
+        assert "Errno" not in refused(*words)
+
+
+@pytest.mark.parametrize("words", [["sample", "faces", "--out", "no/such/x.png"], ["export", "faces", "--html", "--out", "no/such/x.html"], [*TINY, "--out", "no/such/folder/run"]])
+def test_one_level_of_folders_is_made_and_no_tree(words):
+    assert "there is no folder" in refused(*words) and not Path("no").exists()
+    good("sample", "faces", "--n", "1", "--out", "new/x.png")
+    assert Path("new/x.png").is_file()
+
+
+def in_shell(line, **env):
+    "A line in a real shell."
+    line = line.replace("vae_nb", f"{sys.executable} -m vae_nb")
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, env=os.environ | env)
+
+
+def test_a_result_survives_an_output_that_is_not_utf_8(pictures):
+    folder = Path("Łódź 😀")
+    shutil.copytree(pictures, folder)
+    line = f"vae_nb evaluate faces --data {shlex.quote(str(folder))} --split train --n 8 --k 2"
+    done = in_shell(f"{line} --json", PYTHONIOENCODING="latin-1")
+    assert json.loads(done.stdout.decode("ascii"))["data"] == "Łódź 😀", done.stderr
+    done = in_shell(line, PYTHONIOENCODING="ascii:strict")
+    assert rb"data: \u0141\xf3d\u017a \U0001f600" in done.stdout, done.stderr
+
+
+def test_a_reader_who_leaves_is_no_error():
+    done = in_shell("vae_nb recipes --json | true")
+    assert done.stderr == b"" and done.returncode == 141
+    assert in_shell("vae_nb recipes | head -1").stderr == b""
+
+
 def test_a_command_line_that_is_not_understood_is_exit_2():
     assert call("sample", "--colour", "red").exit_code == 2 and call("trane").exit_code == 2 and call("sample", "--n", "many").exit_code == 2
 
@@ -131,7 +210,7 @@ def test_a_command_line_that_is_not_understood_is_exit_2():
 
 def test_a_run_folder_remembers_what_it_is(run):
     assert json.loads((run / "run.json").read_text()) == {
-        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3,
+        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3, "stand_in": False,
         "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0}}
     assert {p.name for p in run.iterdir()} == {"run.json", "checkpoint.safetensors", "model.safetensors", "config.json", "best",
                                               "history.csv", "losses.png", "samples.png"}
@@ -163,7 +242,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
         done = call(*words, "--out", "stopped")
-    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist-mlp --out stopped --resume\n"
+    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist_mlp --out stopped --resume\n"
     assert good("info", "stopped")["epochs_done"] == 1 and not good("info", "stopped")["finished"]
     facts = good("train", "mnist-mlp", "--out", "stopped", "--resume")
     assert facts["epochs"] == 3 and facts["images"] == 150
@@ -171,32 +250,121 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(monkeypatch):
-    def full(values, path, metadata):
-        Path(path).write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
-
+def test_a_full_disk_is_one_line_and_the_run_starts_when_there_is_room(monkeypatch):
+    def full(*_, **__): raise OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
-        patch.setattr("vae_nb.core.save_file", full)
-        assert "No space left" in refused(*TINY, "--epochs", "1", "--out", "run")
-    assert [path.name for path in Path("run").iterdir()] == ["run.json"]
-    assert good("train", "mnist-mlp", "--out", "run", "--resume")["epochs"] == 1 and load_model("run")
+        patch.setattr("vae_nb.train.save_tensors", full)
+        done = call(*TINY, "--epochs", "1", "--out", "run")
+        assert done.exit_code == 1 and re.search("No space left|no room", done.stderr.splitlines()[-1])
+    assert not Path("run").exists()
+    assert good(*TINY, "--epochs", "1", "--out", "run")["epochs"] == 1 and load_model("run")
 
 
 def test_a_run_is_not_overwritten_and_force_spares_what_is_not_its_own(run):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("years of work")
-    assert "--resume goes on" in refused(*TINY, "--out", "run") and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
+    assert "no run of `vae_nb train`" in refused(*TINY, "--out", "run") and "is not empty" in refused(*TINY, "--out", "run", "--resume")
+    assert "--resume goes on" in refused(*TINY, "--out", run) and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
     good(*TINY, "--epochs", "1", "--out", "run", "--force")
     good(*TINY, "--epochs", "1", "--seed", "1", "--out", "run", "--force")
     assert Path("run/thesis.txt").read_text() == "years of work"
     assert load_tensors("run/checkpoint.safetensors", "settings")[1]["settings"]["seed"] == 1
 
 
+WRONG = [("--epochs", "0"), ("--lr", "-1"), ("--lr", "nan"), ("--batch-size", "0"), ("--latent", "0"), ("--size", "-3"), ("--n", "0"), ("--seed", "-1"), ("--data", "mnits")]
+
+
+def files_in(folder):
+    "Every file of a folder with its contents."
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("option, value", WRONG)
+def test_a_refused_command_changes_nothing_and_leaves_nothing(run, option, value):
+    shutil.copytree(run, "old")
+    before = files_in("old")
+    assert refused(*TINY, "--out", "old", "--force", option, value) and files_in("old") == before
+    refused(*TINY, "--out", "new", option, value)
+    refused(*TINY, "--out", "file/deep/er", option, value)
+    assert not Path("new").exists() and not Path("file").exists()
+
+
+@pytest.mark.parametrize("fault", [FloatingPointError("NaN"), OSError(28, "No space left on device"), ValueError("refused by fit")])
+def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(run, fault, monkeypatch):
+    def fails(*_, **__): raise fault
+    shutil.copytree(run, "old")
+    before = files_in("old")
+    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", fails)
+    refused(*TINY, "--out", "old", "--force")
+    assert files_in("old") == before
+    refused(*TINY, "--out", "new")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("step", range(1, 46, 4))
+def test_a_kill_while_runs_change_places_loses_neither(run, step, monkeypatch):
+    shutil.copytree(run, "old")
+    before, calls = files_in("old"), []
+
+    class Killed(BaseException):
+        pass
+
+    def mortal(act):
+        def acting(*words, **options):
+            calls.append(act)
+            if len(calls) >= step: raise Killed  # and so at every later step: the process is dead
+            return act(*words, **options)
+        return acting
+
+    def dies(*_, **__): calls.extend([None] * 99); raise Killed
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        for name in ("rename", "replace", "unlink", "rmdir"): patch.setattr(Path, name, mortal(getattr(Path, name)))
+        patch.setattr(mlp_vae.__globals__["VAE"], "loss", dies)
+        call(*TINY, "--out", "old", "--force")
+    refused(*TINY, "--out", "old", "--force", "--data", "mnits")
+    with monkeypatch.context() as patch:
+        patch.setattr(mlp_vae.__globals__["VAE"], "loss", lambda *_, **__: 1 / 0)
+        refused(*TINY, "--out", "old", "--force")
+    assert files_in("old") == before
+    good(*TINY, "--epochs", "1", "--out", "old", "--force")
+    assert files_in("old").keys() == before.keys() and files_in("old") != before
+
+
+def test_a_line_with_resume_can_be_repeated(monkeypatch):
+    words = [*TINY, "--epochs", "2", "--out", "a run", "--resume"]
+    Path("a run").mkdir()
+    Path("a run/.checkpoint.safetensors.x1y2.partial").write_bytes(b"half of it")
+    assert good(*words)["epochs"] == 2
+    model = Path("a run/model.safetensors").read_bytes()
+    assert good(*words)["epochs"] == 2 and Path("a run/model.safetensors").read_bytes() == model
+
+    def pressed(*_, **__): signal.raise_signal(signal.SIGINT); return step(*_, **__)
+    step = mlp_vae.__globals__["VAE"].loss
+    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
+    line = call(*TINY, "--out", "another run").stderr.split(": ")[-1]
+    monkeypatch.undo()
+    assert shlex.split(line) == ["vae_nb", "train", "mnist_mlp", "--out", "another run", "--resume"]
+
+
+def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
+    Path("run").mkdir()
+    Path("run/.run.json.x1y2.partial").write_text("{")
+    Path("run/.checkpoint.lock").write_text("")
+    good(*TINY, "--epochs", "1")
+    Path("other").mkdir()
+    Path("other/.thesis.x1y2.partial").write_text("years of work")
+    assert "not empty" in refused(*TINY, "--out", "other")
+
+
+def test_a_resumed_run_remembers_that_another_set_stands_in():
+    for _ in range(2):
+        assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")["stand_in"]
+    assert good("info", "run")["stand_in"]
+
+
 def test_a_run_that_does_not_match_is_not_continued(run):
     assert "holds a run of 'mnist_mlp', not of 'mnist_conv'" in refused("train", "mnist-conv", "--out", run, "--resume")
     assert "epochs=2 there, 9 here" in refused("train", "mnist-mlp", "--out", run, "--resume", "--epochs", "9")
-    assert "no run" in refused("train", "mnist-mlp", "--out", "nothing", "--resume")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}', "[" * 50_000])
@@ -221,6 +389,16 @@ def test_ones_own_pictures(pictures):
     assert len(facts["squared_error_of_each"]) == 2
     assert "letter.png cannot be read as a picture: not an image" in refused("reconstruct", pictures / "letter.png", "--model", "mine", "--out", "b.png")
     assert good("evaluate", "mine", "--k", "2", "--n", "9", "--split", "train")["data"] == pictures.name, "the run remembers its data"
+
+
+def test_a_run_inside_the_folder_of_its_data_does_not_become_data(pictures, tmp_path, monkeypatch):
+    shutil.copytree(pictures, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    words = ["train", "celeba64", "--data", ".", "--size", "32", "--epochs", "1", "--latent", "4"]
+    images = good(*words)["images"]
+    again = call(*words, "--force", "--json")
+    assert json.loads(again.stdout)["images"] == images and "run.json" in again.stderr
+    assert good(*words, "--resume")["images"] == images
 
 
 def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
@@ -279,7 +457,7 @@ def test_nothing_is_overwritten_without_force_and_a_full_disk_leaves_the_old_pic
     with monkeypatch.context() as patch:
         def full(*_, **__): raise OSError(28, "No space left on device")
         patch.setattr("matplotlib.figure.Figure.savefig", full)
-        assert "No space left" in refused("sample", run, "--n", "2", "--force") and Path("samples.png").read_bytes() == before
+        assert re.search("No space left|no room", refused("sample", run, "--n", "2", "--force")) and Path("samples.png").read_bytes() == before
     good("sample", run, "--n", "2", "--force")
     assert Path("samples.png").read_bytes() != before and not list(Path(".").glob(".*partial"))
 
@@ -303,7 +481,9 @@ def test_pictures_by_number_and_by_default(run):
     assert good("interpolate", "--model", run, "--n", "5")["steps"] == 5
     assert "two pictures, or none" in refused("interpolate", "digits:0", "--model", run, "--out", "c.png")
     assert "holds 300 images" in refused("reconstruct", "digits:999", "--model", run, "--out", "c.png")
-    assert "No such file" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "there is no picture 'digit:1'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "Did you mean 'digits'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
+    assert "there is no picture 'gone.png'" in refused("interpolate", "gone.png", "digits:1", "--model", run, "--out", "c.png")
     assert "shape (batch, 1, 28, 28)" in refused("reconstruct", "faces:0", "--model", run, "--out", "c.png")
 
 

@@ -19,9 +19,10 @@ from torch import nn
 from book import vendor
 from book.browser import chromium
 from book.project import BUILD
+from nasty_names import NASTY
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
-from vae_nb.data import load
+from vae_nb.data import Images, load
 from vae_nb.elbo import LIKELIHOODS, LinearGaussian
 from vae_nb.evaluate import mean_kl_per_dim
 from vae_nb.explore import (
@@ -506,6 +507,36 @@ def test_one_file_asks_nobody(flat, digits, tmp_path):
     text = LatentExplorer(flat, digits, title="A <b> & </script>").to_html(tmp_path / "new/page.html").read_text()
     assert "A &lt;b&gt; &amp;" in text and set(re.findall(r"https?://[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
     assert text.count("</script>") == 3, "no text ends the element that holds it"
+
+
+@needs_browser
+def test_nasty_names_move_the_picture_and_nothing_else(chrome, faces_model, tmp_path):
+    vectors = 0.3 * torch.randn(len(NASTY), faces_model.latent, generator=torch.Generator().manual_seed(0))
+    for title in NASTY:
+        explorer = LatentExplorer(faces_model, directions=dict(zip(NASTY, vectors)), title=title)
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        labels = tab.locator(".controls input").evaluate_all("inputs => inputs.map(input => input.ariaLabel)")[:len(NASTY)]
+        assert [label.encode("utf-16", "surrogatepass") for label in labels] == [name.encode("utf-16", "surrogatepass") for name in NASTY]
+        for i, name in enumerate(NASTY):
+            tab.locator(".controls input").nth(i).fill("1")
+            assert agrees(tab, explorer, faces_model, strengths=dict.fromkeys(NASTY[:i + 1], 1.0)), name
+        assert tab.errors == [] and tab.locator("script").count() == 3 and tab.locator("main img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_page_holds_what_it_was_given(name, flat, digits, tmp_path):
+    images = Images(digits.pixels[:20], labels=torch.arange(20) % 2, classes=(name, "b"))
+    page = LatentExplorer(flat, images, directions={name: [0.0, 1.0]}, title=name).to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    traits = json.loads(re.search('<script type="application/json" id="traits">(.*?)</script>', page, re.S)[1])
+    assert traits["directions"][0]["name"] == traits["points"][0]["name"] == traits["title"] == name
+    assert page.count("<script") == 3 and "<!--" not in page and "<img src=x" not in page
+
+
+def test_a_page_that_no_browser_could_read_is_not_written(flat, tmp_path):
+    explorer = LatentExplorer(flat, directions={"a": [0.0, 1.0]})
+    explorer.strengths = {"a": float("nan")}
+    with pytest.raises(ValueError): explorer.to_html(tmp_path / "page.html")
+    assert not any(tmp_path.iterdir())
 
 
 # --- ways, reconstructions, betas ---

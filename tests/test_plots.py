@@ -1,6 +1,7 @@
 """vae_nb.plots at its edges: what is refused and in which words, what is drawn where, and what is left alone."""
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import matplotlib
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nasty_names import NASTY
 from vae_nb import plots
 from vae_nb.plots import (as_classes, bound_curve, compare_rows, count_matrix, kl_per_dim_bars, labelled_bars, latent_histograms, latent_map, latent_map_3d, latent_tsne,
                           loss_curves, manifold_grid, set_style, show_grid, show_pairs, strip, tile)
@@ -471,3 +473,29 @@ def test_t_sne_keeps_neighbours_together():
     distance = ((flat[:, None] - flat[None]) ** 2).sum(-1) + 1e9 * np.eye(60)
     assert (labels[distance.argmin(1)] == labels).all()
     with pytest.raises(ValueError, match="at least 4 points and 2 latents"): latent_tsne(z[:3])
+
+
+# --- names that people give ---
+
+
+@pytest.mark.parametrize("draw", [
+    lambda names: latent_map(Z20, torch.arange(20), names), lambda names: latent_map(Z20, np.array(names)), lambda names: latent_map_3d(torch.cat([Z20, Z20[:, :1]], 1), torch.arange(20), names),
+    lambda names: show_grid(torch.rand(20, 4, 4), titles=names), lambda names: show_grid(torch.rand(20, 4, 4), 1, row_labels=names), lambda names: strip(torch.rand(20, 1, 4, 4), names),
+    lambda names: compare_rows({name: torch.rand(2, 4, 4) for name in names}), lambda names: labelled_bars(dict.fromkeys(names, 1.0), reference=(names[5], 1)),
+    lambda names: count_matrix(torch.ones(20, 20, dtype=int), names, names),
+    lambda names: loss_curves({"epoch": [1, 2]} | {f"train_{name}": [2.0, 1.0] for name in names}, tuple(names))])
+def test_nasty_names_are_drawn_as_they_are(draw, tmp_path):
+    ax = draw(NASTY)
+    for kind in ("png", "svg"): ax.figure.savefig(tmp_path / f"a.{kind}", format=kind, bbox_inches="tight")
+    ElementTree.parse(tmp_path / "a.svg")
+    shown = [text.get_text() for text in ax.figure.findobj(matplotlib.text.Text)]
+    assert all(len(line) <= 110 for text in shown for line in text.split("\n")) and any(r"a\$^_\$b" in text for text in shown)
+    plt.close("all")
+
+
+def test_maths_that_can_be_set_stays_maths_in_titles_and_not_in_names_of_classes():
+    assert show_grid(torch.rand(1, 4, 4), titles=[r"$\sigma^2$"]).texts[0].get_text() == r"$\sigma^2$"
+    assert plots._plain("US$ and CA$") == r"US\$ and CA\$" and plots._plain("a\nb\x1b") == "a b\ufffd"
+
+
+Z20 = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))

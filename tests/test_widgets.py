@@ -23,6 +23,7 @@ from book import build, execute, images, vendor, widgets
 from book.browser import chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
+from nasty_names import NASTY
 from vae_nb.explore import (SCENES, ElboExplorer, LatentExplorer, TemperatureExplorer, elbo_parts, fixed_noise, log_likelihood, relaxed_draws,
                             temperature_parts)
 from vae_nb.vae import mlp_vae
@@ -653,3 +654,10 @@ def test_explorers_talk_to_a_kernel_in_jupyterlab(chrome, tmp_path):
         tab.keyboard.press("ArrowRight")
         tab.wait_for_selector(".vae-explorer[data-decodes]", timeout=20_000)  # the kernel has sent the weights
         context.close()
+
+
+def test_nasty_names_of_categories_and_scenes_are_drawn():
+    for name in NASTY:
+        widget = TemperatureExplorer(n=8, names=[name, "B", "C"])
+        assert widget.poster.startswith("data:image/png") and widget.names[0] == name
+    assert ElboExplorer(scenes={name: [[0.5, 1.2, 0.7]] for name in NASTY}, scene="__proto__").parts()["kl"] == 0

@@ -6,9 +6,9 @@
 __all__ = ['app', 'COMMON', 'RUN', 'FORMATS', 'ModelWord', 'ModelOption', 'Pictures', 'Data', 'Split', 'Count', 'Out', 'Force',
            'Seed', 'RUN_FILES', 'OWN', 'Own', 'KINDS', 'MOST_STEPS', 'plain', 'readable', 'table', 'as_text', 'say',
            'foreseen', 'one_line', 'command', 'remembered', 'model_of', 'some', 'images_for', 'tossed', 'one_picture',
-           'pictures_of', 'free', 'draw', 'run_folder', 'given', 'absolute', 'write_note', 'training_images', 'train',
-           'finished', 'seeded_samples', 'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents',
-           'strengths', 'manipulate', 'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
+           'pictures_of', 'free', 'draw', 'run_folder', 'given', 'absolute', 'training_images', 'train', 'finished',
+           'seeded_samples', 'sample', 'reconstruct', 'interpolate', 'colours', 'code_figure', 'latents', 'strengths',
+           'manipulate', 'evaluate', 'diagnose', 'recipes', 'datasets', 'info', 'export', 'main']
 
 # %% ../nbs/lib/60_cli.ipynb #fb8d7248
 import functools
@@ -16,6 +16,8 @@ import inspect
 import json
 import math
 import os
+import re
+import shlex
 import sys
 import textwrap
 import traceback
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 # %% ../nbs/lib/60_cli.ipynb #5ea16ed9
 def plain(
@@ -56,10 +59,15 @@ def readable(value) -> str:
     if isinstance(value, (int, float)):
         return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
+        return ", ".join(f"{_visible(name)} {readable(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(map(readable, value))
-    return str(value)
+    return _visible(value)
+
+
+def _visible(text) -> str:
+    "Text without line breaks and without characters that a terminal would obey."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 # %% ../nbs/lib/60_cli.ipynb #63fb303b
 def table(
@@ -92,9 +100,28 @@ def as_text(facts: dict) -> str:
     return "\n".join(shown)
 
 # %% ../nbs/lib/60_cli.ipynb #20c9cf64
+def _as_json(facts: dict) -> str:
+    "Facts as JSON, in the characters that standard output can take."
+    text = json.dumps(plain(facts), indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain(facts), indent=2)
+    return text
+
+
+def _tell(text: str) -> None:
+    "Print an answer; end silently where nobody reads it."
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        raise typer.Exit(141) from None
+
+# %% ../nbs/lib/60_cli.ipynb #8119dd6e
 def say(line: str) -> None:
     "One line to the person at the terminal: on standard error."
-    print(" ".join(str(line).split()), file=sys.stderr)
+    print(_visible(" ".join(str(line).split())), file=sys.stderr)
 
 
 def foreseen(error: Exception) -> bool:
@@ -103,15 +130,32 @@ def foreseen(error: Exception) -> bool:
     usual = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError)
     return ours or isinstance(error, usual)
 
-# %% ../nbs/lib/60_cli.ipynb #8119dd6e
+# %% ../nbs/lib/60_cli.ipynb #c9fa44fe
+def _reason(error: Exception) -> str:
+    "What went wrong, in words: the system's errors without their numbers."
+    if not foreseen(error):
+        return f"fault: {type(error).__name__}: {error}. Please report it, with what --debug shows."
+    return "error: " + (re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__)
+
+
+def _refuse(line: str, as_json: bool, status: int) -> None:
+    "Say why a command ends, and end it."
+    say(line)
+    if as_json:
+        _tell(_as_json({"error": line.removeprefix("error: ")}))
+    raise typer.Exit(status)
+
+# %% ../nbs/lib/60_cli.ipynb #a1e1076b
 @contextmanager
 def one_line(
     debug: bool,  # show the traceback of an error
+    as_json: bool = False,  # say it on standard output too
 ):
     """Inside the block errors and warnings become one line each, and errors an exit status.
 
     Args:
         debug: show the traceback of an error
+        as_json: say it on standard output too
     """
     try:
         with warnings.catch_warnings():
@@ -122,19 +166,45 @@ def one_line(
     except (typer.Exit, typer.BadParameter):
         raise
     except KeyboardInterrupt as stop:
-        say(str(stop) or "stopped")
-        raise typer.Exit(130) from None
+        _refuse(str(stop) or "stopped", as_json, 130)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        reason = str(error) or type(error).__name__
-        say(f"error: {reason}" if foreseen(error) else
-            f"fault: {type(error).__name__}: {error}. Please report it, with what --debug shows.")
-        raise typer.Exit(1) from None
+        _refuse(_reason(error), as_json, 1)
+
+# %% ../nbs/lib/60_cli.ipynb #95db5aaf
+def _no_empty_words(words: list[str]) -> None:
+    "Refuse an empty word, or an option that is set to one."
+    for before, word in zip(["vae_nb", *words], words):
+        if not word or re.fullmatch("--[a-z-]+=", word):
+            raise ValueError(f"what follows {word.rstrip('=') or before!r} is empty (is a variable not set?): "
+                             "fill it in, or leave it out.")
+
+# %% ../nbs/lib/60_cli.ipynb #17d34e9f
+class _Group(TyperGroup):
+    "The command line as a whole."
+
+    def main(self, args=None, standalone_mode=True, **options):
+        words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words
+        try:
+            with one_line("--debug" in words, as_json):
+                _no_empty_words(words)
+            status = super().main(words, standalone_mode=False, **options) or 0
+        except typer.Exit as end:
+            status = end.exit_code
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            error.show()
+            status = error.exit_code
+            if as_json:
+                _tell(_as_json({"error": error.format_message()}))
+        sys.exit(status)
 
 # %% ../nbs/lib/60_cli.ipynb #3e3ecf05
 app = typer.Typer(  # the command `vae_nb`
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Variational autoencoders from the shell: train, look, edit, evaluate.",
     epilog="MODEL is a run folder, a saved model file, or the name of a pretrained model such as faces. "
@@ -147,6 +217,22 @@ COMMON = [  # the options that every command has: --json and --debug
 ]
 
 # %% ../nbs/lib/60_cli.ipynb #17b778f3
+def _version(asked: bool) -> None:
+    "What --version does."
+    if asked:
+        from vae_nb import __version__
+
+        _tell(f"vae_nb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+):
+    "The options of the command itself."
+
+# %% ../nbs/lib/60_cli.ipynb #6f70143f
 def command(
     example: str,  # a line that works, shown by --help
 ):
@@ -159,10 +245,10 @@ def command(
     def register(work):
         @functools.wraps(work)
         def run(*, as_json, debug, **options):
-            with one_line(debug):
+            with one_line(debug, as_json):
                 with redirect_stdout(sys.stderr if as_json else sys.stdout):
                     facts = work(**options)
-                print(json.dumps(plain(facts), indent=2, ensure_ascii=False) if as_json else as_text(facts))
+                _tell(_as_json(facts) if as_json else as_text(facts))
 
         own = inspect.signature(work).parameters.values()
         run.__signature__ = inspect.Signature([*own, *COMMON])
@@ -309,11 +395,16 @@ def one_picture(
     Returns:
         float (1, C, H, W) in [0, 1]
     """
+    from vae_nb.core import nearest
     from vae_nb.data import DATASETS, load
     from vae_nb.latent import photograph
 
     name, _, number = text.rpartition(":")
-    if name in DATASETS and number.isdigit() and not Path(text).exists():
+    there = Path(text).expanduser().exists()
+    if not there and name not in DATASETS:
+        raise FileNotFoundError(f"there is no picture {text!r}: name a file, or an image of a set by its number, "
+                                f"such as faces:3.{nearest(name, DATASETS) if name else ''}")
+    if not there and number.isdigit():
         return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[int(number)].floats()
     return photograph(text, shape)
 
@@ -343,6 +434,20 @@ def pictures_of(
     return x.to(device_of(model))
 
 # %% ../nbs/lib/60_cli.ipynb #954453f9
+def _cannot_write(
+    folder: Path,  # it need not be there
+    new: int = 1,  # how many folders may be missing; more are a slip of the pen
+) -> str:  # why not, or ""
+    "Whether a folder can be written to, or made. Nothing is left there."
+    from vae_nb.data import cannot_write
+
+    path = [folder.absolute(), *folder.absolute().parents]
+    missing = next(i for i, part in enumerate(path) if part.exists())
+    if missing > new:
+        return f"there is no folder {str(path[new])!r}"
+    return cannot_write(path[missing]) if path[missing].is_dir() else f"{str(path[missing])!r} is not a folder"
+
+# %% ../nbs/lib/60_cli.ipynb #98a43b1e
 FORMATS = (".png", ".jpg", ".pdf", ".svg", ".webp")
 
 
@@ -359,6 +464,8 @@ def free(
         raise IsADirectoryError(f"{path} is a folder: name a file.")
     if path.exists() and not force:
         raise FileExistsError(f"{path} is there already: --force replaces it, --out names another file.")
+    if problem := _cannot_write(path.parent):
+        raise OSError(f"cannot write {str(path)!r}: {problem}. Make the folder, or name another file with --out.")
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d97ef3f4
@@ -408,13 +515,23 @@ RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", 
              "best/config.json", "history.csv", "losses.png", "samples.png")
 
 # %% ../nbs/lib/60_cli.ipynb #4a078fc9
+EARLIER, MOVING = ".earlier", ".moving"  # an earlier run's files while another starts; the same, on their way
+
+
+def _content(folder: Path) -> list:  # paths
+    "What lies in a folder, but for what a kill has left: files of ours half written, the lock of a run."
+    names = tuple(f".{Path(name).name}." for name in RUN_FILES)
+    torn = lambda path: path.name == ".checkpoint.lock" or path.name.startswith(names) and path.suffix == ".partial"
+    return [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
+
+# %% ../nbs/lib/60_cli.ipynb #58a4d0a8
 def run_folder(
     folder: Path,
     recipe: str,  # the name of the recipe
     resume: bool,
     force: bool,
 ) -> dict:  # what is remembered of the run to go on with; empty for a new one
-    """Check where a run shall live, and change nothing there.
+    """Check where a run shall live, and destroy nothing there.
 
     Args:
         recipe: the name of the recipe
@@ -422,24 +539,88 @@ def run_folder(
     Returns:
         what is remembered of the run to go on with; empty for a new one
     """
-    from vae_nb.data import cannot_write
-
     if resume:
-        known = remembered(folder)
-        if not known:
-            raise FileNotFoundError(f"there is no run in {str(folder)!r}: start one without --resume.")
+        _come_back(folder)
+    known = remembered(folder) if resume or not force else {}
+    if resume and known:
         if known["recipe"] != recipe:
             raise ValueError(f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: "
                              "name that one, or another --out.")
         return known
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise FileExistsError(f"{str(folder)!r} is not empty: --resume goes on with the run in it, --force "
-                              "starts anew (files that are not a run's stay), --out names another folder.")
-    if problem := cannot_write(folder):
+    if _content(folder) and not force:
+        way = "--resume goes on with the run in it" if known else "there is no run of `vae_nb train` in it"
+        raise FileExistsError(f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are not "
+                              "a run's stay), --out names another folder.")
+    if problem := _cannot_write(folder, 2):  # the run's own folder, and one above
         raise OSError(f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out.")
     return {}
 
-# %% ../nbs/lib/60_cli.ipynb #58a4d0a8
+# %% ../nbs/lib/60_cli.ipynb #9d9fa8f2
+def _come_back(folder: Path) -> None:
+    "Files that were on their way go back to where they were."
+    for path in [Path(folder, MOVING, name) for name in RUN_FILES]:
+        if path.is_file():
+            path.replace(folder / path.relative_to(folder / MOVING))
+    _remove(folder / MOVING)
+
+
+def _remove(folder: Path) -> None:
+    "Remove a run's files from a folder, and the folder if nothing else is in it."
+    for name in RUN_FILES:
+        Path(folder, name).unlink(missing_ok=True)
+    _drop_empty(folder / "best", folder)
+
+
+def _drop_empty(*folders: Path) -> None:
+    "Remove those folders that are there and empty."
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+# %% ../nbs/lib/60_cli.ipynb #d0a08a06
+def _settle(folder: Path) -> None:
+    "Decide between an earlier run and the one that was to replace it."
+    from vae_nb.train import CHECKPOINT
+
+    _come_back(folder)
+    if (folder / EARLIER).is_dir() and not (folder / CHECKPOINT).is_file():
+        for name in RUN_FILES:
+            Path(folder, name).unlink(missing_ok=True)
+        (folder / EARLIER).rename(folder / MOVING)
+        _come_back(folder)
+    _remove(folder / EARLIER)
+
+# %% ../nbs/lib/60_cli.ipynb #1d45f7bc
+def _put_aside(folder: Path) -> None:
+    "Make room for a new run: the files of an earlier one wait in `.earlier`."
+    _settle(folder)
+    (folder / MOVING / "best").mkdir(parents=True)
+    for path in [Path(folder, name) for name in RUN_FILES]:
+        if path.is_file():
+            path.replace(folder / MOVING / path.relative_to(folder))
+    (folder / MOVING).rename(folder / EARLIER)
+
+
+@contextmanager
+def _run_in(
+    folder: Path,
+    note: dict | None,  # what is remembered of a new run; None: go on with the one that is there
+):
+    "The block trains a run in the folder. If it ends before a checkpoint was saved, all is as it was."
+    from vae_nb.core import atomic_path
+
+    made = [path for path in (folder / "best", folder, folder.parent) if not path.exists()]
+    try:
+        if note is not None:
+            _put_aside(folder)
+            with atomic_path(folder / RUN) as partial:
+                partial.write_text(json.dumps(note, indent=2) + "\n")
+        yield
+    finally:
+        _settle(folder)
+        _drop_empty(*made)
+
+# %% ../nbs/lib/60_cli.ipynb #02e506ed
 def given(**options) -> dict:
     "The options that were given."
     return {name: value for name, value in options.items() if value is not None}
@@ -458,15 +639,18 @@ def absolute(
     folder = Path(name or "").expanduser()
     return str(folder.absolute()) if name and name not in DATASETS and folder.is_dir() else name
 
+# %% ../nbs/lib/60_cli.ipynb #f0c37f54
+def _check_run(told: dict) -> None:
+    "Refuse settings that cannot mean anything, before data are read and anything is made or moved."
+    from vae_nb.core import seed_everything
+    from vae_nb.train import check_settings, fit
 
-def write_note(folder: Path, told: dict) -> None:
-    "Make room for a new run, and note what it is."
-    from vae_nb.core import atomic_path
-
-    for name in RUN_FILES:
-        Path(folder, name).unlink(missing_ok=True)
-    with atomic_path(folder / RUN) as partial:
-        partial.write_text(json.dumps(told, indent=2) + "\n")
+    for name in ("n", "size", "latent"):
+        if told[name] is not None and not (isinstance(told[name], int) and told[name] > 0):
+            raise ValueError(f"--{name} must be at least 1, not {told[name]!r}.")
+    usual = {name: option.default for name, option in inspect.signature(fit).parameters.items()}
+    check_settings(**{name: (usual | told["settings"])[name] for name in inspect.signature(check_settings).parameters})
+    seed_everything(told["settings"]["seed"])
 
 # %% ../nbs/lib/60_cli.ipynb #2c7bd319
 def training_images(
@@ -504,7 +688,7 @@ OWN = "the recipe's"
 Own = Annotated[int | None, typer.Option(show_default=OWN)]  # a setting; None: as the recipe has it
 
 # %% ../nbs/lib/60_cli.ipynb #dfa80571
-@command("vae_nb train mnist-mlp --epochs 3 --out run")
+@command("vae_nb train mnist_mlp --epochs 3 --out run")
 def train(
     recipe: Annotated[str, typer.Argument(help="Its name: see `vae_nb recipes`.")],
     data: Data = None,
@@ -516,36 +700,44 @@ def train(
     size: Own = None,
     n: Annotated[int | None, typer.Option("--n", "-n", show_default="all")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")] = False,
     force: Force = False,
 ):
     "Train a recipe, on its own data or on yours. Ctrl-C saves the run; --resume goes on with it."
     from vae_nb.core import pick_device, seed_everything
     from vae_nb.recipes import recipe as recipe_of
 
-    made = recipe_of(recipe.replace("-", "_"))
+    made, out = recipe_of(recipe), out.expanduser()
     known = run_folder(out, made.name, resume, force)
-    start = {"data": None, "n": None, "size": None, "latent": None}
+    start = {"data": None, "n": None, "size": None, "latent": None, "stand_in": False}
     told = start | known | given(data=absolute(data), n=n, size=size, latent=latent) | {"recipe": made.name}
     told["settings"] = {**made.settings, "seed": 0, **known.get("settings", {}),
                         **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)}
+    _check_run(told)
     images, valid, told["data"] = training_images(made, told["data"], told["n"], told["size"])
-    if images.note and told["n"]:  # the stand-in may have fewer
-        told["n"] = len(images)
+    if images.note:
+        told |= {"stand_in": True, "n": told["n"] and len(images)}  # the stand-in may have fewer
     seed_everything(told["settings"]["seed"])
     model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
-    if not resume:
-        write_note(out, told)
-    try:
-        history = made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(),
-                           **told["settings"])
-    except KeyboardInterrupt as stop:
-        goes_on = f"vae_nb train {recipe} --out {out} --resume"
-        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}") from stop
-    return finished(model.eval(), history, out, made.name, images)
+    with _run_in(out, None if known else told):
+        history = _trained(made, model, images, valid, out, bool(known), told["settings"])
+    return finished(model.eval(), history, out, told, images)
 
 # %% ../nbs/lib/60_cli.ipynb #a262ac8c
-def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
+def _trained(made, model, images, valid, out: Path, resume: bool, settings: dict):  # History
+    "Train, and after Ctrl-C say how to go on."
+    from vae_nb.train import CHECKPOINT
+
+    try:
+        return made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(), **settings)
+    except KeyboardInterrupt as stop:
+        goes_on = f"vae_nb train {made.name} --out {shlex.quote(str(out))} --resume"
+        saved = Path(out, CHECKPOINT).is_file()
+        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}" if saved else
+                                "stopped before anything was saved") from stop
+
+# %% ../nbs/lib/60_cli.ipynb #9911c897
+def finished(model, history, out: Path, told: dict, images) -> dict:  # facts
     """Beside a finished run: the history as a table, the loss curves, and samples.
 
     Returns:
@@ -555,8 +747,8 @@ def finished(model, history, out: Path, recipe: str, images) -> dict:  # facts
 
     history.to_csv(out / "history.csv")
     losses = {name: value for name, value in history.last.items() if name.endswith("_loss")}
-    return {"run": out, "recipe": recipe, "data": images.name, "images": len(images),
-            "stand_in": bool(images.note), "epochs": history.last["epoch"], **losses,
+    return {"run": out, "recipe": told["recipe"], "data": images.name, "images": len(images),
+            "stand_in": told["stand_in"], "epochs": history.last["epoch"], **losses,
             "seconds": history.last["seconds"],
             "history": out / "history.csv", "losses": draw(out / "losses.png", history.plot),
             "samples": draw(out / "samples.png", lambda: show_grid(seeded_samples(model, 32, 0)))}
@@ -808,7 +1000,7 @@ def recipes():
     "List what can be trained: networks, data and settings of known projects, with the loss put right."
     from vae_nb.recipes import RECIPES
 
-    return {"recipes": [{"recipe": name.replace("_", "-"), "data": made.dataset, "pixels": made.size,
+    return {"recipes": [{"recipe": name, "data": made.dataset, "pixels": made.size,
                          "epochs": made.settings["epochs"], "follows": made.matches.split(";")[0]}
                         for name, made in RECIPES.items()]}
 
@@ -895,4 +1087,6 @@ def main(
     os.environ.setdefault("MPLBACKEND", "agg")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no character stops a command
     app(arguments, prog_name="vae_nb")

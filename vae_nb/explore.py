@@ -471,6 +471,11 @@ def for_script(
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
+def _json_for_script(value) -> str:
+    "JSON that means nothing to HTML: no `<` is left in it. NaN is refused, because no browser reads it."
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+
+# %% ../nbs/lib/50_explore.ipynb #17849d21
 def write_html(
     explorer: NetworkExplorer,
     path: str | Path,  # of the file; its folder is made if it is missing
@@ -486,10 +491,10 @@ def write_html(
     own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
     traits = {name: getattr(explorer, name) for name in sorted(own) if not name.startswith("_")}
     page = Template(asset("standalone.html")).substitute(
-        title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=for_script(json.dumps(traits)),
+        title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=_json_for_script(traits),
         root=' data-content_root="./"' * beside, weights="" if beside else "".join(network.script for network in networks), module=for_script(explorer._esm) + "\n" + asset("standalone.js"))
     with atomic_path(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="replace")  # half a character, from the name of a file
     for network in networks if beside else ():
         publish(network, path.parent / "assets" / "explorers")
     return path
@@ -1202,6 +1207,8 @@ def temperature_figure(
     """
     import matplotlib.pyplot as plt
 
+    from vae_nb.plots import _plain
+
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64)
     colours = ["#0173b2", "#a85400", "#127a58"]
     fig, axs = plt.subplots(1, 3, figsize=(7.2, 2.6))
@@ -1210,7 +1217,7 @@ def temperature_figure(
         ax.fill(*corners.T, facecolor="none", edgecolor="0.4", lw=1)
         ax.scatter(*(y @ corners).T, s=7, c=[colours[i] for i in y.argmax(-1)], alpha=0.5, lw=0, clip_on=False)
         for name, (x, h), below in zip(names, corners.tolist(), (True, True, False), strict=True):
-            ax.text(x, h + (-0.05 if below else 0.04), name, ha="center", va="top" if below else "bottom")
+            ax.text(x, h + (-0.05 if below else 0.04), _plain(name), ha="center", va="top" if below else "bottom")
         ax.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.2, 1.05))
         ax.set_title(f"τ = {t:.2g}", y=1.05)
         ax.axis("off")

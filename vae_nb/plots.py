@@ -74,6 +74,21 @@ def _images(images, name="images"):
     if a.ndim == 4: a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
     return a.clip(0, 1)
 
+# %% ../nbs/lib/15_plots.ipynb #ed088710
+def _plain(text, most=40):
+    "A name as it is, on one line: dollar signs start no maths, what no font can show is a �, and it ends after `most` characters."
+    text = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split()))
+    return (text if len(text) <= most else text[:most - 1] + "…").replace("$", r"\$")
+
+def _label(text, most=100):
+    "A text with its maths, if it is maths that can be set; else as it is, line by line."
+    from matplotlib import cbook, mathtext
+    text = str(text)
+    try:
+        if cbook.is_math_text(text): mathtext.MathTextParser("path").parse(text); return text
+    except ValueError: pass
+    return "\n".join(_plain(line, most) for line in text.split("\n")[:4])
+
 # %% ../nbs/lib/15_plots.ipynb #ae9c5ff5
 def _check_names(n, ncol, titles=None, row_labels=None):
     "At least one column, as many titles as images, as many row labels as rows."
@@ -135,6 +150,8 @@ def show_grid(
     a = _coloured(_images(images), cmap)
     n, h, w = a.shape[:3]
     _check_names(n, ncol, titles, row_labels)
+    titles = None if titles is None else list(map(_label, titles))
+    row_labels = None if row_labels is None else [_label(name, 40) for name in row_labels] # longer ones leave no room
     ncol, nrow = min(ncol, n), ceil(n/ncol)
     margin = 0 if row_labels is None else 0.2 + 0.09*max(len(str(s)) for s in row_labels)
     inches = scale*min(0.8, (_WIDTH - margin)/ncol) # width of one image
@@ -153,7 +170,7 @@ def _write_titles(ax, titles, ncol, step, w):
     "A title above each image; images are `step` (right, down) apart."
     for i, title in enumerate(titles):
         at = i%ncol*step[0] + w/2 - 0.5, i//ncol*step[1] - 0.5 - w/40
-        ax.text(*at, str(title), ha="center", va="bottom", fontsize=11)
+        ax.text(*at, title, ha="center", va="bottom", fontsize=11)
 
 # %% ../nbs/lib/15_plots.ipynb #2ad7196f
 def _coloured(a, cmap):
@@ -268,8 +285,8 @@ def strip(
     w, pad = a.shape[3], _gap(a.shape[3])
     ax = show_grid(_flat(a, 2), ncol=len(frames), ax=ax, scale=scale)
     ax.set_xticks([c*(w + pad) + w/2 - 0.5 for c in range(len(frames))],
-                  [str(v).replace("-", "−") if isinstance(v, (int, float)) else v for v in labels])
-    ax.set_xlabel(f"{name} →")
+                  [str(v).replace("-", "−") if isinstance(v, (int, float)) else _label(v) for v in labels])
+    ax.set_xlabel(_label(f"{name} →"))
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #b1f7afff
@@ -338,7 +355,7 @@ def _name_ends(ax, ends, colours):
     at = to_pixels.transform(np.array(list(ends.values()), float))
     y = to_pixels.inverted().transform(_apart(np.c_[0*at[:, 0], at[:, 1]], (1, line)))[:, 1]
     for name, height, colour in zip(ends, y, colours):
-        ax.text(1.02, height, name, transform=ax.get_yaxis_transform(), color=_darker(colour), fontsize=12, weight="bold", va="center")
+        ax.text(1.02, height, _plain(name), transform=ax.get_yaxis_transform(), color=_darker(colour), fontsize=12, weight="bold", va="center")
 
 # %% ../nbs/lib/15_plots.ipynb #16ada464
 def _darker(colour, keep=0.7):
@@ -466,7 +483,7 @@ def labelled_bars(
     if e.any(): ax.errorbar(v, y, xerr=e, fmt="none", ecolor=_INK, capsize=4, lw=1.6)
     for row, (value, error) in enumerate(zip(v, e)): _write_value(ax, value, error, row, digits, dots)
     if reference is not None: _reference_line(ax, *reference)
-    ax.set_yticks(y, list(values))
+    ax.set_yticks(y, list(map(_label, values)))
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(v) - 0.4, -0.6), xlabel=unit)
     ax.margins(x=0.08 if dots else 0.2)
@@ -491,7 +508,7 @@ def _write_value(ax, value, error, row, digits, dots):
 def _reference_line(ax, name, value):
     "A named dashed line across."
     ax.axvline(value, color=_INK, lw=1.4, ls=(0, (5, 2)), zorder=1)
-    ax.annotate(name, (value, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="bottom", fontsize=11, annotation_clip=False)
+    ax.annotate(_label(name), (value, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="bottom", fontsize=11, annotation_clip=False)
 
 # %% ../nbs/lib/15_plots.ipynb #31392535
 def count_matrix(
@@ -523,7 +540,7 @@ def count_matrix(
     for (i, j), n in np.ndenumerate(a):
         if n: ax.text(j, i, f"{n:,}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.55 else _INK)
     for axis, labels, n in ((ax.yaxis, rows, a.shape[0]), (ax.xaxis, columns, a.shape[1])):
-        axis.set_ticks(range(n), range(n) if labels is None else list(labels))
+        axis.set_ticks(range(n), range(n) if labels is None else list(map(_plain, labels)))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(ylabel=names[0], xlabel=names[1])
@@ -576,10 +593,10 @@ def _classes(labels, classes, n):
     labels = _numpy(labels, "labels")
     if labels.shape != (n,): raise ValueError(f"labels have shape {labels.shape}; there are {n} points, so it should be ({n},).")
     if labels.dtype.kind not in "iuUSOb": raise ValueError(f"labels are {labels.dtype}; they should be classes, as whole numbers or text.")
-    if labels.dtype.kind not in "iu": kinds, labels = np.unique(labels, return_inverse=True); return labels, dict(enumerate(map(str, kinds)))
+    if labels.dtype.kind not in "iu": kinds, labels = np.unique(labels, return_inverse=True); return labels, dict(enumerate(map(_plain, kinds)))
     if classes is not None and not 0 <= labels.min() <= labels.max() < len(classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes: they should be 0 to {len(classes) - 1}.")
-    return labels, {k: str(classes[k] if classes is not None else k) for k in np.unique(labels).tolist()}
+    return labels, {k: _plain(classes[k] if classes is not None else k) for k in np.unique(labels).tolist()}
 
 # %% ../nbs/lib/15_plots.ipynb #96f19224
 _MARKERS = "o^sDvPX<>p" # one per ten classes

@@ -161,13 +161,14 @@ RECIPES = {made.name: made for made in (  # name → `Recipe`
 
 # %% ../nbs/lib/58_recipes.ipynb #23bd64bc
 def recipe(
-    name: str,  # one of RECIPES
+    name: str,  # one of RECIPES; mnist-mlp is mnist_mlp
 ) -> Recipe:
     """The recipe of that name; an unknown name is refused, with the nearest that exists.
 
     Args:
-        name: one of RECIPES
+        name: one of RECIPES; mnist-mlp is mnist_mlp
     """
+    name = name.replace("-", "_")
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}, only {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
     return RECIPES[name]

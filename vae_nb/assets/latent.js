@@ -2,11 +2,17 @@
 
 const COLOURS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]; // seaborn's colour-blind palette
 
+// An attribute may be called "constructor", which every object has: only what was set counts.
+function strengthOf(model, name) {
+  const strengths = model.get("strengths");
+  return Object.hasOwn(strengths, name) ? strengths[name] : 0;
+}
+
 // What the decoder gets: z, moved along every attribute direction by its strength.
 function latentOf(model) {
-  const z = [...model.get("z")], strengths = model.get("strengths");
+  const z = [...model.get("z")];
   for (const { name, vector } of model.get("directions"))
-    vector.forEach((v, i) => (z[i] += (strengths[name] ?? 0) * v));
+    vector.forEach((v, i) => (z[i] += strengthOf(model, name) * v));
   return z;
 }
 
@@ -57,7 +63,7 @@ function latentSliders(model, put) {
 
 function directionSliders(model, put) {
   return model.get("directions").map(({ name, limit }) => slider({
-    label: name, min: -limit, max: limit, step: 0.05, get: () => model.get("strengths")[name] ?? 0,
+    label: name, min: -limit, max: limit, step: 0.05, get: () => strengthOf(model, name),
     set: (value) => put({ strengths: { ...model.get("strengths"), [name]: value } }),
   }));
 }
