@@ -124,7 +124,7 @@ def main():
     if split == "test":
         write("edits", "Edits by attribute directions, scored by a classifier that has learned from real images only", rows,
               "Balanced accuracy of the judge on test images (and on their reconstructions): " + "; ".join(words) + ". n counts test images on which label and judge agree before the edit; "
-              "positive strengths add the attribute to those without. Flips with the 95 % interval of Wilson; leaks are changes of the judge's mind about attributes that "
+              "positive strengths add the attribute to those without. Flips with the 95 % interval of Wilson, over images and not over trainings; leaks are changes of the judge's mind about attributes that "
               "should have stayed, against the reconstruction: for the drawn faces those of yes or no, and for each continuous factor whether it is in its upper half. "
               "SSIM compares edit and reconstruction. Recognised: the nearest reconstruction among n, in the judge's features, is the person's own. Lopsided labels: drawn faces in which smile and glasses correlate by construction (0.8 between "
               "their normal variables). Faces: 32 pixels each way, 20,000 to train on, 2,000 to score; CelebA: 64 pixels, 18,000 and 2,500.")

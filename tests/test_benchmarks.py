@@ -256,3 +256,21 @@ print(memory, process.returncode, process.poll())
 def test_the_memory_of_a_process_counts_its_children_and_its_exit_status_is_kept():
     said = subprocess.run([sys.executable, "-c", WAITS], check=True, stdout=subprocess.PIPE, text=True, cwd=peers.HERE.parents[1]).stdout.split()  # from a small process: Linux counts the parent's memory in
     assert 200 < float(said[0]) < 300 and said[1:] == ["3", "3"]
+
+
+def test_a_recipe_is_tried_on_other_pictures_with_their_own_classes():
+    from benchmarks.joint_elsewhere import HAIR, grey, row
+
+    faces = grey("faces", "test", 40)
+    assert faces.shape == (1, 28, 28) and faces.labels.unique().tolist() == list(range(len(HAIR)))
+    column = faces.attributes[:, faces.attribute_names.index(f"hair_style={HAIR[2]}")] == 1
+    assert torch.equal(column, faces.labels == 2)
+    made = row([{"name": "faces", "recipe": a, "k-means": 0.3, "agreement": 0.9, "seconds": 7.0} for a in (0.25, 0.35)])
+    assert made["the recipe, %"] == "30.0 ± 7.1" and made["guessing, %"] == f"{100 / len(HAIR):.0f}"
+
+
+def test_the_spread_over_trainings_stands_beside_the_interval_over_images():
+    from benchmarks.edits_seeds import NAMES, table
+
+    runs = [{name: {"flips": flips, "from": flips - 0.02, "to": flips + 0.02, "n": 100} for name in NAMES} for flips in (0.5, 0.6)]
+    assert table(runs)[0]["from lowest to highest, points"] == "10.0" and table(runs)[0]["half of the 95 % interval over images, points"] == "2.0"
