@@ -600,7 +600,7 @@ def _put_aside(folder: Path) -> None:
             path.replace(folder / MOVING / path.relative_to(folder))
     (folder / MOVING).rename(folder / EARLIER)
 
-
+# %% ../nbs/lib/60_cli.ipynb #f8a0473b
 @contextmanager
 def _run_in(
     folder: Path,
