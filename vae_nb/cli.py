@@ -992,7 +992,7 @@ def diagnose(
     found = doctor(net, images, n, seed)
     return {"data": images.name, "images": len(images),
             "finding": [str(f) for f in found] or ["nothing found"],
-            "not_checked": found.skipped, "numbers": found.numbers}
+            "not_checked": found.skipped, "numbers": found.numbers, "standard_errors": found.errors}
 
 # %% ../nbs/lib/60_cli.ipynb #40e645de
 @command("vae_nb recipes")

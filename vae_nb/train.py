@@ -362,6 +362,17 @@ def _named(
         named[name] = named[name].reshape(())
     return named
 
+
+def _with_gradient(terms: dict) -> dict:
+    "The terms as they are, if training can use them."
+    if torch.is_grad_enabled() and not terms["loss"].requires_grad:
+        raise ValueError("the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way.")
+    return terms
+
+
+TOO_STEEP = ("The gradient of the step before was too large: its square is infinite, and Adam would stand still. "
+             "Lower lr, or scale the loss down.")
+
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
     model: nn.Module,
@@ -565,9 +576,7 @@ class Run:
         "The loss terms of one batch, in the run's precision."
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"), _one_image_in_words():
             terms = _named(self.training_loss(self.model, x, self.at.step), x.device)
-        if torch.is_grad_enabled() and not terms["loss"].requires_grad:
-            raise ValueError("the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way.")
-        return terms
+        return _with_gradient(terms)
 
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
@@ -595,9 +604,8 @@ class Run:
 
     def give_up(self, x: Tensor, terms: dict):
         "Restore good weights where the present ones are spoilt, and raise `NotFinite` with the reason."
-        reason = explain(self.model, x, terms, lambda: self.terms(x))
-        if not self.sound() and not spoilt(self.model):
-            reason = "The gradient of the step before was too large: its square is infinite, and Adam would stand still. Lower lr, or scale the loss down."
+        steep = not self.sound() and not spoilt(self.model)
+        reason = TOO_STEEP if steep else explain(self.model, x, terms, lambda: self.terms(x))
         if not self.sound():
             self.model.load_state_dict(self.good)
         self.bar.close()
