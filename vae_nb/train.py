@@ -594,8 +594,7 @@ class Run:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip, norm)
         self.optimiser.step()
         self.cycle.step()
-        self.at.step += 1
-        self.at.batches += 1
+        self.at.step, self.at.batches = self.at.step + 1, self.at.batches + 1
         return terms
 
     def sound(self) -> bool:
