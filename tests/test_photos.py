@@ -382,7 +382,7 @@ def test_a_full_disk_means_memory(after, tmp_path, monkeypatch):
             return self.f.write(x)
 
     monkeypatch.setattr(data, "write_decoded", lambda f, *rest, **more: write(f if hasattr(f, "getbuffer") else Full(f), *rest, **more))
-    with pytest.warns(UserWarning, match="No space left on device.*VAE_NB_CACHE") as caught: images = load("celeba", root=tmp_path)
+    with pytest.warns(UserWarning, match="no room.*VAE_NB_CACHE") as caught: images = load("celeba", root=tmp_path)
     assert left() == [] and which(images) == list(range(8)) and caught[0].filename == __file__
 
 
@@ -391,7 +391,7 @@ def test_a_write_that_the_system_refuses_means_memory(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
-        with pytest.warns(UserWarning, match="cannot be kept .*File too large.*VAE_NB_CACHE"): images = load("celeba", root=tmp_path)
+        with pytest.warns(UserWarning, match="cannot be kept .*no room.*VAE_NB_CACHE"): images = load("celeba", root=tmp_path)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert left() == [] and which(images) == which(load("celeba", root=tmp_path)) == list(range(8))
 
@@ -484,7 +484,7 @@ def test_pieces_go_when_the_disk_is_full_or_a_week_has_passed(tmp_path, monkeypa
         if not hasattr(f, "getbuffer"): raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(data, "write_decoded", full)
-    with pytest.warns(UserWarning, match="No space left"): load("celeba", root=tmp_path)
+    with pytest.warns(UserWarning, match="no room"): load("celeba", root=tmp_path)
     assert left() == []
     monkeypatch.setattr(data, "write_decoded", real)
     (old := data.cache_dir() / "decoded" / ".x.npy.0.piece").write_bytes(b"")

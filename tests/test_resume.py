@@ -214,7 +214,7 @@ def test_a_compiled_model_resumes_and_opens(tmp_path):
     fit(undisturbed, TRAIN, VALID, **OPTIONS)
     with pytest.raises(Sleep):
         fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=0, training_loss=stopping_loss(9), **OPTIONS)
-    fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+    fit(torch.compile(mlp()), TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
     assert equal(load_model(tmp_path), undisturbed) and load_model(tmp_path / "best")
 
 
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_no_use_is_refused(tmp_path, name, change):
     tensors, facts = load_tensors(tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info")
     save_tensors(tmp_path / CHECKPOINT, tensors | {name: change(tensors[name])}, **facts)
     with pytest.raises(ValueError, match="cannot continue from .*(holds NaN or infinity|torch.int32)"):
-        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, resume=True, **OPTIONS)
+        fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, resume=True, training_loss=stopping_loss(), **OPTIONS)
 
 
 def test_a_checkpoint_nested_too_deep_is_refused(tmp_path):

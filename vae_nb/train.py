@@ -362,7 +362,7 @@ def _named(
         named[name] = named[name].reshape(())
     return named
 
-
+# %% ../nbs/lib/20_train.ipynb #5d1c7e02
 def _with_gradient(terms: dict) -> dict:
     "The terms as they are, if training can use them."
     if torch.is_grad_enabled() and not terms["loss"].requires_grad:
@@ -799,6 +799,23 @@ def _warn_of_threads(run: Run) -> None:
         warnings.warn(f"the run was saved with {then} threads and goes on with {now}, so it will not end with the same bits as an undisturbed one: "
                       f"torch.set_num_threads({then}) before fit would see to that.", stacklevel=2)
 
+# %% ../nbs/lib/20_train.ipynb #3f60b9aa
+def _save_or_warn(
+    saver: "Checkpoint",
+    run: Run,
+    last: bool,  # no other save will be tried
+) -> None:
+    "Save. A full disk is worth a warning, as long as another save will be tried; at the third time on end it is an error."
+    try:
+        saver.save(run)
+        saver.failed = 0
+    except OSError as error:
+        saver.failed, saver.saved = saver.failed + 1, time.perf_counter()
+        if last or saver.failed == 3:
+            error.add_note(f"The checkpoint in {str(saver.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}.")
+            raise
+        warnings.warn(f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.", stacklevel=2)
+
 # %% ../nbs/lib/20_train.ipynb #2b5097ca
 @dataclass
 class Checkpoint:
@@ -834,7 +851,7 @@ class Checkpoint:
         if not due or not run.sound():
             return
         run.clock.charge()
-        self.save_if_it_can(run, last=self.stopping)
+        _save_or_warn(self, run, last=self.stopping)
         run.clock.charge(training=False)
         if self.stopping:
             run.bar.close()
@@ -843,18 +860,6 @@ class Checkpoint:
     def stopped(self, step: int) -> KeyboardInterrupt:
         "What ends a run that was told to stop."
         return KeyboardInterrupt(f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it")
-
-    def save_if_it_can(self, run: Run, last: bool) -> None:
-        "Save. A full disk is worth a warning, as long as another save will be tried; at the third time on end it is an error."
-        try:
-            self.save(run)
-            self.failed = 0
-        except OSError as error:
-            self.failed, self.saved = self.failed + 1, time.perf_counter()
-            if last or self.failed == 3:
-                error.add_note(f"The checkpoint in {str(self.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}.")
-                raise
-            warnings.warn(f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.", stacklevel=2)
 
     def save(self, run: Run) -> None:
         "Write the run, and models that `load_model` can open at any time if the model knows how it was built. Only the main process writes."
@@ -1155,7 +1160,7 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
         run.model.load_state_dict(run.best_weights)
     if run.checkpoint:
         run.at.finished, run.order_then = True, run.order.get_state()
-        run.checkpoint.save_if_it_can(run, last=True)
+        _save_or_warn(run.checkpoint, run, last=True)
         run.checkpoint.stopping = run.team.any(run.checkpoint.asked)  # asked after it was saved: nobody looks for the files before
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
