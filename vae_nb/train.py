@@ -1003,6 +1003,25 @@ def _start_from_the_mean(model: nn.Module, train) -> None:
             raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
         model.initialise_from(mean)
 
+# %% ../nbs/lib/20_train.ipynb #a94f21d7
+def _begin(
+    run: Run,
+    train,  # the images
+    seed: int,
+    resume: bool,
+) -> None:
+    "Bring a run to its first step, or to where the saved one was; all processes to the same."
+    _start_from_the_mean(run.model, train)
+    run.team.take_over(run.model.state_dict())
+    torch.manual_seed(seed)
+    if resume and run.checkpoint.path.exists():
+        run.checkpoint.restore(run)
+        run.bar.update(run.at.step)
+    there = int(run.team.main_says(run.at.step))
+    if run.team.any(run.at.step != there):
+        raise ValueError(f"process {run.team.rank} would start at step {run.at.step} and the main one at step {there}: "
+                         f"checkpoint={str(run.checkpoint.folder)!r} must be a folder that all processes see.")
+
 # %% ../nbs/lib/20_train.ipynb #e22954c1
 def fit(
     model: nn.Module,  # anything with `loss(x)` → dict of numbers, among them "loss"; or that tensor alone
@@ -1074,16 +1093,7 @@ def fit(
     run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
               torch.Generator().manual_seed(seed), team, saver)
     with _held_by(team, saver, resume), torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
-        _start_from_the_mean(model, train)
-        team.take_over(model.state_dict())
-        torch.manual_seed(seed)
-        if resume and saver.path.exists():
-            saver.restore(run)
-            bar.update(run.at.step)
-        there = int(team.main_says(run.at.step))
-        if team.any(run.at.step != there):
-            raise ValueError(f"process {team.rank} would start at step {run.at.step} and the main one at step {there}: "
-                             f"checkpoint={str(checkpoint)!r} must be a folder that all processes see.")
+        _begin(run, train, seed, resume)
         run_epochs(run, train, valid, epochs, batch_size, seed, patience, callbacks)
     if saver and (saver.asked or saver.stopping):  # after the last step: it is saved, and yet the caller wants no more
         raise saver.stopped(run.at.step)
