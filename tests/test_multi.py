@@ -303,8 +303,10 @@ def test_an_error_in_a_process_is_an_error_of_the_launch():
     def fails():
         raise KeyError("what went wrong")
 
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with pytest.raises(Exception, match="what went wrong"):
         launch(fails, processes=2)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers, "Ctrl-C is Ctrl-C again"
 
 
 def test_validate_outside_of_fit_waits_for_nobody():

@@ -1350,6 +1350,20 @@ def join_team(
         atexit.register(dist.destroy_process_group)
     return Team(dist.get_rank(), dist.get_world_size(), device)
 
+# %% ../nbs/lib/21_processes.ipynb #c81b02e6
+@contextmanager
+def _handlers_kept():
+    "What signals do here stays as it was: PyTorch's launcher puts its own handlers in their place, and leaves them there."
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere the launcher sets none
+            for name, handler in before.items():
+                if handler is not None:
+                    signal.signal(getattr(signal, name), handler)
+
 # %% ../nbs/lib/21_processes.ipynb #eb3c1d6c
 def launch(
     train,  # a function
@@ -1378,4 +1392,5 @@ def launch(
         tqdm.set_lock(threading.RLock())  # the usual one is shared: a process that is killed inside would lock the parent out
         return train(*args)
 
-    return elastic_launch(config, with_one_thread)(*args)[0]
+    with _handlers_kept():
+        return elastic_launch(config, with_one_thread)(*args)[0]
