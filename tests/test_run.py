@@ -29,12 +29,12 @@ def chapter(folder, name, *cells, seconds=None):
 
 def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
     wrong = chapter(tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9)  # known to be long: it starts first
-    right = chapter(tmp_path, "right", "import time; time.sleep(6); print([1])", seconds=5)
+    right = chapter(tmp_path, "right", "import time; time.sleep(10); print([1])", seconds=5)
     after = chapter(tmp_path, "after", "print('[bold]')", seconds=1)
     assert run_chapters([after, right, wrong], "test", sys.executable, 2, 1) == ["wrong"]
     said = capsys.readouterr().out
-    assert said.index("FAILED  wrong") < said.index("run     after") < said.index("done    right"), "the longest two start together"
-    assert "ZeroDivisionError" in said and "[bold]" in after.out.read_text() and right.record["seconds"] > 6
+    assert max(said.index("FAILED  wrong"), said.index("run     after")) < said.index("done    right"), "the other goes on, and the next takes the free place"
+    assert "ZeroDivisionError" in said and "[bold]" in after.out.read_text() and right.record["seconds"] > 10
     assert wrong.record["seconds"] == 9, "the last good run is kept"
 
 
