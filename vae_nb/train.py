@@ -370,7 +370,7 @@ def _with_gradient(terms: dict) -> dict:
     return terms
 
 
-TOO_STEEP = ("The gradient of the step before was too large: its square is infinite, and Adam would stand still. "
+_TOO_STEEP = ("The gradient of the step before was too large: its square is infinite, and Adam would stand still. "
              "Lower lr, or scale the loss down.")
 
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
@@ -551,7 +551,7 @@ class Run:
         good: the weights at the start of the epoch
         best_weights: those with the lowest validation loss
         order_then: the state of `order` at the start of the epoch
-        squared: length of the last step's gradient; infinite where Adam's second moment would be
+        squared: squared length of the last step's gradient; infinite where Adam's second moment would be
     """
 
     model: nn.Module
@@ -570,7 +570,7 @@ class Run:
     best_weights: dict | None = None  # those with the lowest validation loss
     order_then: Tensor | None = None  # the state of `order` at the start of the epoch
     clock: Clock = field(default_factory=Clock)
-    squared: Tensor | float = 0.0  # length of the last step's gradient; infinite where Adam's second moment would be
+    squared: Tensor | float = 0.0  # squared length of the last step's gradient; infinite where Adam's second moment would be
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
@@ -604,7 +604,7 @@ class Run:
     def give_up(self, x: Tensor, terms: dict):
         "Restore good weights where the present ones are spoilt, and raise `NotFinite` with the reason."
         steep = not self.sound() and not spoilt(self.model)
-        reason = TOO_STEEP if steep else explain(self.model, x, terms, lambda: self.terms(x))
+        reason = _TOO_STEEP if steep else explain(self.model, x, terms, lambda: self.terms(x))
         if not self.sound():
             self.model.load_state_dict(self.good)
         self.bar.close()
