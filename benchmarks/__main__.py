@@ -1,4 +1,5 @@
 """`python -m benchmarks [NAME]`: run one benchmark, or all; write results/NAME.json and the tables of the README."""
+
 import importlib
 import sys
 
@@ -9,7 +10,9 @@ def main():
     wanted = sys.argv[1:] or names()
     unknown = set(wanted) - set(names())
     if unknown:
-        sys.exit(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+        sys.exit(
+            f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(names())}"
+        )
     refused = {}
     for name in wanted:
         print(f"== {name}", flush=True)
@@ -21,7 +24,10 @@ def main():
     write_tables()
     print(f"results: {RESULTS}; tables: README.md")
     if refused:
-        sys.exit("Not measured: " + "; ".join(f"{name} ({reason})" for name, reason in refused.items()))
+        sys.exit(
+            "Not measured: "
+            + "; ".join(f"{name} ({reason})" for name, reason in refused.items())
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ budget, so it trains once for each, for as many epochs as the budget buys at the
 read once, for the table. Time is that of training alone; the trials are not counted.
 `SCALE=0.1` spends a tenth of the time, reads validation digits for both and records nothing.
 """
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,7 +38,10 @@ SAME = dict(latent=20, hidden=(400,), activation="relu")
 RECIPE = dict(lr=6e-3)
 OURS = {  # name → budget → network, settings of fit; those of the last are mnist_budget's, chosen on validation digits
     "fit, its defaults, the same network": dict.fromkeys(BUDGETS, (SAME, {})),
-    "fit, the book's network and rate": {20: (dict(latent=50, hidden=(200, 200)), RECIPE)} | dict.fromkeys(BUDGETS[1:], (dict(latent=50, hidden=(300, 300)), RECIPE)),
+    "fit, the book's network and rate": {
+        20: (dict(latent=50, hidden=(200, 200)), RECIPE)
+    }
+    | dict.fromkeys(BUDGETS[1:], (dict(latent=50, hidden=(300, 300)), RECIPE)),
 }
 
 
@@ -51,20 +55,35 @@ class Curve:
     "A callback of `fit`: validation −ELBO against the processor time of training, this look not counted."
 
     def __init__(self, valid, every):
-        self.valid, self.every, self.spent, self.mark, self.points = valid, every, 0.0, time.process_time(), []
+        self.valid, self.every, self.spent, self.mark, self.points = (
+            valid,
+            every,
+            0.0,
+            time.process_time(),
+            [],
+        )
 
     def __call__(self, model, row):
         now = time.process_time()
         self.spent += now - self.mark if row["epoch"] else 0.0
         if row["epoch"] and row["epoch"] % self.every == 0:
-            self.points.append([round(self.spent, 1), round(score(model, self.valid), 2)])
+            self.points.append(
+                [round(self.spent, 1), round(score(model, self.valid), 2)]
+            )
         self.mark = time.process_time()
 
 
 def epochs_within(budget, network, settings, train):
     "How many epochs the budget buys, by the last three of a trial of four."
     marks = []
-    fit(mlp_vae(train.shape, **network), train, epochs=4, callbacks=[lambda model, row: marks.append(time.process_time())], progress=False, **settings)
+    fit(
+        mlp_vae(train.shape, **network),
+        train,
+        epochs=4,
+        callbacks=[lambda model, row: marks.append(time.process_time())],
+        progress=False,
+        **settings,
+    )
     return max(1, int(budget * 3 / (marks[-1] - marks[1])))
 
 
@@ -73,7 +92,15 @@ def ours(budget, network, settings, train, valid, test):
     epochs = epochs_within(budget * SCALE, network, settings, train)
     seed_everything(SEED)
     model, curve = mlp_vae(train.shape, **network), Curve(valid, max(1, epochs // 12))
-    fit(model, train, epochs=epochs, seed=SEED, callbacks=[curve], progress=False, **settings)
+    fit(
+        model,
+        train,
+        epochs=epochs,
+        seed=SEED,
+        callbacks=[curve],
+        progress=False,
+        **settings,
+    )
     return curve.points, curve.spent, score(model, test)
 
 
@@ -82,7 +109,18 @@ def theirs(ask, batch, lr, path, name, valid, test):
     folder = BUILD / "curves" / name.replace(" ", "-").replace(",", "")
     shutil.rmtree(folder, ignore_errors=True)
     points, scores = [], {}
-    for mark, (seconds, weights) in zip(MARKS, ask(path, batch=batch, lr=lr, epochs=100_000, marks=[m * SCALE for m in MARKS], folder=str(folder), seed=SEED)):
+    for mark, (seconds, weights) in zip(
+        MARKS,
+        ask(
+            path,
+            batch=batch,
+            lr=lr,
+            epochs=100_000,
+            marks=[m * SCALE for m in MARKS],
+            folder=str(folder),
+            seed=SEED,
+        ),
+    ):
         net = network((1, 28, 28))
         net.load_state_dict(torch.load(weights, weights_only=True))
         points.append([round(seconds, 1), round(score(net, valid), 2)])
@@ -93,25 +131,43 @@ def theirs(ask, batch, lr, path, name, valid, test):
 
 def row(name, scores):
     "One row of the table: budget → (CPU-seconds used, test −ELBO)."
-    return {"loop": name} | {f"{budget} CPU-s": f"{scores[budget][1]:.2f} (in {scores[budget][0]:.0f} s)" for budget in BUDGETS}
+    return {"loop": name} | {
+        f"{budget} CPU-s": f"{scores[budget][1]:.2f} (in {scores[budget][0]:.0f} s)"
+        for budget in BUDGETS
+    }
 
 
 def picture(lines):
     "The learning curves, with the words for those who cannot see them."
-    last = "; ".join(f"{line['group']}: {line['points'][-1][1]:.1f} nats after {line['points'][-1][0]:.0f} s" for line in lines)
+    last = "; ".join(
+        f"{line['group']}: {line['points'][-1][1]:.1f} nats after {line['points'][-1][0]:.0f} s"
+        for line in lines
+    )
     lowest = min(y for line in lines for _, y in line["points"])
-    return {"x": "CPU-seconds of training (one thread)", "y": "validation −ELBO, nats per image", "xscale": "log", "xticks": [2, 5, 10, 20, 60, 150, 300], "ylim": [lowest - 1, lowest + 25],
-            "lines": lines, "alt": f"Validation −ELBO falls with the processor time of training. Ends of the curves: {last}.",
-            "caption": "Validation −ELBO against processor time. `fit` trains once for each budget, because its rate falls to zero at the end of the budget: three curves of one colour. Lower is better."}
+    return {
+        "x": "CPU-seconds of training (one thread)",
+        "y": "validation −ELBO, nats per image",
+        "xscale": "log",
+        "xticks": [2, 5, 10, 20, 60, 150, 300],
+        "ylim": [lowest - 1, lowest + 25],
+        "lines": lines,
+        "alt": f"Validation −ELBO falls with the processor time of training. Ends of the curves: {last}.",
+        "caption": "Validation −ELBO against processor time. `fit` trains once for each budget, because its rate falls to zero at the end of the budget: three curves of one colour. Lower is better.",
+    }
 
 
 def main():
     torch.set_num_threads(1)
-    train, valid, test = (load("mnist", split=split) for split in ("train", "valid", "test" if SCALE == 1 else "valid"))
+    train, valid, test = (
+        load("mnist", split=split)
+        for split in ("train", "valid", "test" if SCALE == 1 else "valid")
+    )
     warm_up()
     rows, lines = [], []
     with ExitStack() as stack:
-        peers = {name: stack.enter_context(peer(name)) for name in ("textbook", "pythae")}
+        peers = {
+            name: stack.enter_context(peer(name)) for name in ("textbook", "pythae")
+        }
         path = saved(train, "mnist")
         for name, (which, batch, lr) in OTHERS.items():
             points, scores = theirs(peers[which], batch, lr, path, name, valid, test)
@@ -119,11 +175,19 @@ def main():
             lines.append({"group": name, "points": points})
             print(rows[-1], points, flush=True)
     for name, budgets in OURS.items():
-        found = {budget: ours(budget, *choice, train, valid, test) for budget, choice in budgets.items()}
+        found = {
+            budget: ours(budget, *choice, train, valid, test)
+            for budget, choice in budgets.items()
+        }
         lines += [{"group": name, "points": points} for points, _, _ in found.values()]
         rows.append(row(name, {budget: result[1:] for budget, result in found.items()}))
         print(rows[-1], flush=True)
     if SCALE == 1:
-        write("curves", "MNIST, grey: test −ELBO after 20, 60 and 300 CPU-seconds of training, one thread", rows,
-              f"Nats per image over all 10,000 test digits, seed {SEED}; one sample each. The network is 784-400-20-400-784, but for the last row (784-200-200-50 at 20 s, 784-300-300-50 after). "
-              "pythae's own batch is 64 and its rate 1e-4.", picture=picture(lines))
+        write(
+            "curves",
+            "MNIST, grey: test −ELBO after 20, 60 and 300 CPU-seconds of training, one thread",
+            rows,
+            f"Nats per image over all 10,000 test digits, seed {SEED}; one sample each. The network is 784-400-20-400-784, but for the last row (784-200-200-50 at 20 s, 784-300-300-50 after). "
+            "pythae's own batch is 64 and its rate 1e-4.",
+            picture=picture(lines),
+        )

@@ -2,6 +2,7 @@
 
 Wants Firefox, WebKitGTK and a virtual screen: apt-get install firefox-esr webkit2gtk-driver xvfb xauth. What drives them is installed into an environment of its own.
 """
+
 import json
 import os
 import shutil
@@ -25,8 +26,13 @@ from .record import write
 
 ROUNDS = 5
 ASKED = ("MLP 2-400-784 (digits)", "convolutional, 64×64 faces, width 32")
-NEEDED = {"a Chromium": chromium, "firefox-esr": lambda: shutil.which("firefox") or shutil.which("firefox-esr"), "webkit2gtk-driver": lambda: shutil.which("WebKitWebDriver"),
-          "xvfb": lambda: shutil.which("xvfb-run"), "xauth": lambda: shutil.which("xauth")}
+NEEDED = {
+    "a Chromium": chromium,
+    "firefox-esr": lambda: shutil.which("firefox") or shutil.which("firefox-esr"),
+    "webkit2gtk-driver": lambda: shutil.which("WebKitWebDriver"),
+    "xvfb": lambda: shutil.which("xvfb-run"),
+    "xauth": lambda: shutil.which("xauth"),
+}
 THERE = "() => new Promise((done) => { const look = () => document.querySelector('.vae-explorer input') ? done(true) : setTimeout(look, 20); look() })"
 PIXELS = "() => { const c = document.querySelector('.vae-explorer canvas'); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }"
 LOOK = [[THERE, None], [FIRST, None], [PIXELS, None], [MOVE, MOVES]]
@@ -35,6 +41,7 @@ LOOK = [[THERE, None], [FIRST, None], [PIXELS, None], [MOVE, MOVES]]
 @contextmanager
 def chrome():
     "Chromium: its version, and a function from an address to what `LOOK` returns there."
+
     def look(address):
         page = started.new_context().new_page()
         page.goto(address)
@@ -49,7 +56,17 @@ def other(engine):
     "As `chrome`, for the engines of beside/run_engines.py."
     screen = ["xvfb-run", "-a"] if engine == "webkit" else []
     command = [*screen, environment("engines"), HERE / "run_engines.py", engine]
-    with open(BUILD / f"{engine}.log", "w") as log, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+    with (
+        open(BUILD / f"{engine}.log", "w") as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as process,
+    ):
+
         def answer():
             line = process.stdout.readline()
             if not line:
@@ -68,32 +85,55 @@ def row(name, version, looks, reference):
     "One row of the table."
     _, firsts, pictures, moves = zip(*looks)
     lags, decoded = zip(*moves)
-    differences = [abs(a - b) for picture in pictures for a, b in zip(picture, reference, strict=True)]
-    return {"decoder": name, "browser": version, "first picture, ms (median, worst)": f"{statistics.median(firsts):.0f}, {max(firsts):.0f}",
-            "last picture, ms (worst)": f"{max(lags):.0f}", "moves decoded": f"{min(decoded)} to {max(decoded)}",
-            "largest difference from Chromium's pixels, of 255": max(differences)}
+    differences = [
+        abs(a - b)
+        for picture in pictures
+        for a, b in zip(picture, reference, strict=True)
+    ]
+    return {
+        "decoder": name,
+        "browser": version,
+        "first picture, ms (median, worst)": f"{statistics.median(firsts):.0f}, {max(firsts):.0f}",
+        "last picture, ms (worst)": f"{max(lags):.0f}",
+        "moves decoded": f"{min(decoded)} to {max(decoded)}",
+        "largest difference from Chromium's pixels, of 255": max(differences),
+    }
 
 
 def main():
     missing = [what for what, there in NEEDED.items() if not there()]
     if missing:
-        raise SystemExit(f"Not here: {', '.join(missing)}. apt-get install firefox-esr webkit2gtk-driver xvfb xauth")
+        raise SystemExit(
+            f"Not here: {', '.join(missing)}. apt-get install firefox-esr webkit2gtk-driver xvfb xauth"
+        )
     torch.set_num_threads(1)
     seed_everything(0)
     rows = []
     with ExitStack() as stack:
-        engines = [stack.enter_context(each) for each in (chrome(), other("firefox"), other("webkit"))]
+        engines = [
+            stack.enter_context(each)
+            for each in (chrome(), other("firefox"), other("webkit"))
+        ]
         for name in ASKED:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            LatentExplorer(MODELS[name]()).to_html(Path(folder, "index.html"), beside=True)
+            LatentExplorer(MODELS[name]()).to_html(
+                Path(folder, "index.html"), beside=True
+            )
             looks = [[] for _ in engines]
             for _ in range(ROUNDS):
                 for found, (_, look) in zip(looks, engines):
                     with served(folder) as address:  # another port: nothing is cached
                         found.append(look(address))
             reference = looks[0][0][2]
-            rows += [row(name, version, found, reference) for found, (version, _) in zip(looks, engines)]
+            rows += [
+                row(name, version, found, reference)
+                for found, (version, _) in zip(looks, engines)
+            ]
             print(*rows[-3:], sep="\n", flush=True)
-    write("engines", "Explorers in three engines", rows,
-          f"Headless, {ROUNDS} rounds, the engines in turn; networks untrained. Moves come 60 times a second, {MOVES} of them; the last picture is the wait for it after the last move. "
-          "The first picture includes fetching the weights, checking them and starting WebAssembly. WebKitGTK stands for Safari, which runs on no machine of ours.")
+    write(
+        "engines",
+        "Explorers in three engines",
+        rows,
+        f"Headless, {ROUNDS} rounds, the engines in turn; networks untrained. Moves come 60 times a second, {MOVES} of them; the last picture is the wait for it after the last move. "
+        "The first picture includes fetching the weights, checking them and starting WebAssembly. WebKitGTK stands for Safari, which runs on no machine of ours.",
+    )

@@ -1,4 +1,5 @@
 """The explorers' networks in headless Chromium: bytes, time to the first picture, decoding, and whether fast moves queue."""
+
 import base64
 import os
 import statistics
@@ -20,9 +21,15 @@ from .record import write
 ROUNDS, DECODES, MOVES = 7, 300, 180
 MODELS = {
     "MLP 2-400-784 (digits)": lambda: mlp_vae((1, 28, 28), latent=2, hidden=(400,)),
-    "MLP 20-400-400-784 (digits)": lambda: mlp_vae((1, 28, 28), latent=20, hidden=(400, 400)),
-    "convolutional, 64×64 faces, width 16": lambda: conv_vae((3, 64, 64), latent=64, channels=(16, 32, 64, 128)),
-    "convolutional, 64×64 faces, width 32": lambda: conv_vae((3, 64, 64), latent=64, channels=(32, 64, 128, 256)),
+    "MLP 20-400-400-784 (digits)": lambda: mlp_vae(
+        (1, 28, 28), latent=20, hidden=(400, 400)
+    ),
+    "convolutional, 64×64 faces, width 16": lambda: conv_vae(
+        (3, 64, 64), latent=64, channels=(16, 32, 64, 128)
+    ),
+    "convolutional, 64×64 faces, width 32": lambda: conv_vae(
+        (3, 64, 64), latent=64, channels=(32, 64, 128, 256)
+    ),
 }
 FIRST = """() => new Promise((done) => { const root = document.querySelector(".vae-explorer"), input = root.querySelector("input"), start = performance.now();
     new MutationObserver(() => requestAnimationFrame(() => done(performance.now() - start))).observe(root, { attributeFilter: ["data-decodes"] });
@@ -50,12 +57,20 @@ def first_and_moves(chrome, address):
 
 def decode_times(chrome, model):
     "Milliseconds of every decoding, and the largest difference of a pixel from PyTorch."
-    page, network, z = chrome.new_page(), browser_decoder(model), torch.randn(DECODES, model.latent)
+    page, network, z = (
+        chrome.new_page(),
+        browser_decoder(model),
+        torch.randn(DECODES, model.latent),
+    )
     page.set_content(f"<script>{engine()}</script>")
-    times, last = page.evaluate(DECODE, [network.spec, base64.b64encode(network.weights).decode(), z.tolist()])
+    times, last = page.evaluate(
+        DECODE, [network.spec, base64.b64encode(network.weights).decode(), z.tolist()]
+    )
     page.close()
     with evaluating(model):
-        return sorted(times), (torch.tensor(last) - model.decode(z[-1:]).mean.flatten()).abs().max().item()
+        return sorted(times), (
+            torch.tensor(last) - model.decode(z[-1:]).mean.flatten()
+        ).abs().max().item()
 
 
 def measure(chrome, model):
@@ -64,24 +79,40 @@ def measure(chrome, model):
     with tempfile.TemporaryDirectory() as folder:
         page = explorer.to_html(Path(folder, "index.html"), beside=True)
         with served(folder) as address:
-            firsts, lags, decoded = zip(*(first_and_moves(chrome, address) for _ in range(ROUNDS)))
+            firsts, lags, decoded = zip(
+                *(first_and_moves(chrome, address) for _ in range(ROUNDS))
+            )
         weights = next(Path(folder, "assets/explorers").iterdir()).stat().st_size
         times, error = decode_times(chrome, model)
-        return {"page before a touch, kB": f"{page.stat().st_size / 1e3:.0f}", "weights, MB": f"{weights / 1e6:.2f}",
-                "first picture, ms (median, worst)": f"{statistics.median(firsts):.0f}, {max(firsts):.0f}",
-                "decode, ms (median, p95)": f"{statistics.median(times):.1f}, {times[int(0.95 * len(times))]:.1f}",
-                "last picture, ms (worst)": f"{max(lags):.0f}", "moves decoded": f"{min(decoded)} to {max(decoded)}", "largest error": f"{error:.0e}"}
+        return {
+            "page before a touch, kB": f"{page.stat().st_size / 1e3:.0f}",
+            "weights, MB": f"{weights / 1e6:.2f}",
+            "first picture, ms (median, worst)": f"{statistics.median(firsts):.0f}, {max(firsts):.0f}",
+            "decode, ms (median, p95)": f"{statistics.median(times):.1f}, {times[int(0.95 * len(times))]:.1f}",
+            "last picture, ms (worst)": f"{max(lags):.0f}",
+            "moves decoded": f"{min(decoded)} to {max(decoded)}",
+            "largest error": f"{error:.0e}",
+        }
 
 
 def main():
     if not chromium():
-        raise SystemExit("No Chromium here: apt-get install chromium to measure the explorers.")
+        raise SystemExit(
+            "No Chromium here: apt-get install chromium to measure the explorers."
+        )
     torch.set_num_threads(1)
     seed_everything(0)
     with browser() as chrome:
-        rows = [{"decoder": name} | measure(chrome, build()) for name, build in MODELS.items()]
+        rows = [
+            {"decoder": name} | measure(chrome, build())
+            for name, build in MODELS.items()
+        ]
         version = chrome.version
-    write("explorers", "Explorers in the browser", rows,
-          f"Headless Chromium {version}, {ROUNDS} fresh browser contexts a row, pages and weights served on the same machine; {DECODES} decodings. "
-          "Moves come 60 times a second, 180 of them; the last picture is the wait for it after the last move. The first picture includes fetching the weights, checking them and starting WebAssembly. "
-          "The largest error is that of a pixel in [0, 1] against PyTorch in single precision, weights untrained.")
+    write(
+        "explorers",
+        "Explorers in the browser",
+        rows,
+        f"Headless Chromium {version}, {ROUNDS} fresh browser contexts a row, pages and weights served on the same machine; {DECODES} decodings. "
+        "Moves come 60 times a second, 180 of them; the last picture is the wait for it after the last move. The first picture includes fetching the weights, checking them and starting WebAssembly. "
+        "The largest error is that of a pixel in [0, 1] against PyTorch in single precision, weights untrained.",
+    )

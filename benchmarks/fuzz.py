@@ -1,4 +1,5 @@
 """Checkpoints and saved models, mutated: each gives a result or a one-line error, and no file is lost."""
+
 import json
 import os
 
@@ -24,14 +25,37 @@ from vae_nb.vae import WEIGHTS, load_model, mlp_vae
 from .record import write
 
 CASES, SECONDS = 1000, 10
-ODD = (None, True, -1, 0, 1, 3, 10**6, 10**18, 1.5, 1e308, float("nan"), "", "x", "../../etc", "os.system", [], {}, [None], [[1]], {"a": 1})
+ODD = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    3,
+    10**6,
+    10**18,
+    1.5,
+    1e308,
+    float("nan"),
+    "",
+    "x",
+    "../../etc",
+    "os.system",
+    [],
+    {},
+    [None],
+    [[1]],
+    {"a": 1},
+)
 
 
 def flipped(data, rng):
     "One flipped bit, or twenty, most of them in the header."
     data = bytearray(data)
     for _ in range(rng.choice((1, 20))):
-        data[rng.randrange(min(len(data), rng.choice((4000, len(data)))))] ^= 1 << rng.randrange(8)
+        data[rng.randrange(min(len(data), rng.choice((4000, len(data)))))] ^= (
+            1 << rng.randrange(8)
+        )
     return bytes(data)
 
 
@@ -42,7 +66,13 @@ def truncated(data, rng):
 def places(value, path=()):
     "Every place of a nested value, from the outside in."
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield from places(inner, (*path, key))
 
@@ -67,7 +97,11 @@ def with_facts(path, change):
         header = file.metadata()
     facts = change({name: json.loads(text) for name, text in header.items()})
     with tempfile.TemporaryDirectory() as folder:
-        save_file(load_file(path), Path(folder, "new"), metadata={name: json.dumps(fact) for name, fact in facts.items()})
+        save_file(
+            load_file(path),
+            Path(folder, "new"),
+            metadata={name: json.dumps(fact) for name, fact in facts.items()},
+        )
         return Path(folder, "new").read_bytes()
 
 
@@ -76,8 +110,18 @@ def with_odd_tensor(path, rng):
     tensors = load_file(path)
     name = rng.choice(sorted(tensors))
     value = tensors.pop(name)
-    tensors |= rng.choice(({name: value.to(torch.float16)}, {name: value.to(torch.int64)}, {name: value.flatten()[:1].clone()}, {name: value[None].clone()}, {},
-                           {name + "x": value}, {name: torch.zeros(0)}, {name: torch.full(value.shape, float("nan"))}))
+    tensors |= rng.choice(
+        (
+            {name: value.to(torch.float16)},
+            {name: value.to(torch.int64)},
+            {name: value.flatten()[:1].clone()},
+            {name: value[None].clone()},
+            {},
+            {name + "x": value},
+            {name: torch.zeros(0)},
+            {name: torch.full(value.shape, float("nan"))},
+        )
+    )
     with safe_open(path, "pt") as file, tempfile.TemporaryDirectory() as folder:
         save_file(tensors, Path(folder, "new"), metadata=file.metadata())
         return Path(folder, "new").read_bytes()
@@ -86,9 +130,17 @@ def with_odd_tensor(path, rng):
 def mutations(path, others):
     "Kind → a function of a generator that gives the bytes of a mutated file. `others`: configs or settings to swap in."
     whole = path.read_bytes()
-    return {"bits flipped": lambda rng: flipped(whole, rng), "truncated": lambda rng: truncated(whole, rng),
-            "config swapped": lambda rng: with_facts(path, lambda facts: facts | rng.choice(others)),
-            "wrong types": lambda rng: with_facts(path, lambda facts: with_odd_value(facts, rng)), "wrong tensors": lambda rng: with_odd_tensor(path, rng)}
+    return {
+        "bits flipped": lambda rng: flipped(whole, rng),
+        "truncated": lambda rng: truncated(whole, rng),
+        "config swapped": lambda rng: with_facts(
+            path, lambda facts: facts | rng.choice(others)
+        ),
+        "wrong types": lambda rng: with_facts(
+            path, lambda facts: with_odd_value(facts, rng)
+        ),
+        "wrong tensors": lambda rng: with_odd_tensor(path, rng),
+    }
 
 
 def outcome(act, path):
@@ -97,7 +149,9 @@ def outcome(act, path):
     def late(signum, frame):
         raise TimeoutError(f"more than {SECONDS} s")
 
-    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
+    before = {
+        file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()
+    }
     signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
     try:
@@ -106,8 +160,16 @@ def outcome(act, path):
     except NotFinite:
         return "refused"  # a weight was so far out that the loss is: said at the first step
     except (ValueError, OSError) as error:
-        fault = None if path.name in str(error) and "\n" not in str(error) and not isinstance(error, TimeoutError) else repr(error)
-        if before != {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}:
+        fault = (
+            None
+            if path.name in str(error)
+            and "\n" not in str(error)
+            and not isinstance(error, TimeoutError)
+            else repr(error)
+        )
+        if before != {
+            file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()
+        }:
             fault = "a refused file was touched"
         return fault or "refused"
     except BaseException as error:
@@ -119,7 +181,9 @@ def outcome(act, path):
 def checkpoint_target(folder):
     "A run that was stopped in its second epoch; how to continue it; facts of other runs."
     digits = load("digits")
-    settings = dict(epochs=3, batch_size=32, precision="float32", progress=False, seed=5)
+    settings = dict(
+        epochs=3, batch_size=32, precision="float32", progress=False, seed=5
+    )
     make = lambda: mlp_vae(digits.shape, latent=3, hidden=(16,))
 
     def stop(model, x, step, at=None):
@@ -128,19 +192,52 @@ def checkpoint_target(folder):
         return model.loss(x)
 
     try:
-        fit(make(), digits[:200], digits[200:260], checkpoint=folder, checkpoint_seconds=0, training_loss=partial(stop, at=10), **settings)
+        fit(
+            make(),
+            digits[:200],
+            digits[200:260],
+            checkpoint=folder,
+            checkpoint_seconds=0,
+            training_loss=partial(stop, at=10),
+            **settings,
+        )
     except InterruptedError:
         pass
-    others = [{"settings": {}}, {"settings": {"epochs": 3}}, {"at": {}}, {"cycle": {}}, {"rates": []}, {"rows": []}, {"info": {}}, {"clock": {}}]
-    go_on = lambda: fit(make(), digits[:200], digits[200:260], checkpoint=folder, resume=True, training_loss=stop, **settings)
+    others = [
+        {"settings": {}},
+        {"settings": {"epochs": 3}},
+        {"at": {}},
+        {"cycle": {}},
+        {"rates": []},
+        {"rows": []},
+        {"info": {}},
+        {"clock": {}},
+    ]
+    go_on = lambda: fit(
+        make(),
+        digits[:200],
+        digits[200:260],
+        checkpoint=folder,
+        resume=True,
+        training_loss=stop,
+        **settings,
+    )
     return Path(folder, CHECKPOINT), go_on, others
 
 
 def model_target(folder):
     "A saved model; how to open and use it; configs of other models."
     mlp_vae((1, 28, 28), latent=3, hidden=(16,)).save(folder)
-    others = [mlp_vae((1, 28, 28), latent=4, hidden=(16,)), mlp_vae((3, 8, 8)), conv_vae((1, 28, 28), latent=3, channels=(4, 8)), joint_vae((1, 28, 28))]
-    configs = [{"config": model.config} for model in others] + [{"config": {"builder": "os.system", "arguments": {"command": "true"}}}, {"config": {}}]
+    others = [
+        mlp_vae((1, 28, 28), latent=4, hidden=(16,)),
+        mlp_vae((3, 8, 8)),
+        conv_vae((1, 28, 28), latent=3, channels=(4, 8)),
+        joint_vae((1, 28, 28)),
+    ]
+    configs = [{"config": model.config} for model in others] + [
+        {"config": {"builder": "os.system", "arguments": {"command": "true"}}},
+        {"config": {}},
+    ]
     return Path(folder, WEIGHTS), lambda: load_model(folder).sample(2), configs
 
 
@@ -148,7 +245,11 @@ def attack(target, cases, rng):
     "Mutate the file so often, every kind in turn; (kind, what became of it) of each."
     with tempfile.TemporaryDirectory() as folder:
         path, act, others = target(folder)
-        whole = {file: file.read_bytes() for file in Path(folder).rglob("*") if file.is_file()}
+        whole = {
+            file: file.read_bytes()
+            for file in Path(folder).rglob("*")
+            if file.is_file()
+        }
         kinds = list(mutations(path, others).items())
         for number in range(cases):
             kind, mutate = kinds[number % len(kinds)]
@@ -161,17 +262,32 @@ def attack(target, cases, rng):
 def main():
     torch.set_num_threads(1)
     rows, faults = [], Counter()
-    for name, target in {"checkpoint, continued": checkpoint_target, "saved model, opened": model_target}.items():
+    for name, target in {
+        "checkpoint, continued": checkpoint_target,
+        "saved model, opened": model_target,
+    }.items():
         seen = Counter(attack(target, CASES // 2, random.Random(0)))
         for kind in dict.fromkeys(kind for kind, _ in seen):
             of = {what: n for (k, what), n in seen.items() if k == kind}
             results, refused = of.pop("a result", 0), of.pop("refused", 0)
             faults.update(of)
-            rows.append({"file": name, "mutation": kind, "cases": results + refused + sum(of.values()), "a result": results, "a one-line error": refused,
-                         "anything else": sum(of.values())})
+            rows.append(
+                {
+                    "file": name,
+                    "mutation": kind,
+                    "cases": results + refused + sum(of.values()),
+                    "a result": results,
+                    "a one-line error": refused,
+                    "anything else": sum(of.values()),
+                }
+            )
     for fault, n in faults.items():
         print(n, fault)
     print(*rows, sep="\n")
-    write("fuzz", f"{CASES:,} mutated files", rows,
-          f"In one process, {SECONDS} s for each. Anything else: another exception, an error of several lines or one that does not name the file, a hang, a refused file that was "
-          "changed or lost. A file whose damage nothing can notice (a bit of a weight, a fact that nobody needs) gives a result.")
+    write(
+        "fuzz",
+        f"{CASES:,} mutated files",
+        rows,
+        f"In one process, {SECONDS} s for each. Anything else: another exception, an error of several lines or one that does not name the file, a hang, a refused file that was "
+        "changed or lost. A file whose damage nothing can notice (a bit of a weight, a fact that nobody needs) gives a result.",
+    )

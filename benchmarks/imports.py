@@ -1,4 +1,5 @@
 """What importing the library costs beside importing PyTorch: alternating fresh processes."""
+
 import resource
 import statistics
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from .record import write
 
 ROUNDS = 9
-LINES = {"import torch, torchvision": "import torch, torchvision", "the same, then from vae_nb.train import fit": "import torch, torchvision; from vae_nb.train import fit"}
+LINES = {
+    "import torch, torchvision": "import torch, torchvision",
+    "the same, then from vae_nb.train import fit": "import torch, torchvision; from vae_nb.train import fit",
+}
 
 
 def cpu_seconds(line):
@@ -23,8 +27,18 @@ def main():
     for _ in range(ROUNDS + 1):
         for name, line in LINES.items():
             times[name].append(cpu_seconds(line))
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}  # the first of each reads the disk
+    medians = {
+        name: statistics.median(values[1:]) for name, values in times.items()
+    }  # the first of each reads the disk
     base = medians["import torch, torchvision"]
-    rows = [{"line": name, "CPU-seconds": f"{median:.2f}", "ratio": f"{median / base:.3f}"} for name, median in medians.items()]
+    rows = [
+        {"line": name, "CPU-seconds": f"{median:.2f}", "ratio": f"{median / base:.3f}"}
+        for name, median in medians.items()
+    ]
     print(rows)
-    write("imports", "Import time", rows, f"Medians of {ROUNDS} fresh processes, alternating. A ratio below 1 is noise: the second line does more.")
+    write(
+        "imports",
+        "Import time",
+        rows,
+        f"Medians of {ROUNDS} fresh processes, alternating. A ratio below 1 is noise: the second line does more.",
+    )

@@ -1,4 +1,5 @@
 """What share of this machine's own peaks a training step reaches for two named networks, one thread, float32: matrix products, and convolutions."""
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,9 +18,21 @@ from .record import write
 
 ROUNDS = int(os.environ.get("ROUNDS", 9))
 NETS = {  # name → network, batch, the peak that bounds it
-    "784-400-20-400-784, batch 128": (lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"), 128, "product"),
-    "784-400-20-400-784, batch 512": (lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"), 512, "product"),
-    "3-32-64-128-256, 64 × 64, 200 latents, batch 128": (lambda: conv_vae((3, 64, 64), 200), 128, "convolution"),
+    "784-400-20-400-784, batch 128": (
+        lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"),
+        128,
+        "product",
+    ),
+    "784-400-20-400-784, batch 512": (
+        lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"),
+        512,
+        "product",
+    ),
+    "3-32-64-128-256, 64 × 64, 200 latents, batch 128": (
+        lambda: conv_vae((3, 64, 64), 200),
+        128,
+        "convolution",
+    ),
 }
 
 
@@ -38,7 +51,9 @@ class Step:
     def __init__(self, build, batch):
         seed_everything(0)
         self.model = build()
-        self.optimiser, _ = make_optimiser(self.model, 1e-3, 1000, "constant", (0.9, 0.99), 0.0)
+        self.optimiser, _ = make_optimiser(
+            self.model, 1e-3, 1000, "constant", (0.9, 0.99), 0.0
+        )
         self.x = torch.rand(batch, *self.model.shape)
 
     def __call__(self):
@@ -59,15 +74,34 @@ def main():
             rates[name].append(count / seconds(call))
         for name, step in steps.items():
             repeats = 1 if "64 × 64" in name else 20
-            times[name].append(seconds(lambda: [step() for _ in range(repeats)]) / repeats)
-    peak = {kind: max(statistics.median(v) for name, v in rates.items() if name.startswith(kind)) for kind in ("product", "convolution")}
+            times[name].append(
+                seconds(lambda: [step() for _ in range(repeats)]) / repeats
+            )
+    peak = {
+        kind: max(
+            statistics.median(v) for name, v in rates.items() if name.startswith(kind)
+        )
+        for kind in ("product", "convolution")
+    }
     rows = []
     for name, (_, _, kind) in NETS.items():
         speeds = sorted(counts[name] / t for t in times[name])
         share = statistics.median(speeds) / peak[kind]
-        rows.append({"step": name, "ms": f"{1000 * statistics.median(times[name]):.1f}", "GFLOP/s": f"{statistics.median(speeds) / 1e9:.0f}",
-                     "peak": f"{peak[kind] / 1e9:.0f} ({kind}s)", "share": f"{share:.0%}", "spread": f"{speeds[0] / peak[kind]:.0%} to {speeds[-1] / peak[kind]:.0%}"})
+        rows.append(
+            {
+                "step": name,
+                "ms": f"{1000 * statistics.median(times[name]):.1f}",
+                "GFLOP/s": f"{statistics.median(speeds) / 1e9:.0f}",
+                "peak": f"{peak[kind] / 1e9:.0f} ({kind}s)",
+                "share": f"{share:.0%}",
+                "spread": f"{speeds[0] / peak[kind]:.0%} to {speeds[-1] / peak[kind]:.0%}",
+            }
+        )
         print(rows[-1], flush=True)
-    write("matmul_peak", "A whole training step beside this machine's peak, one thread, float32", rows,
-          f"Medians of {ROUNDS} alternating rounds, CPU-seconds. A peak is the fastest of three plain products (512, 1,024 and 2,048 square) or convolutions, measured in the same rounds; "
-          "operations are counted by torch.utils.flop_counter. A step is loss, gradient and fused AdamW.")
+    write(
+        "matmul_peak",
+        "A whole training step beside this machine's peak, one thread, float32",
+        rows,
+        f"Medians of {ROUNDS} alternating rounds, CPU-seconds. A peak is the fastest of three plain products (512, 1,024 and 2,048 square) or convolutions, measured in the same rounds; "
+        "operations are counted by torch.utils.flop_counter. A step is loss, gradient and fused AdamW.",
+    )

@@ -3,6 +3,7 @@
 Settings were chosen on the last 10,000 training digits (`split="valid"`); the test digits are read once, here. CPU-seconds are those of
 training alone: loading, validation and evaluation are not counted.
 """
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,7 +31,9 @@ def train(budget, seed, images):
     settings = dict(BUDGETS[budget])
     seed_everything(seed)
     model = mlp_vae((1, 28, 28), latent=50, hidden=settings.pop("hidden"))
-    return model, fit(model, images, seed=seed, batch_size=256, betas=(0.9, 0.99), **settings)
+    return model, fit(
+        model, images, seed=seed, batch_size=256, betas=(0.9, 0.99), **settings
+    )
 
 
 def warm_up():
@@ -48,15 +51,30 @@ def main():
     for budget in budgets:
         model, history = train(budget, seed, images)
         elbo, elbo_error = nll(model, held_out, k=1, batch_size=1000)
-        row = {"budget, CPU-s": budget, "used, CPU-s": round(history.info["train_cpu_seconds"], 1), "net": "784-" + "-".join(map(str, BUDGETS[budget]["hidden"])) + "-50",
-               "epochs": BUDGETS[budget]["epochs"], "precision": history.info["precision"], "seed": seed,
-               f"{split} −ELBO": f"{elbo:.2f} ± {elbo_error:.2f}", f"{split} NLL (k = 5,000)": "not measured"}
+        row = {
+            "budget, CPU-s": budget,
+            "used, CPU-s": round(history.info["train_cpu_seconds"], 1),
+            "net": "784-" + "-".join(map(str, BUDGETS[budget]["hidden"])) + "-50",
+            "epochs": BUDGETS[budget]["epochs"],
+            "precision": history.info["precision"],
+            "seed": seed,
+            f"{split} −ELBO": f"{elbo:.2f} ± {elbo_error:.2f}",
+            f"{split} NLL (k = 5,000)": "not measured",
+        }
         print(row, flush=True)
         if budget >= 600:
-            bound, error = nll(model, held_out if split == "test" else held_out[:1000], k=5000 if split == "test" else 500)
+            bound, error = nll(
+                model,
+                held_out if split == "test" else held_out[:1000],
+                k=5000 if split == "test" else 500,
+            )
             row[f"{split} NLL (k = 5,000)"] = f"{bound:.2f} ± {error:.2f}"
             print(bound, error, flush=True)
         rows.append(row)
     if split == "test":
-        write("mnist_budget", "MNIST, dynamically binarised: nats per image for a budget of processor time", rows,
-              "All 10,000 test digits; ± is the standard error over images. −ELBO is estimated with one sample per image.")
+        write(
+            "mnist_budget",
+            "MNIST, dynamically binarised: nats per image for a budget of processor time",
+            rows,
+            "All 10,000 test digits; ± is the standard error over images. −ELBO is estimated with one sample per image.",
+        )

@@ -1,4 +1,5 @@
 "The built book in a real browser, without a network: shared by the browser tests and by book/shots.py."
+
 import functools
 import shutil
 import threading
@@ -7,7 +8,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-KNOWN = ("THEBE_JS_URL", "invalid theme mode")  # what Jupyter Book itself logs; nothing else is excused
+KNOWN = (
+    "THEBE_JS_URL",
+    "invalid theme mode",
+)  # what Jupyter Book itself logs; nothing else is excused
 
 
 def chromium():
@@ -25,7 +29,9 @@ class Quiet(SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder):
     "Serve a folder on a free port of this machine; yields its address."
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -40,7 +46,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS.split())
+        started = playwright.chromium.launch(
+            executable_path=chromium(), headless=True, args=FLAGS.split()
+        )
         try:
             yield started
         finally:
@@ -49,12 +57,17 @@ def browser():
 
 def all_pictures(page):
     "Load the pictures that wait until the reader comes near, and wait for them."
-    page.evaluate("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null) })).then(() => true)")
+    page.evaluate(
+        "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null) })).then(() => true)"
+    )
 
 
 def settled(page):
     "Wait until the page has loaded and MathJax has set every formula."
     page.wait_for_load_state("load")
     if page.evaluate("!!document.querySelector('.math, script[src*=mathjax]')"):
-        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise", timeout=20_000)
+        page.wait_for_function(
+            "window.MathJax && MathJax.startup && MathJax.startup.promise",
+            timeout=20_000,
+        )
         page.evaluate("MathJax.startup.promise.then(() => true)")

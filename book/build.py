@@ -3,6 +3,7 @@
 Runs the notebooks of _toc.yml that have changed (book/execute.py), turns each into a page (book/pages.py), and lets Jupyter Book build
 the site, a warning being an error. Everything it writes is below _build/.
 """
+
 import argparse
 import json
 import os
@@ -25,7 +26,19 @@ from . import api, vendor, widgets
 from .cite import citation
 from .execute import ANSI, explorer_files, key_of, record_of
 from .pages import page
-from .project import BUILD, PROFILES, ROOT, address, modules, notebooks, profile_parameters, read_notebook, settings, site_toc, toc_files
+from .project import (
+    BUILD,
+    PROFILES,
+    ROOT,
+    address,
+    modules,
+    notebooks,
+    profile_parameters,
+    read_notebook,
+    settings,
+    site_toc,
+    toc_files,
+)
 from .run import console, places, run_chapters
 
 
@@ -44,22 +57,41 @@ class Chapter:
         found = record_of(self.out)
         if found is None:
             return None
-        complete = all((explorer_files(self.out) / name).exists() for name in found.get("explorers", []))
-        return found | {"stale": not complete or found["key"] != key_of(read_notebook(self.path), self.parameters)}
+        complete = all(
+            (explorer_files(self.out) / name).exists()
+            for name in found.get("explorers", [])
+        )
+        return found | {
+            "stale": not complete
+            or found["key"] != key_of(read_notebook(self.path), self.parameters)
+        }
 
 
 def plan(profile, executed):
     "The chapters in reading order."
     parameters = profile_parameters(profile)
-    return [Chapter(name, path, executed / f"{name}.ipynb", parameters.get(name, {})) for name, path in notebooks().items()]
+    return [
+        Chapter(name, path, executed / f"{name}.ipynb", parameters.get(name, {}))
+        for name, path in notebooks().items()
+    ]
 
 
 def chosen(chapters, pattern):
     "The chapter that `pattern` names: its number, `02`, or its file's name below nbs/; `02*`: all whose name starts so."
-    found = [c for c in chapters if fnmatch(c.name, pattern) or c.name.startswith(f"{pattern}_")] if pattern else chapters
+    found = (
+        [
+            c
+            for c in chapters
+            if fnmatch(c.name, pattern) or c.name.startswith(f"{pattern}_")
+        ]
+        if pattern
+        else chapters
+    )
     if not found:
         near = [c.name for c in chapters if pattern in c.name]
-        raise SystemExit(f"No chapter is called {pattern!r}. There are: {', '.join(near or [c.name for c in chapters])}. A star stands for any ending: '02*'.")
+        raise SystemExit(
+            f"No chapter is called {pattern!r}. There are: {', '.join(near or [c.name for c in chapters])}. A star stands for any ending: '02*'."
+        )
     return found
 
 
@@ -74,11 +106,15 @@ def write_pages(chapters, source):
         target = source / f"{chapter.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         made = page(notebook, chapter.name, record)
-        manager |= widgets.needs_manager(widgets.saved_state(made), widgets.shown(made["cells"]))
+        manager |= widgets.needs_manager(
+            widgets.saved_state(made), widgets.shown(made["cells"])
+        )
         target.write_text(json.dumps(made))
     for file in toc_files():
         if not file.startswith("nbs/"):
-            (source / f"{address(file)}.md").write_text(illustrate(filled((ROOT / f"{file}.md").read_text()), source))
+            (source / f"{address(file)}.md").write_text(
+                illustrate(filled((ROOT / f"{file}.md").read_text()), source)
+            )
     (source / "api").mkdir()
     for name in modules():
         (source / f"api/{name}.md").write_text(api.page(name))
@@ -96,8 +132,14 @@ def write_pages(chapters, source):
 def filled(text):
     "A page's text with what is made from other files at its marks: measured tables, the list of modules, the citation."
     for mark, made in (("modules", api.overview), ("citation", citation)):
-        text = text.replace(f"<!-- {mark} -->", made()) if f"<!-- {mark} -->" in text else text
-    return fill(text).replace("../nbs/", "")  # the site has the notebooks beside its other pages
+        text = (
+            text.replace(f"<!-- {mark} -->", made())
+            if f"<!-- {mark} -->" in text
+            else text
+        )
+    return fill(text).replace(
+        "../nbs/", ""
+    )  # the site has the notebooks beside its other pages
 
 
 def publish_explorer_files(chapters, folder):
@@ -111,20 +153,35 @@ def publish_explorer_files(chapters, folder):
 def configuration():
     "book/_config.yml, with the public home filled in from settings.ini."
     config, home = yaml.safe_load((ROOT / "book/_config.yml").read_text()), settings()
-    config["repository"] = {"url": home["git_url"], "branch": home["branch"], "path_to_book": home["nbs_path"]}
+    config["repository"] = {
+        "url": home["git_url"],
+        "branch": home["branch"],
+        "path_to_book": home["nbs_path"],
+    }
     config["html"]["baseurl"] = home["doc_host"] + home["doc_baseurl"] + "/"
-    return config | {"title": home["title"], "author": home["author"], "copyright": home["copyright"].split()[0]}
+    return config | {
+        "title": home["title"],
+        "author": home["author"],
+        "copyright": home["copyright"].split()[0],
+    }
 
 
-ROLES = re.compile(r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)')
+ROLES = re.compile(
+    r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)'
+)
 
 
 def help_screen_readers(html):
     """Two repairs. docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items), and what unfolds a part of the contents
     has a picture only, no name."""
     for path in html.rglob("*.html"):
-        text = path.read_text(encoding="utf-8").replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
-        path.write_text(ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace(
+            '<summary><span class="toctree-toggle"',
+            '<summary aria-label="Pages below"><span class="toctree-toggle"',
+        )
+        path.write_text(
+            ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8"
+        )
 
 
 CELL = re.compile(r"<td>((?:(?!<td).)*?)</td>", re.DOTALL)
@@ -132,7 +189,11 @@ CELL = re.compile(r"<td>((?:(?!<td).)*?)</td>", re.DOTALL)
 
 def mark_long_cells(html):
     "Cells of tables that hold a sentence get the class `prose`: book.css leaves them room."
-    long = lambda cell: f'<td class="prose">{cell[1]}</td>' if len(re.sub("<[^>]*>", "", cell[1]).strip()) > 40 else cell[0]
+    long = lambda cell: (
+        f'<td class="prose">{cell[1]}</td>'
+        if len(re.sub("<[^>]*>", "", cell[1]).strip()) > 40
+        else cell[0]
+    )
     for path in html.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         path.write_text(CELL.sub(long, text), encoding="utf-8")
@@ -141,11 +202,24 @@ def mark_long_cells(html):
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
-    shutil.rmtree(out, ignore_errors=True)  # a fresh build each time: an unchanged page would keep its warnings to itself
+    shutil.rmtree(
+        out, ignore_errors=True
+    )  # a fresh build each time: an unchanged page would keep its warnings to itself
     start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
-    command = [sys.executable, "-c", start, "build", source, "--path-output", out, "--keep-going"] + (["-W"] if strict else [])
+    command = [
+        sys.executable,
+        "-c",
+        start,
+        "build",
+        source,
+        "--path-output",
+        out,
+        "--keep-going",
+    ] + (["-W"] if strict else [])
     env = os.environ | {"DOCUTILSCONFIG": str(ROOT / "book/docutils.conf")}
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    run = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    )
     log = source.parent / "sphinx.log"
     said = ANSI.sub("", run.stdout)
     log.write_text(said)
@@ -156,8 +230,12 @@ def build_site(source, html, strict=True):
         help_screen_readers(html)
         mark_long_cells(html)
     if run.returncode or not (html / "index.html").exists():
-        told = [line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)] or said.splitlines()[-15:]
-        raise SystemExit("\n".join(["The pages have faults:", *told, f"(all of it: {log})"]))
+        told = [
+            line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)
+        ] or said.splitlines()[-15:]
+        raise SystemExit(
+            "\n".join(["The pages have faults:", *told, f"(all of it: {log})"])
+        )
 
 
 def interrupt(*_):
@@ -167,38 +245,79 @@ def interrupt(*_):
 
 def main():
     "The command line."
-    parser = argparse.ArgumentParser(prog="python -m book.build", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m book.build", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--profile", default="cpu", choices=PROFILES)
-    parser.add_argument("--chapter", default="", metavar="02", help="run only this chapter; '02*': those whose file name starts so")
-    parser.add_argument("--jobs", type=int, help="notebooks that run at a time (the cores, four at most)")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch and NumPy in each (the cores that this leaves to it, four at most)")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter that the notebooks run in")
+    parser.add_argument(
+        "--chapter",
+        default="",
+        metavar="02",
+        help="run only this chapter; '02*': those whose file name starts so",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="notebooks that run at a time (the cores, four at most)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="threads of PyTorch and NumPy in each (the cores that this leaves to it, four at most)",
+    )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="the interpreter that the notebooks run in",
+    )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
     try:
         make(args)
     except KeyboardInterrupt:
-        console.print("Interrupted. What has run is kept: the same command goes on from there.")
+        console.print(
+            "Interrupted. What has run is kept: the same command goes on from there."
+        )
         raise SystemExit(130) from None
 
 
 def make(args):
     "Run the notebooks and build the pages."
     chapters = plan(args.profile, BUILD / "executed" / args.profile)
-    todo = [c for c in chosen(chapters, args.chapter) if c.record is None or c.record["stale"]]
+    todo = [
+        c
+        for c in chosen(chapters, args.chapter)
+        if c.record is None or c.record["stale"]
+    ]
     jobs, threads = places(len(todo), args.jobs, args.threads)
-    console.print(f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {jobs} at a time, {threads} thread(s) each")
+    console.print(
+        f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {jobs} at a time, {threads} thread(s) each"
+    )
     failed = run_chapters(todo, args.profile, args.python, jobs, threads)
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
-        console.print("Some chapters have never been run: their pages say so, and warnings are not errors in this build.")
+        console.print(
+            "Some chapters have never been run: their pages say so, and warnings are not errors in this build."
+        )
     html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
     if todo:
-        (BUILD / "built.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "jobs": jobs, "threads": threads}))
-    console.print(f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)")
+        (BUILD / "built.json").write_text(
+            json.dumps(
+                {
+                    "seconds": round(time.monotonic() - started, 1),
+                    "jobs": jobs,
+                    "threads": threads,
+                }
+            )
+        )
+    console.print(
+        f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)"
+    )
     if failed:
-        raise SystemExit(f"{len(failed)} of the notebooks failed, as told above: {', '.join(failed)}. Their pages show the last run that went well, or none.")
+        raise SystemExit(
+            f"{len(failed)} of the notebooks failed, as told above: {', '.join(failed)}. Their pages show the last run that went well, or none."
+        )
 
 
 if __name__ == "__main__":

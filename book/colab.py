@@ -3,12 +3,17 @@
 The cell is the same in all notebooks and made from settings.ini, and so is what follows `pip install` wherever the library is to be installed:
 `python -m book.colab` (a part of `make export`) writes both; a test compares.
 """
+
 import json
 import re
 
 from .project import ROOT, notebooks, read_notebook, settings, source, tags
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "book").glob("*.md")),
+]
 INSTALL = re.compile(r"(?<=pip install )(git\+[^\s`]+|vae_nb)(?=[\s`]|$)")
 
 
@@ -26,7 +31,11 @@ def badge(page, picture="/static/colab.svg"):
 def wanted():
     "What pip is to install: the library's name once it is on PyPI (`released` in settings.ini), until then the repository."
     home = settings()
-    return home["lib_name"] if home.getboolean("released") else f"git+{home['git_url']}@{home['branch']}"
+    return (
+        home["lib_name"]
+        if home.getboolean("released")
+        else f"git+{home['git_url']}@{home['branch']}"
+    )
 
 
 def installable(text):
@@ -49,16 +58,27 @@ if find_spec("{name}") is None:
         raise ModuleNotFoundError(
             "{name} could not be installed: what pip printed above says why. It needs "
             "internet access (on Kaggle, turn it on in the notebook's settings) and "
-            "Python {settings()['min_python']} or newer. When that is so, run this cell again."
+            "Python {settings()["min_python"]} or newer. When that is so, run this cell again."
         )"""
-    return {"cell_type": "code", "execution_count": None, "id": "colab", "metadata": {"tags": ["colab"]}, "outputs": [],
-            "source": text.splitlines(keepends=True)}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "colab",
+        "metadata": {"tags": ["colab"]},
+        "outputs": [],
+        "source": text.splitlines(keepends=True),
+    }
 
 
 def with_cell(notebook):
     "A notebook with the cell as its first code cell, and text that says how to install the library today."
     cells = [c for c in notebook["cells"] if "colab" not in tags(c)]
-    cells = [c | {"source": installable(source(c)).splitlines(keepends=True)} if c["cell_type"] == "markdown" else c for c in cells]
+    cells = [
+        c | {"source": installable(source(c)).splitlines(keepends=True)}
+        if c["cell_type"] == "markdown"
+        else c
+        for c in cells
+    ]
     first = next(i for i, c in enumerate(cells) if c["cell_type"] == "code")
     return notebook | {"cells": [*cells[:first], cell(), *cells[first:]]}
 
@@ -66,7 +86,11 @@ def with_cell(notebook):
 def written():
     "File → its text as settings.ini wants it: the notebooks, and the pages."
     pages = {path: installable(path.read_text(encoding="utf-8")) for path in PAGES}
-    return pages | {path: json.dumps(with_cell(read_notebook(path)), ensure_ascii=False, indent=1) + "\n" for path in notebooks().values()}
+    return pages | {
+        path: json.dumps(with_cell(read_notebook(path)), ensure_ascii=False, indent=1)
+        + "\n"
+        for path in notebooks().values()
+    }
 
 
 def main():

@@ -2,6 +2,7 @@
 
 In the notebooks an argument is explained once, in the comment on its line; nothing of this is there at runtime unless it is in a docstring.
 """
+
 import ast
 import subprocess
 import sys
@@ -14,30 +15,59 @@ def explained(module, node):
     "(argument, comment) of a function, of a class's `__init__`, or of a dataclass's fields."
     if isinstance(node, ast.FunctionDef):
         return list(commented(module, node))
-    init = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"]
-    fields = [f for f in node.body if isinstance(f, ast.AnnAssign)] if "dataclass" in str([ast.unparse(d) for d in node.decorator_list]) else []
-    noted = [(f.target.id, module.comments[f.end_lineno]) for f in fields if f.end_lineno in module.comments]
+    init = [
+        m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"
+    ]
+    fields = (
+        [f for f in node.body if isinstance(f, ast.AnnAssign)]
+        if "dataclass" in str([ast.unparse(d) for d in node.decorator_list])
+        else []
+    )
+    noted = [
+        (f.target.id, module.comments[f.end_lineno])
+        for f in fields
+        if f.end_lineno in module.comments
+    ]
     return noted + [pair for m in init for pair in commented(module, m)]
 
 
 def docstring(module, node):
     "What a docstring says, and below it what the comments say."
-    args, back = explained(module, node), isinstance(node, ast.FunctionDef) and returned(module, node)
-    parts = [about(node), "\n".join(["Args:", *(f"    {name}: {said}" for name, said in args)]) if args else "", f"Returns:\n    {back}" if back else ""]
+    args, back = (
+        explained(module, node),
+        isinstance(node, ast.FunctionDef) and returned(module, node),
+    )
+    parts = [
+        about(node),
+        "\n".join(["Args:", *(f"    {name}: {said}" for name, said in args)])
+        if args
+        else "",
+        f"Returns:\n    {back}" if back else "",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
 def literal(text, indent):
     "A docstring of several lines as it is written in a file."
     first, *rest = text.replace("\\", r"\\").replace('"""', r"\"\"\"").split("\n")
-    return "\n".join([f'{indent}"""{first}', *(f"{indent}{line}" if line else "" for line in rest), f'{indent}"""'])
+    return "\n".join(
+        [
+            f'{indent}"""{first}',
+            *(f"{indent}{line}" if line else "" for line in rest),
+            f'{indent}"""',
+        ]
+    )
 
 
 def documented_nodes(tree):
     "The public functions, classes and methods that have a docstring; not the commands, whose docstring is what --help shows."
     for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            if ast.get_docstring(node) and not any(ast.unparse(d).startswith("command(") for d in node.decorator_list):
+        if isinstance(
+            node, (ast.FunctionDef, ast.ClassDef)
+        ) and not node.name.startswith("_"):
+            if ast.get_docstring(node) and not any(
+                ast.unparse(d).startswith("command(") for d in node.decorator_list
+            ):
                 yield node
             yield from documented_nodes(node) if isinstance(node, ast.ClassDef) else []
 
@@ -46,10 +76,14 @@ def with_docstrings(path):
     "The text of a module whose docstrings tell the meaning of arguments and results."
     module = Module(path.stem, path)
     lines = module.text.split("\n")
-    for node in sorted(documented_nodes(module.tree), key=lambda node: -node.lineno):  # from below: what stands above keeps its place
+    for node in sorted(
+        documented_nodes(module.tree), key=lambda node: -node.lineno
+    ):  # from below: what stands above keeps its place
         old, text = node.body[0], docstring(module, node)
         if "\n" in text and lines[old.lineno - 1][: old.col_offset].isspace():
-            lines[old.lineno - 1 : old.end_lineno] = literal(text, " " * old.col_offset).split("\n")
+            lines[old.lineno - 1 : old.end_lineno] = literal(
+                text, " " * old.col_offset
+            ).split("\n")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
 "The first mention of each word of the glossary in a chapter becomes a link to it: done on the page, so that notebooks stay plain Markdown."
+
 import re
 from functools import cache
 
@@ -11,8 +12,15 @@ LEFT_ALONE = r"```.*?```|\$\$.*?\$\$|^(?:#|\||>|:::)[^\n]*$|`[^`\n]+`|\$[^$\n]+\
 @cache
 def words():
     "The words that book/glossary.md explains."
-    inside = (ROOT / "book/glossary.md").read_text().split("```{glossary}\n")[1].split("\n```")[0]
-    return tuple(line for line in inside.splitlines() if line and not line.startswith(" "))
+    inside = (
+        (ROOT / "book/glossary.md")
+        .read_text()
+        .split("```{glossary}\n")[1]
+        .split("\n```")[0]
+    )
+    return tuple(
+        line for line in inside.splitlines() if line and not line.startswith(" ")
+    )
 
 
 def pattern(word):
@@ -35,4 +43,9 @@ def linked(text, seen):
         seen.add(word)
         return f"{{term}}`{found[0]} <{word}>`"
 
-    return re.sub(rf"{LEFT_ALONE}|(?<![\w-])(?:{any_word})s?(?![\w-])", link, text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        rf"{LEFT_ALONE}|(?<![\w-])(?:{any_word})s?(?![\w-])",
+        link,
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )

@@ -1,4 +1,5 @@
 "Figures in fewer bytes, not a pixel changed: matplotlib writes four channels wherever one would do."
+
 import base64
 import io
 
@@ -13,8 +14,14 @@ def lean(png):
     made = picture
     if picture.mode == "RGB" and (colours := picture.getcolors(256)):
         grey = all(r == g == b for _, (r, g, b) in colours)
-        made = picture.convert("L") if grey else picture.quantize(256, dither=Image.Dither.NONE)
-        made = made if made.convert("RGB").tobytes() == picture.tobytes() else picture  # quantising is not always exact
+        made = (
+            picture.convert("L")
+            if grey
+            else picture.quantize(256, dither=Image.Dither.NONE)
+        )
+        made = (
+            made if made.convert("RGB").tobytes() == picture.tobytes() else picture
+        )  # quantising is not always exact
     buffer = io.BytesIO()
     made.save(buffer, "PNG", optimize=True)
     return min(buffer.getvalue(), png, key=len)

@@ -1,4 +1,5 @@
 "Every link inside the built book leads somewhere: a file that exists, a fragment that is on the page. No network."
+
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,8 +21,17 @@ class Page(HTMLParser):
 
 def broken_links(html):
     "A sentence for each broken link in the folder of built pages."
-    pages = {path: Page(path) for path in sorted(Path(html).resolve().rglob("*.html")) if "_static" not in path.parts}
-    return [said for path, page in pages.items() for target in sorted(page.targets) if (said := problem(Path(html).resolve(), pages, path, target))]
+    pages = {
+        path: Page(path)
+        for path in sorted(Path(html).resolve().rglob("*.html"))
+        if "_static" not in path.parts
+    }
+    return [
+        said
+        for path, page in pages.items()
+        for target in sorted(page.targets)
+        if (said := problem(Path(html).resolve(), pages, path, target))
+    ]
 
 
 def problem(html, pages, path, target):

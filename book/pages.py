@@ -4,6 +4,7 @@ nbdev's directives (`#| export` and the like) become Jupyter Book's tags and van
 parameters that papermill injected become one readable sentence, and each mark `<!-- measured: NAME -->` becomes the table that the
 benchmark of that name recorded. Nothing here touches the notebooks under nbs/.
 """
+
 import re
 
 from benchmarks.record import fill
@@ -24,7 +25,10 @@ TAG_OF = {
     "exports": "exported",
     "exporti": "exported",
 }
-FOLDED = (("parameters", "hide-input", "parameters"), ("solution", "hide-cell", "solution"))  # tag, what is folded, its name
+FOLDED = (
+    ("parameters", "hide-input", "parameters"),
+    ("solution", "hide-cell", "solution"),
+)  # tag, what is folded, its name
 SILENT = ("default_exp", "eval:")  # known, and nothing to do for the page
 
 
@@ -47,7 +51,9 @@ def tags_of(directives, where):
         if name in TAG_OF or word in ("export", "exports", "exporti"):
             new.append(TAG_OF.get(name, "exported"))
         elif not word.startswith(SILENT):
-            raise SystemExit(f"{where}: the directive '#| {directive}' is unknown. Known: {', '.join([*TAG_OF, *SILENT])}.")
+            raise SystemExit(
+                f"{where}: the directive '#| {directive}' is unknown. Known: {', '.join([*TAG_OF, *SILENT])}."
+            )
     return new
 
 
@@ -63,7 +69,11 @@ def beside_the_figure(output):
     "A text that was displayed (how a training ended) as printed text: a cell's caption belongs to its picture alone."
     if output["output_type"] != "display_data" or set(output["data"]) != {"text/plain"}:
         return output
-    return {"output_type": "stream", "name": "stdout", "text": "".join(output["data"]["text/plain"]) + "\n"}
+    return {
+        "output_type": "stream",
+        "name": "stdout",
+        "text": "".join(output["data"]["text/plain"]) + "\n",
+    }
 
 
 def code_cell(cell, where, state=None):
@@ -76,10 +86,17 @@ def code_cell(cell, where, state=None):
     for tag, hidden, name in FOLDED:
         if tag in shown:
             shown.add(hidden)
-            myst |= {"code_prompt_show": f"Show the {name}", "code_prompt_hide": f"Hide the {name}"}
+            myst |= {
+                "code_prompt_show": f"Show the {name}",
+                "code_prompt_hide": f"Hide the {name}",
+            }
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
-    outputs = [beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)]
-    outputs = [new for o in outputs for new in widgets.with_still(o, state or {}, where)]
+    outputs = [
+        beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)
+    ]
+    outputs = [
+        new for o in outputs for new in widgets.with_still(o, state or {}, where)
+    ]
     return cell | {"source": code, "metadata": metadata, "outputs": outputs}
 
 
@@ -89,10 +106,17 @@ def how_it_ran(record, published):
         return "This page has **not been executed** in this build, so it shows no results. `make book` runs every chapter."
     parameters, profile = record["parameters"], record["profile"]
     changed = {k: v for k, v in parameters.items() if published.get(k) != v}
-    values = ", ".join(f"`{k} = {v!r}`" + (f" (published: `{published[k]!r}`)" if k in changed else "") for k, v in parameters.items())
+    values = ", ".join(
+        f"`{k} = {v!r}`" + (f" (published: `{published[k]!r}`)" if k in changed else "")
+        for k, v in parameters.items()
+    )
     said = f"Computed with the profile `{profile}` in {record['seconds']:.0f} s"
     said += f": {values}." if changed else ", at the published parameters."
-    return said + (" The notebook or the library **has changed since**: `make book` runs it again." if record.get("stale") else "")
+    return said + (
+        " The notebook or the library **has changed since**: `make book` runs it again."
+        if record.get("stale")
+        else ""
+    )
 
 
 def markdown(text):
@@ -103,32 +127,64 @@ def markdown(text):
 def prose(text, name, first, seen):
     "A Markdown cell's text on the page: the first one has the badge below its title, and a chapter's words lead to the glossary."
     up = "../" * name.count("/")
-    text = text.replace(f"{up}../book/", up)  # the site has the book's other pages beside the chapters
+    text = text.replace(
+        f"{up}../book/", up
+    )  # the site has the book's other pages beside the chapters
     if "/" not in name and name != "index":
         text = glossary.linked(text, seen)
     if first:
-        head, quote, rest = re.match(r"(# [^\n]*\n*)(> [^\n]*\n*)?(.*)", text, re.DOTALL).groups("")
+        head, quote, rest = re.match(
+            r"(# [^\n]*\n*)(> [^\n]*\n*)?(.*)", text, re.DOTALL
+        ).groups("")
         text = f"{head}{quote}\n\n{badge(name)}\n\n{rest}"
     return text
 
 
 def page(notebook, name, record):
     "The page of an executed notebook. `record` says how it ran; None means that it did not."
-    cells, published, state, seen = [], published_parameters(notebook), widgets.saved_state(notebook), set()
+    cells, published, state, seen = (
+        [],
+        published_parameters(notebook),
+        widgets.saved_state(notebook),
+        set(),
+    )
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "raw" or "injected-parameters" in tags(cell):
             continue
         if cell["cell_type"] == "code":
             cell = code_cell(cell, f"{name}, cell {number}", state)
         elif cell["cell_type"] == "markdown":
-            cell = cell | {"source": prose(fill(source(cell)), name, not any(c["cell_type"] == "markdown" for c in cells), seen)}
+            cell = cell | {
+                "source": prose(
+                    fill(source(cell)),
+                    name,
+                    not any(c["cell_type"] == "markdown" for c in cells),
+                    seen,
+                )
+            }
         if cell is not None:
             cells.append(cell)
     if published or record is None or record.get("stale"):
-        frame = ":::{div} how-made" if record and not record.get("stale") else ":::{warning}"
+        frame = (
+            ":::{div} how-made"
+            if record and not record.get("stale")
+            else ":::{warning}"
+        )
         cells.insert(1, markdown(f"{frame}\n{how_it_ran(record, published)}\n:::"))
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py"}
+    metadata = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+    }
+    metadata["language_info"] = {
+        "name": "python",
+        "pygments_lexer": "ipython3",
+        "file_extension": ".py",
+    }
     if models := widgets.kept(state, widgets.shown(cells)):
-        metadata["widgets"] = {widgets.STATE: {"state": models, "version_major": 2, "version_minor": 0}}
+        metadata["widgets"] = {
+            widgets.STATE: {"state": models, "version_major": 2, "version_minor": 0}
+        }
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

@@ -1,4 +1,5 @@
 "Where things are, and what the book consists of: read once here, used by the runner and by the tests."
+
 import ast
 import configparser
 import json
@@ -26,7 +27,9 @@ def toc():
 def toc_files():
     "The files of _toc.yml in reading order, without their ending."
     contents = toc()
-    return [contents["root"]] + [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    return [contents["root"]] + [
+        c["file"] for part in contents["parts"] for c in part["chapters"]
+    ]
 
 
 def library():
@@ -48,7 +51,11 @@ def module_path(name):
 
 def modules():
     "The modules of the library that notebooks export: each has a page of its own below the reference."
-    return sorted(dotted(p) for p in library() if p.parent != ROOT / "vae_nb" or not p.stem.startswith("_"))
+    return sorted(
+        dotted(p)
+        for p in library()
+        if p.parent != ROOT / "vae_nb" or not p.stem.startswith("_")
+    )
 
 
 def address(file):
@@ -68,23 +75,35 @@ def site_toc():
 
 def notebooks():
     "The notebooks of the book, page name → path. A page is named by its path below nbs/, say `lib/00_core`."
-    found = {file.removeprefix("nbs/"): ROOT / f"{file}.ipynb" for file in toc_files() if file.startswith("nbs/")}
+    found = {
+        file.removeprefix("nbs/"): ROOT / f"{file}.ipynb"
+        for file in toc_files()
+        if file.startswith("nbs/")
+    }
     for path in found.values():
         if not path.exists():
-            raise SystemExit(f"_toc.yml lists {path.relative_to(ROOT)}, which does not exist: correct the list or write the notebook.")
+            raise SystemExit(
+                f"_toc.yml lists {path.relative_to(ROOT)}, which does not exist: correct the list or write the notebook."
+            )
     return found
 
 
 def page_names():
     "Every page of the built book, without .html."
-    return [address(file) for file in toc_files()] + [f"api/{name}" for name in modules()]
+    return [address(file) for file in toc_files()] + [
+        f"api/{name}" for name in modules()
+    ]
 
 
 def profile_parameters(profile):
     "Chapter → {parameter: value} of one profile."
     if profile not in PROFILES:
-        raise SystemExit(f"There is no profile {profile!r}: choose one of {', '.join(PROFILES)} (book/profiles/).")
-    chapters = yaml.safe_load((ROOT / "book/profiles" / f"{profile}.yaml").read_text()) or {}
+        raise SystemExit(
+            f"There is no profile {profile!r}: choose one of {', '.join(PROFILES)} (book/profiles/)."
+        )
+    chapters = (
+        yaml.safe_load((ROOT / "book/profiles" / f"{profile}.yaml").read_text()) or {}
+    )
     return {name: values or {} for name, values in chapters.items()}
 
 
@@ -105,6 +124,15 @@ def tags(cell):
 
 def published_parameters(notebook):
     "Name → value of the cell tagged `parameters`; {} when there is none."
-    cells = [c for c in notebook["cells"] if c["cell_type"] == "code" and "parameters" in tags(c)]
+    cells = [
+        c
+        for c in notebook["cells"]
+        if c["cell_type"] == "code" and "parameters" in tags(c)
+    ]
     lines = [line for c in cells for line in ast.parse(source(c)).body]
-    return {target.id: ast.literal_eval(line.value) for line in lines if isinstance(line, ast.Assign) for target in line.targets}
+    return {
+        target.id: ast.literal_eval(line.value)
+        for line in lines
+        if isinstance(line, ast.Assign)
+        for target in line.targets
+    }

@@ -2,6 +2,7 @@
 
 `make readme` writes them; a test compares the text.
 """
+
 import argparse
 import re
 from pathlib import Path
@@ -13,7 +14,9 @@ from .project import ROOT, notebooks, read_notebook, settings, source
 
 README, PICTURE = ROOT / "README.md", ROOT / "book/static/readme.png"
 CHAPTERS = re.compile(r"(<!-- chapters -->\n).*?(<!-- end of chapters -->)", re.DOTALL)
-LINK = re.compile(r"(!?)(\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\])\((?!https?:|#)([^)]+)\)")
+LINK = re.compile(
+    r"(!?)(\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\])\((?!https?:|#)([^)]+)\)"
+)
 
 
 def chapter_list():
@@ -21,14 +24,23 @@ def chapter_list():
     rows = ["| chapter | what it is about | run it |", "| --- | --- | --- |"]
     for name, path in notebooks().items():
         if "/" not in name and name != "index":
-            first = next(source(c) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown").split("\n")
-            rows.append(f"| [{first[0][2:]}](nbs/{name}.ipynb) | {first[2][2:]} | {badge(name, 'book/static/colab.svg')} |")
+            first = next(
+                source(c)
+                for c in read_notebook(path)["cells"]
+                if c["cell_type"] == "markdown"
+            ).split("\n")
+            rows.append(
+                f"| [{first[0][2:]}](nbs/{name}.ipynb) | {first[2][2:]} | {badge(name, 'book/static/colab.svg')} |"
+            )
     return "\n".join(rows)
 
 
 def filled(text):
     "The README's text with its parts as they are now."
-    return CHAPTERS.sub(lambda found: f"{found[1]}{chapter_list()}\n{found[2]}", fill(text, keep_marks=True))
+    return CHAPTERS.sub(
+        lambda found: f"{found[1]}{chapter_list()}\n{found[2]}",
+        fill(text, keep_marks=True),
+    )
 
 
 def absolute(text):
@@ -36,14 +48,18 @@ def absolute(text):
     home = settings()
     pages = f"{home['git_url']}/blob/{home['branch']}"
     raw = f"https://raw.githubusercontent.com/{home['user']}/{home['repo']}/{home['branch']}"
-    return LINK.sub(lambda m: f"{m[1]}{absolute(m[2])}({raw if m[1] else pages}/{m[3]})", text)
+    return LINK.sub(
+        lambda m: f"{m[1]}{absolute(m[2])}({raw if m[1] else pages}/{m[3]})", text
+    )
 
 
 def mosaic(images, columns, cell):
     "Images (N, C, H, W) in [0, 1], enlarged to `cell` pixels, in rows of so many: a picture (rows·cell, columns·cell, 3) of bytes."
     import torch
 
-    x = torch.nn.functional.interpolate(images.expand(-1, 3, -1, -1), size=cell, mode="bicubic", antialias=True).clamp(0, 1)
+    x = torch.nn.functional.interpolate(
+        images.expand(-1, 3, -1, -1), size=cell, mode="bicubic", antialias=True
+    ).clamp(0, 1)
     x = x.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     return (255 * x).round().byte().numpy()
 
@@ -64,16 +80,33 @@ def draw():
         sorter, digits = pretrained("joint_digits"), load("mnist", "valid", n=1000)
         z = encode_all(sorter, digits)
         kinds = category_of(sorter, z)
-        order = sorted(range(10), key=lambda kind: digits.labels[kinds == kind].float().median())  # of the columns: from 0 to 9, as far as that can be
+        order = sorted(
+            range(10), key=lambda kind: digits.labels[kinds == kind].float().median()
+        )  # of the columns: from 0 to 9, as far as that can be
         sorted_z = torch.stack([z[kinds == kind][:4] for kind in order], 1)
         written = sorter.decode(sorted_z.flatten(0, 1)).mean
         painter, faces = pretrained("faces"), load("faces", n=4000)
         z = encode_all(painter, faces)
-        plain = (faces.attributes[:, [faces.attribute_names.index(name) for name in ("smile", "eyeglasses", "hat")]] <= 0).all(1)
+        plain = (
+            faces.attributes[
+                :,
+                [
+                    faces.attribute_names.index(name)
+                    for name in ("smile", "eyeglasses", "hat")
+                ],
+            ]
+            <= 0
+        ).all(1)
         first, second = z[plain][:2]
-        smile, glasses = (attribute_direction(painter, faces, name, z=z, against=other) for name, other in (("smile", "eyeglasses"), ("eyeglasses", "smile")))
+        smile, glasses = (
+            attribute_direction(painter, faces, name, z=z, against=other)
+            for name, other in (("smile", "eyeglasses"), ("eyeglasses", "smile"))
+        )
         steps = torch.linspace(0, 1, 5)
-        edited = [edit(face, way, (steps * way.strength).tolist()) for face, way in ((first, smile), (second, glasses))]
+        edited = [
+            edit(face, way, (steps * way.strength).tolist())
+            for face, way in ((first, smile), (second, glasses))
+        ]
         edited = painter.decode(torch.cat(edited)).mean
     page = Image.new("RGB", (1224, 560), "white")
     page.paste(Image.fromarray(mosaic(landscape, 20, 28)), (0, 0))
@@ -84,9 +117,15 @@ def draw():
 
 def main():
     "The command line."
-    parser = argparse.ArgumentParser(prog="python -m book.readme", description=__doc__.split("\n")[0])
-    parser.add_argument("--picture", action="store_true", help="draw the picture again too")
-    parser.add_argument("--absolute", metavar="FILE", help="only make the links of this copy absolute")
+    parser = argparse.ArgumentParser(
+        prog="python -m book.readme", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--picture", action="store_true", help="draw the picture again too"
+    )
+    parser.add_argument(
+        "--absolute", metavar="FILE", help="only make the links of this copy absolute"
+    )
     args = parser.parse_args()
     if args.absolute:
         file = Path(args.absolute)

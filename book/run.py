@@ -1,4 +1,5 @@
 """Run several notebooks at a time, the longest first, and say how far they are and how long it will take."""
+
 import heapq
 import json
 import os
@@ -17,7 +18,11 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 
 def cores():
     "The cores that this process may use."
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def places(count, jobs=None, threads=None):
@@ -29,12 +34,20 @@ def places(count, jobs=None, threads=None):
 def recorded_times(profile):
     "Notebook → seconds, as `make bench NAME=book` has recorded them on some machine; {} for a profile that was not measured."
     result = json.loads((ROOT / "benchmarks/results/book.json").read_text())
-    return {row["notebook"]: float(row["run, s"]) for row in result["rows"]} if f"`{profile}`" in result["title"] else {}
+    return (
+        {row["notebook"]: float(row["run, s"]) for row in result["rows"]}
+        if f"`{profile}`" in result["title"]
+        else {}
+    )
 
 
 def duration(seconds):
     "12 s, 3 min 20 s."
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    )
 
 
 class Left:
@@ -42,10 +55,16 @@ class Left:
     all that by the factor by which those that have ended took longer or shorter."""
 
     def __init__(self, todo, jobs, recorded):
-        times = {c.name: (c.record or {}).get("seconds") or recorded.get(c.name) for c in todo}
+        times = {
+            c.name: (c.record or {}).get("seconds") or recorded.get(c.name)
+            for c in todo
+        }
         known = [t for t in times.values() if t]
         self.jobs, self.known, self.took = jobs, bool(known), {}
-        self.expected = {name: t or (sum(known) / len(known) if known else 0.0) for name, t in times.items()}
+        self.expected = {
+            name: t or (sum(known) / len(known) if known else 0.0)
+            for name, t in times.items()
+        }
 
     def order(self, todo):
         "The notebooks as they should start: the longest first, so that the last ones to end are short."
@@ -59,11 +78,25 @@ class Left:
         "Seconds left, while the notebooks `running` (name → seconds so far) run; None if nothing is known."
         if not self.known:
             return None
-        scale = sum(self.took.values()) / sum(self.expected[n] for n in self.took) if self.took else 1.0
-        busy = [max(0.0, scale * self.expected[name] - so_far) for name, so_far in running.items()]
+        scale = (
+            sum(self.took.values()) / sum(self.expected[n] for n in self.took)
+            if self.took
+            else 1.0
+        )
+        busy = [
+            max(0.0, scale * self.expected[name] - so_far)
+            for name, so_far in running.items()
+        ]
         ends = busy + [0.0] * (self.jobs - len(busy))
         heapq.heapify(ends)
-        for seconds in sorted((t for n, t in self.expected.items() if n not in self.took and n not in running), reverse=True):
+        for seconds in sorted(
+            (
+                t
+                for n, t in self.expected.items()
+                if n not in self.took and n not in running
+            ),
+            reverse=True,
+        ):
             heapq.heapreplace(ends, ends[0] + scale * seconds)
         return max(ends)
 
@@ -72,16 +105,28 @@ class Shown:
     "What the terminal shows: a live line for each notebook that runs and one for the whole; elsewhere a printed line when one starts and when it ends."
 
     def __init__(self, total, left):
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}")
-        self.live = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
+        self.live = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self.left, self.lines, self.begun = left, {}, {}
         self.whole = self.live.add_task("in all", total=total, now="")
 
     def rest(self):
         "`about 3 min 20 s left`, or why that is not known."
         now = time.monotonic()
-        seconds = self.left({name: now - begun for name, begun in self.begun.copy().items()})
-        return "first run: no estimate" if seconds is None else f"about {duration(seconds)} left"
+        seconds = self.left(
+            {name: now - begun for name, begun in self.begun.copy().items()}
+        )
+        return (
+            "first run: no estimate"
+            if seconds is None
+            else f"about {duration(seconds)} left"
+        )
 
     def start(self, name, cells):
         self.begun[name] = time.monotonic()
@@ -90,7 +135,11 @@ class Shown:
             console.print(f"run     {name}   ({self.rest()})")
 
     def tick(self, name, cell, cells):
-        self.live.update(self.lines[name], completed=cell, now=f"cell {cell} of {cells}, {duration(time.monotonic() - self.begun[name])}")
+        self.live.update(
+            self.lines[name],
+            completed=cell,
+            now=f"cell {cell} of {cells}, {duration(time.monotonic() - self.begun[name])}",
+        )
 
     def end(self, name, said):
         del self.begun[name]
@@ -105,7 +154,12 @@ class Shown:
 def run_chapters(todo, profile, python, jobs, threads):
     """Execute notebooks, `jobs` at a time; the names of those that failed, each of which has been told when it happened. Ctrl-C ends the running ones, and is
     passed on; those that have ended are kept."""
-    left, stopped, failed, started = Left(todo, jobs, recorded_times(profile)), threading.Event(), [], time.monotonic()
+    left, stopped, failed, started = (
+        Left(todo, jobs, recorded_times(profile)),
+        threading.Event(),
+        [],
+        time.monotonic(),
+    )
     shown = Shown(len(todo), left)
 
     def run(chapter):
@@ -118,29 +172,47 @@ def run_chapters(todo, profile, python, jobs, threads):
                 raise ChapterFailed("interrupted")
 
         shown.start(chapter.name, cells)
-        return execute(chapter.path, chapter.out, profile, chapter.parameters, python=python, threads=threads, tick=tick)
+        return execute(
+            chapter.path,
+            chapter.out,
+            profile,
+            chapter.parameters,
+            python=python,
+            threads=threads,
+            tick=tick,
+        )
 
     def ended(chapter, future):
         "Tell how it went."
         try:
             left.end(chapter.name, future.result())
-            shown.end(chapter.name, f"done    {chapter.name}   {duration(future.result())}")
+            shown.end(
+                chapter.name, f"done    {chapter.name}   {duration(future.result())}"
+            )
         except ChapterFailed as error:
             left.end(chapter.name, left.expected[chapter.name])
             failed.append(chapter.name)
-            shown.end(chapter.name, f"\nFAILED  {chapter.name} (profile {profile}): {error}\n")
+            shown.end(
+                chapter.name, f"\nFAILED  {chapter.name} (profile {profile}): {error}\n"
+            )
 
     pool = ThreadPoolExecutor(jobs)
     try:
         with shown.live:
-            waiting = {pool.submit(run, chapter): chapter for chapter in left.order(todo)}
+            waiting = {
+                pool.submit(run, chapter): chapter for chapter in left.order(todo)
+            }
             while waiting:
-                for future in wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                for future in wait(
+                    waiting, timeout=0.5, return_when=FIRST_COMPLETED
+                ).done:
                     ended(waiting.pop(future), future)
                 shown.refresh()
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
     if len(todo) > 1:
-        console.print(f"{len(todo) - len(failed)} notebooks in {duration(time.monotonic() - started)}")
+        console.print(
+            f"{len(todo) - len(failed)} notebooks in {duration(time.monotonic() - started)}"
+        )
     return failed

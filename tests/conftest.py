@@ -1,4 +1,5 @@
 "Shared by all tests: the repository on the path, the slow tests behind `--all`, what each stage cost, and the closing line."
+
 import os
 import sys
 import threading
@@ -9,27 +10,44 @@ import pytest
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = "PYTEST_XDIST_WORKER" in os.environ  # one of several processes that share the cores
+SHARED = (
+    "PYTEST_XDIST_WORKER" in os.environ
+)  # one of several processes that share the cores
 if SHARED:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch starts: spinning threads make a busy machine many times slower
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before PyTorch starts: spinning threads make a busy machine many times slower
 sys.path.insert(0, str(ROOT))  # for the book package, which is not part of the wheel
-os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))  # the usual one is shared: a child that is killed inside would lock us out
-LONG = ("test_notebooks", "test_book")  # minutes: after everything that fails in seconds; among several workers first, because the longest ends last
+os.register_at_fork(
+    after_in_child=lambda: tqdm.set_lock(threading.RLock())
+)  # the usual one is shared: a child that is killed inside would lock us out
+LONG = (
+    "test_notebooks",
+    "test_book",
+)  # minutes: after everything that fails in seconds; among several workers first, because the longest ends last
 spent = Counter()  # stage → processor seconds; a stage is a file of tests or, indented, a notebook that one of them runs
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all", action="store_true", help="also run what takes minutes: the notebooks, the wheel, the book, the browser")
+    parser.addoption(
+        "--all",
+        action="store_true",
+        help="also run what takes minutes: the notebooks, the wheel, the book, the browser",
+    )
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes minutes; runs with --all (make test)")
+    config.addinivalue_line(
+        "markers", "slow: takes minutes; runs with --all (make test)"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
     place = {name: -i if SHARED else i for i, name in enumerate(LONG, 1)}
-    items.sort(key=lambda item: place.get(item.path.stem, 0))  # stable: the rest keeps its order
+    items.sort(
+        key=lambda item: place.get(item.path.stem, 0)
+    )  # stable: the rest keeps its order
     if not config.getoption("--all"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -67,13 +85,22 @@ def spent_():
 
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--all"):
-        terminalreporter.section("processor seconds of each stage, the notebooks' share of test_book indented")
-        for stage, seconds in sorted(spent.items(), key=lambda item: (item[0].startswith(" "), -item[1])):
+        terminalreporter.section(
+            "processor seconds of each stage, the notebooks' share of test_book indented"
+        )
+        for stage, seconds in sorted(
+            spent.items(), key=lambda item: (item[0].startswith(" "), -item[1])
+        ):
             if seconds >= 1:
                 terminalreporter.write_line(f"{seconds:6.0f}  {stage}")
-        terminalreporter.write_line(f"{sum(s for name, s in spent.items() if not name.startswith(' ')):6.0f}  in all")
-    count = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped", "xfailed")}
-    config.closing = (f"{count['passed']} passed, {count['failed'] + count['error']} failed, {count['skipped'] + count['xfailed']} skipped")
+        terminalreporter.write_line(
+            f"{sum(s for name, s in spent.items() if not name.startswith(' ')):6.0f}  in all"
+        )
+    count = {
+        name: len(terminalreporter.stats.get(name, []))
+        for name in ("passed", "failed", "error", "skipped", "xfailed")
+    }
+    config.closing = f"{count['passed']} passed, {count['failed'] + count['error']} failed, {count['skipped'] + count['xfailed']} skipped"
 
 
 def pytest_unconfigure(config):

@@ -1,4 +1,5 @@
 "The measurements: the peers' networks are ours, the clocks and charts do what they say. What takes minutes is `make bench`."
+
 import json
 import subprocess
 import sys
@@ -10,19 +11,30 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import __main__ as every, book as book_cost, curves, engines, mnist_nll, peers, pictures, record, scaling
+from benchmarks import __main__ as every
+from benchmarks import book as book_cost
+from benchmarks import curves, engines, mnist_nll, peers, pictures, record, scaling
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from vae_nb.conv import conv_vae
 from vae_nb.vae import mlp_vae
 
 
-@pytest.mark.parametrize("ours", [lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"), lambda: conv_vae((3, 32, 32), sigma=1.0), lambda: conv_vae((3, 64, 64), sigma=1.0)],
-                         ids=["MLP", "conv 32", "conv 64"])
+@pytest.mark.parametrize(
+    "ours",
+    [
+        lambda: mlp_vae((1, 28, 28), 20, (400,), activation="relu"),
+        lambda: conv_vae((3, 32, 32), sigma=1.0),
+        lambda: conv_vae((3, 64, 64), sigma=1.0),
+    ],
+    ids=["MLP", "conv 32", "conv 64"],
+)
 def test_the_peers_train_the_same_network(ours):
     ours = ours()
     plain = network(ours.shape)
     sizes = lambda model: [tuple(p.shape) for p in model.parameters()]
-    assert sizes(plain.encoder) == sizes(ours.encoder) and sizes(plain.decoder) == sizes(ours.decoder)
+    assert sizes(plain.encoder) == sizes(ours.encoder) and sizes(
+        plain.decoder
+    ) == sizes(ours.decoder)
     plain.encoder.load_state_dict(ours.encoder.state_dict())
     plain.decoder.load_state_dict(ours.decoder.state_dict())
     x = torch.rand(4, *ours.shape)
@@ -44,11 +56,16 @@ def test_a_watch_keeps_weights_at_its_marks_and_ends_at_the_last(tmp_path):
             watch.tick()
     (first, early), (last, late) = watch.report()
     assert 0 <= first < 0.05 <= last < 1
-    assert torch.load(early, weights_only=True).keys() == net.state_dict().keys() and early != late
+    assert (
+        torch.load(early, weights_only=True).keys() == net.state_dict().keys()
+        and early != late
+    )
 
 
 @pytest.mark.parametrize("threads, counts", [(1, False), (2, True)])
-def test_one_thread_is_timed_by_the_processor_and_more_by_the_wall_clock(threads, counts):
+def test_one_thread_is_timed_by_the_processor_and_more_by_the_wall_clock(
+    threads, counts
+):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -61,58 +78,109 @@ def test_one_thread_is_timed_by_the_processor_and_more_by_the_wall_clock(threads
 
 def test_several_threads_have_a_table_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
-    seconds = {"textbook loop": [4.0, 4.0, 8.0], "pythae's trainer": [2.0, 2.0, 2.0], "fit, its defaults": [1.0, 1.0, 0.5]}
+    seconds = {
+        "textbook loop": [4.0, 4.0, 8.0],
+        "pythae's trainer": [2.0, 2.0, 2.0],
+        "fit, its defaults": [1.0, 1.0, 0.5],
+    }
     found = dict.fromkeys(("MLP", "conv 32", "conv 64"), (1000, seconds))
     peers.publish(found, 1)
     peers.publish(found, 2)
-    tables = {path.stem: json.loads(path.read_text())["rows"] for path in tmp_path.glob("*.json")}
-    assert {name: len(rows) for name, rows in tables.items()} == {"peers": 3, "peers_conv": 6, "peers_threads": 9}
-    assert tables["peers"][2] == {"loop": "fit, its defaults", "images per CPU-second": "1,000", "spread": "1,000 to 2,000", "times the textbook loop": "4.00", "times pythae's trainer": "2.00"}
-    assert tables["peers_threads"][8]["network"] == "conv 64" and tables["peers_threads"][8]["images per second"] == "1,000"
+    tables = {
+        path.stem: json.loads(path.read_text())["rows"]
+        for path in tmp_path.glob("*.json")
+    }
+    assert {name: len(rows) for name, rows in tables.items()} == {
+        "peers": 3,
+        "peers_conv": 6,
+        "peers_threads": 9,
+    }
+    assert tables["peers"][2] == {
+        "loop": "fit, its defaults",
+        "images per CPU-second": "1,000",
+        "spread": "1,000 to 2,000",
+        "times the textbook loop": "4.00",
+        "times pythae's trainer": "2.00",
+    }
+    assert (
+        tables["peers_threads"][8]["network"] == "conv 64"
+        and tables["peers_threads"][8]["images per second"] == "1,000"
+    )
 
 
 def test_the_textbook_peer_answers_with_its_time_and_its_weights(tmp_path):
-    np.save(tmp_path / "digits.npy", np.random.default_rng(0).integers(0, 256, (300, 1, 28, 28), dtype=np.uint8))
+    np.save(
+        tmp_path / "digits.npy",
+        np.random.default_rng(0).integers(0, 256, (300, 1, 28, 28), dtype=np.uint8),
+    )
     with peers.peer("textbook") as ask:
         assert 0 < ask(tmp_path / "digits.npy") < 60
-        (seconds, weights), = ask(tmp_path / "digits.npy", epochs=1000, marks=[0.2], folder=str(tmp_path / "kept"))
+        ((seconds, weights),) = ask(
+            tmp_path / "digits.npy",
+            epochs=1000,
+            marks=[0.2],
+            folder=str(tmp_path / "kept"),
+        )
         assert 0.2 <= seconds < 5
         network((1, 28, 28)).load_state_dict(torch.load(weights, weights_only=True))
         with pytest.raises(SystemExit, match="textbook.log"):
             ask(tmp_path / "missing.npy")
 
 
-def test_an_environment_is_made_once_and_again_when_its_list_changes(tmp_path, monkeypatch):
+def test_an_environment_is_made_once_and_again_when_its_list_changes(
+    tmp_path, monkeypatch
+):
     ran = []
     monkeypatch.setattr(peers, "HERE", tmp_path)
     monkeypatch.setattr(peers, "BUILD", tmp_path / "built")
     (tmp_path / "built/some").mkdir(parents=True)
-    monkeypatch.setattr(subprocess, "run", lambda command: ran.append(command[1]) or SimpleNamespace(returncode=0))
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda command: ran.append(command[1]) or SimpleNamespace(returncode=0),
+    )
     (tmp_path / "some.txt").write_text("a==1\n")
-    assert peers.environment("some") == peers.environment("some") == tmp_path / "built/some/bin/python"
+    assert (
+        peers.environment("some")
+        == peers.environment("some")
+        == tmp_path / "built/some/bin/python"
+    )
     assert ran == ["venv", "pip"]
     (tmp_path / "some.txt").write_text("a==2\n")
     peers.environment("some")
     assert ran == ["venv", "pip"] * 2
     assert peers.environment("textbook") == sys.executable
     (tmp_path / "some.txt").write_text("a==3\n")
-    monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=1))
+    monkeypatch.setattr(
+        subprocess, "run", lambda command: SimpleNamespace(returncode=1)
+    )
     with pytest.raises(SystemExit, match="some could not be made.*package registry"):
         peers.environment("some")
-    assert (tmp_path / "built/some/installed.txt").read_text() == "a==2\n", "what failed is tried again"
+    assert (tmp_path / "built/some/installed.txt").read_text() == "a==2\n", (
+        "what failed is tried again"
+    )
 
 
 def test_a_peers_list_pins_everything_and_names_no_host():
     lists = sorted((peers.HERE).glob("*.txt"))
     assert {path.stem for path in lists} == {"engines", "lightning", "pythae"}
     for path in lists:
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        lines = [
+            line
+            for line in path.read_text().splitlines()
+            if line and not line.startswith("#")
+        ]
         assert all("==" in line and "://" not in line for line in lines), path.name
-        assert any(line.startswith(f"{'selenium' if path.stem == 'engines' else path.stem}==") for line in lines)
+        assert any(
+            line.startswith(f"{'selenium' if path.stem == 'engines' else path.stem}==")
+            for line in lines
+        )
 
 
 def test_a_power_law_has_its_exponent():
-    assert scaling.slope({n: 3e-5 * n**1.5 for n in (10, 40, 160)}) == pytest.approx(1.5)
+    assert scaling.slope({n: 3e-5 * n**1.5 for n in (10, 40, 160)}) == pytest.approx(
+        1.5
+    )
 
 
 def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypatch):
@@ -126,7 +194,11 @@ def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypa
 
 
 def test_the_runs_of_mnist_nll_have_folders_of_their_own(monkeypatch):
-    full = {mnist_nll.place(net, seed) for net, (*_, seeds) in mnist_nll.NETS.items() for seed in seeds}
+    full = {
+        mnist_nll.place(net, seed)
+        for net, (*_, seeds) in mnist_nll.NETS.items()
+        for seed in seeds
+    }
     assert len(full) == sum(len(seeds) for *_, seeds in mnist_nll.NETS.values())
     monkeypatch.setattr(mnist_nll, "SCALE", 0.01)
     assert not full & {mnist_nll.place(net, 211) for net in mnist_nll.NETS}
@@ -156,8 +228,18 @@ def test_curves_train_for_the_epochs_that_a_budget_buys(monkeypatch):
     monkeypatch.setattr(curves, "fit", fake_fit)
     monkeypatch.setattr(curves.time, "process_time", lambda: next(clock))
     train = torch.zeros(2, 1, 28, 28)
-    assert curves.epochs_within(60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 30
-    assert curves.epochs_within(1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])) == 1
+    assert (
+        curves.epochs_within(
+            60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])
+        )
+        == 30
+    )
+    assert (
+        curves.epochs_within(
+            1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])
+        )
+        == 1
+    )
 
 
 def test_what_cannot_be_measured_here_does_not_keep_the_others_from_it(monkeypatch):
@@ -166,7 +248,10 @@ def test_what_cannot_be_measured_here_does_not_keep_the_others_from_it(monkeypat
     def refuse():
         raise SystemExit("no browser here")
 
-    modules = {"benchmarks.engines": SimpleNamespace(main=refuse), "benchmarks.imports": SimpleNamespace(main=lambda: done.append("imports"))}
+    modules = {
+        "benchmarks.engines": SimpleNamespace(main=refuse),
+        "benchmarks.imports": SimpleNamespace(main=lambda: done.append("imports")),
+    }
     monkeypatch.setattr(every.importlib, "import_module", modules.__getitem__)
     monkeypatch.setattr(every, "write_tables", lambda: done.append("tables"))
     monkeypatch.setattr(sys, "argv", ["benchmarks", "engines", "imports"])
@@ -178,7 +263,14 @@ def test_what_cannot_be_measured_here_does_not_keep_the_others_from_it(monkeypat
 def test_engines_are_compared_pixel_by_pixel(monkeypatch):
     looks = [[True, 100.0, [1, 2, 3], [10, 170]], [True, 120.0, [1, 2, 5], [20, 175]]]
     row = engines.row("a decoder", "a browser", looks, reference=[1, 2, 3])
-    assert list(row.values()) == ["a decoder", "a browser", "110, 120", "20", "170 to 175", 2]
+    assert list(row.values()) == [
+        "a decoder",
+        "a browser",
+        "110, 120",
+        "20",
+        "170 to 175",
+        2,
+    ]
     monkeypatch.setitem(engines.NEEDED, "xvfb", lambda: None)
     with pytest.raises(SystemExit, match="Not here: .*xvfb.*apt-get install"):
         engines.main()
@@ -204,10 +296,20 @@ def test_digits_are_moved_a_little_and_counted_when_they_cost_much():
 
 def test_marks_of_pictures_become_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "RESULTS", tmp_path)
-    lines = [{"group": "ours", "points": [[5, 110.0], [20, 100.0]]}, {"group": "ours", "points": [[5, 112.0], [60, 98.0]]}, {"group": "theirs", "points": [[5, 130.0], [60, 105.0]]}]
-    (tmp_path / "curves.json").write_text(json.dumps({"picture": curves.picture(lines)}))
+    lines = [
+        {"group": "ours", "points": [[5, 110.0], [20, 100.0]]},
+        {"group": "ours", "points": [[5, 112.0], [60, 98.0]]},
+        {"group": "theirs", "points": [[5, 130.0], [60, 105.0]]},
+    ]
+    (tmp_path / "curves.json").write_text(
+        json.dumps({"picture": curves.picture(lines)})
+    )
     text = pictures.illustrate("before\n\n<!-- picture: curves -->\n\nafter", tmp_path)
-    assert "```{figure} measured-curves.png" in text and ":alt: Validation" in text and "105.0 nats after 60 s" in text
+    assert (
+        "```{figure} measured-curves.png" in text
+        and ":alt: Validation" in text
+        and "105.0 nats after 60 s" in text
+    )
     assert matplotlib.image.imread(tmp_path / "measured-curves.png").std() > 0.05
     with pytest.raises(SystemExit, match="make bench NAME=never"):
         pictures.illustrate("<!-- picture: never -->", tmp_path)
@@ -220,8 +322,10 @@ def test_a_page_weighs_what_only_it_loads(tmp_path):
     (tmp_path / "_static/explorers/host.js").write_bytes(b"x" * 200)
     (tmp_path / "_static/theme.js").write_bytes(b"x" * 5000)
     page = tmp_path / "page.html"
-    page.write_text('<img alt="" src="_images/a.png"><img src="_images/a.png"><script src="_static/explorers/host.js?v=1"></script>'
-                    '<script src="_static/theme.js"></script><img src="data:image/png;base64,AAAA">')
+    page.write_text(
+        '<img alt="" src="_images/a.png"><img src="_images/a.png"><script src="_static/explorers/host.js?v=1"></script>'
+        '<script src="_static/theme.js"></script><img src="data:image/png;base64,AAAA">'
+    )
     assert book_cost.page_weight(page) == page.stat().st_size + 1200
 
 
@@ -233,13 +337,30 @@ def test_the_cost_of_a_book_is_read_from_its_build_or_asked_for(tmp_path, monkey
     (tmp_path / "executed/cpu").mkdir(parents=True)
     (tmp_path / "html").mkdir()
     (tmp_path / "html/01_theory.html").write_text("x" * 2000)
-    (tmp_path / "executed/cpu/01_theory.ipynb").write_text(json.dumps({"metadata": {"book": {"seconds": 61.2, "memory": 512}}}))
-    assert book_cost.rows_of("cpu") == [{"notebook": "01_theory", "run, s": "61", "peak memory, MB": "512", "page, kB": "2"}]
+    (tmp_path / "executed/cpu/01_theory.ipynb").write_text(
+        json.dumps({"metadata": {"book": {"seconds": 61.2, "memory": 512}}})
+    )
+    assert book_cost.rows_of("cpu") == [
+        {
+            "notebook": "01_theory",
+            "run, s": "61",
+            "peak memory, MB": "512",
+            "page, kB": "2",
+        }
+    ]
 
 
 def test_modules_that_measure_nothing_are_no_benchmarks():
     assert not {"record", "pictures", "__init__", "__main__"} & set(record.names())
-    assert {"peers", "curves", "matmul_peak", "scaling", "choices", "book", "mnist_nll"} <= set(record.names())
+    assert {
+        "peers",
+        "curves",
+        "matmul_peak",
+        "scaling",
+        "choices",
+        "book",
+        "mnist_nll",
+    } <= set(record.names())
 
 
 WAITS = """
@@ -254,23 +375,60 @@ print(used["memory"], used["cpu"], process.returncode, process.poll())
 
 
 def test_the_memory_of_a_process_counts_its_children_and_its_exit_status_is_kept():
-    said = subprocess.run([sys.executable, "-c", WAITS], check=True, stdout=subprocess.PIPE, text=True, cwd=peers.HERE.parents[1]).stdout.split()  # from a small process: Linux counts the parent's memory in
-    assert 200 < float(said[0]) < 300 and 0 < float(said[1]) < 10 and said[2:] == ["3", "3"]
+    said = subprocess.run(
+        [sys.executable, "-c", WAITS],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=peers.HERE.parents[1],
+    ).stdout.split()  # from a small process: Linux counts the parent's memory in
+    assert (
+        200 < float(said[0]) < 300
+        and 0 < float(said[1]) < 10
+        and said[2:] == ["3", "3"]
+    )
 
 
 def test_a_recipe_is_tried_on_other_pictures_with_their_own_classes():
     from benchmarks.joint_elsewhere import HAIR, grey, row
 
     faces = grey("faces", "test", 40)
-    assert faces.shape == (1, 28, 28) and faces.labels.unique().tolist() == list(range(len(HAIR)))
-    column = faces.attributes[:, faces.attribute_names.index(f"hair_style={HAIR[2]}")] == 1
+    assert faces.shape == (1, 28, 28) and faces.labels.unique().tolist() == list(
+        range(len(HAIR))
+    )
+    column = (
+        faces.attributes[:, faces.attribute_names.index(f"hair_style={HAIR[2]}")] == 1
+    )
     assert torch.equal(column, faces.labels == 2)
-    made = row([{"name": "faces", "recipe": a, "k-means": 0.3, "agreement": 0.9, "seconds": 7.0} for a in (0.25, 0.35)])
-    assert made["the recipe, %"] == "30.0 ± 7.1" and made["guessing, %"] == f"{100 / len(HAIR):.0f}"
+    made = row(
+        [
+            {
+                "name": "faces",
+                "recipe": a,
+                "k-means": 0.3,
+                "agreement": 0.9,
+                "seconds": 7.0,
+            }
+            for a in (0.25, 0.35)
+        ]
+    )
+    assert (
+        made["the recipe, %"] == "30.0 ± 7.1"
+        and made["guessing, %"] == f"{100 / len(HAIR):.0f}"
+    )
 
 
 def test_the_spread_over_trainings_stands_beside_the_interval_over_images():
     from benchmarks.edits_seeds import NAMES, table
 
-    runs = [{name: {"flips": flips, "from": flips - 0.02, "to": flips + 0.02, "n": 100} for name in NAMES} for flips in (0.5, 0.6)]
-    assert table(runs)[0]["from lowest to highest, points"] == "10.0" and table(runs)[0]["half of the 95 % interval over images, points"] == "2.0"
+    runs = [
+        {
+            name: {"flips": flips, "from": flips - 0.02, "to": flips + 0.02, "n": 100}
+            for name in NAMES
+        }
+        for flips in (0.5, 0.6)
+    ]
+    assert (
+        table(runs)[0]["from lowest to highest, points"] == "10.0"
+        and table(runs)[0]["half of the 95 % interval over images, points"] == "2.0"
+    )

@@ -1,5 +1,6 @@
 """The book, as a user gets it: every notebook run from the built wheel without the repository, the pages without a warning, their links,
 and what a browser makes of them. Minutes: `make test`."""
+
 import functools
 import os
 import re
@@ -22,63 +23,142 @@ from book.colab import address
 from book.execute import ChapterFailed, execute, record_of
 from book.links import broken_links
 from book.pages import page
-from book.project import BUILD, ROOT, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags
+from book.project import (
+    BUILD,
+    ROOT,
+    notebooks,
+    page_names,
+    profile_parameters,
+    published_parameters,
+    read_notebook,
+    source,
+    tags,
+)
 
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
-AMOUNT = re.compile("n_|epochs|steps|k_")  # parameters that say how much is computed, not what
+AMOUNT = re.compile(
+    "n_|epochs|steps|k_"
+)  # parameters that say how much is computed, not what
 FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
-    "02_mlp_vae": {"n_train": 300, "epochs": 1, "epochs_large": 1, "n_score": 30, "k_score": 5},
+    "02_mlp_vae": {
+        "n_train": 300,
+        "epochs": 1,
+        "epochs_large": 1,
+        "n_score": 30,
+        "k_score": 5,
+    },
     "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
     "04_gumbel_vae": {"n_train": 300, "epochs": 1, "n_faces": 100, "epochs_faces": 1},
     "04b_latent_walks": {"n_train": 300, "epochs": 1, "n_side": 5},
     "05_latent_arithmetic": {"epochs": 4},
-    "05b_how_good_is_it": {"n_train": 300, "epochs": 1, "n_score": 30, "k_max": 16, "n_pictures": 60},
+    "05b_how_good_is_it": {
+        "n_train": 300,
+        "epochs": 1,
+        "n_score": 30,
+        "k_max": 16,
+        "n_pictures": 60,
+    },
 }
-needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test the pages in a browser")
+needs_browser = pytest.mark.skipif(
+    not chromium(),
+    reason="no Chromium here: apt-get install chromium to test the pages in a browser",
+)
 
 
 def uv(*command):
     "Run uv, its messages in the error if it fails."
     tool = Path(sys.executable).parent / "uv"
     done = subprocess.run([tool, *command], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"uv {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, (
+        f"uv {' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    )
 
 
 @pytest.fixture(scope="session")
 def wheel_python():
     "An interpreter that has the built wheel and a kernel, and not the repository."
     dist, venv = OUT / "dist", OUT / "venv"
-    uv("build", "--clear", "--build-constraints", ROOT / "requirements/dev.txt", "--require-hashes", "--out-dir", dist)
+    uv(
+        "build",
+        "--clear",
+        "--build-constraints",
+        ROOT / "requirements/dev.txt",
+        "--require-hashes",
+        "--out-dir",
+        dist,
+    )
     uv("venv", "--clear", "--python", sys.executable, venv)
     (wheel,) = dist.glob("*.whl")
     python = venv / "bin/python"
-    uv("pip", "install", "--python", python, "--constraint", ROOT / "requirements/dev.txt", wheel, "papermill", "ipykernel")
+    uv(
+        "pip",
+        "install",
+        "--python",
+        python,
+        "--constraint",
+        ROOT / "requirements/dev.txt",
+        wheel,
+        "papermill",
+        "ipykernel",
+    )
     return python
 
 
 def test_the_wheel_stands_alone(wheel_python, tmp_path):
     code = "import importlib.util as u, vae_nb; print(vae_nb.__file__, [n for n in ('nbdev', 'book', 'jupytext', 'execnb') if u.find_spec(n)])"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([wheel_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run(
+        [wheel_python, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=env,
+        check=True,
+    )
     file, others = done.stdout.split(" ", 1)
     assert Path(file).is_relative_to(OUT / "venv") and others.strip() == "[]"
 
 
-def test_the_wheel_holds_what_runs_and_the_source_archive_no_test_that_cannot(wheel_python):
+def test_the_wheel_holds_what_runs_and_the_source_archive_no_test_that_cannot(
+    wheel_python,
+):
     (wheel,), (archive,) = (OUT / "dist").glob("*.whl"), (OUT / "dist").glob("*.tar.gz")
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    here = {p.relative_to(ROOT).as_posix() for p in (ROOT / "vae_nb").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    names = {
+        name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name
+    }
+    here = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "vae_nb").rglob("*")
+        if p.is_file() and p.suffix != ".pyc"
+    }
     assert names == here - {"vae_nb/_modidx.py", "vae_nb/assets/kernels.c"}
-    carried = {name.split("/")[1] for name in tarfile.open(archive).getnames() if "/" in name}
-    assert {"vae_nb", "README.md", "LICENSE", "pyproject.toml"} <= carried and not carried & {"tests", "book", "nbs", "benchmarks"}
+    carried = {
+        name.split("/")[1] for name in tarfile.open(archive).getnames() if "/" in name
+    }
+    assert {
+        "vae_nb",
+        "README.md",
+        "LICENSE",
+        "pyproject.toml",
+    } <= carried and not carried & {"tests", "book", "nbs", "benchmarks"}
 
 
 def test_help_explains_arguments_where_the_wheel_is_installed(wheel_python, tmp_path):
     code = "from vae_nb.train import fit; from vae_nb.data import load; help(fit); help(load)"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([wheel_python, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env, check=True)
-    assert "epochs: how often every image is seen" in done.stdout and "n: the first so many; None: all" in done.stdout
+    done = subprocess.run(
+        [wheel_python, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=env,
+        check=True,
+    )
+    assert (
+        "epochs: how often every image is seen" in done.stdout
+        and "n: the first so many; None: all" in done.stdout
+    )
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +175,16 @@ def published_sizes():
     sizes are the same under `test` are left out."""
     brief, published, chosen = profile_parameters("test"), profile_parameters("gpu"), {}
     for name in brief:
-        stated = published_parameters(read_notebook(notebooks()[name])) | published.get(name, {})
+        stated = published_parameters(read_notebook(notebooks()[name])) | published.get(
+            name, {}
+        )
         sizes = {k: v for k, v in stated.items() if not AMOUNT.match(k)}
         if any(brief[name].get(k, v) != v for k, v in sizes.items()):
-            chosen[name] = published.get(name, {}) | {k: v for k, v in brief[name].items() if AMOUNT.match(k)} | FEW.get(name, {})
+            chosen[name] = (
+                published.get(name, {})
+                | {k: v for k, v in brief[name].items() if AMOUNT.match(k)}
+                | FEW.get(name, {})
+            )
     return chosen
 
 
@@ -110,10 +196,30 @@ def runs(request, chapters, wheel_python):
     def start(test):
         name = test.callspec.params["name"]
         if test.originalname == "test_notebook_runs_from_the_wheel":
-            return pool.submit(execute, chapters[name].path, chapters[name].out, "test", chapters[name].parameters, python=wheel_python, timeout=900)
-        return pool.submit(execute, notebooks()[name], OUT / f"sizes/{name}.ipynb", "gpu", sizes[name], python=wheel_python, timeout=900)
+            return pool.submit(
+                execute,
+                chapters[name].path,
+                chapters[name].out,
+                "test",
+                chapters[name].parameters,
+                python=wheel_python,
+                timeout=900,
+            )
+        return pool.submit(
+            execute,
+            notebooks()[name],
+            OUT / f"sizes/{name}.ipynb",
+            "gpu",
+            sizes[name],
+            python=wheel_python,
+            timeout=900,
+        )
 
-    yield {test.name: start(test) for test in request.session.items if "runs" in getattr(test, "fixturenames", ())}
+    yield {
+        test.name: start(test)
+        for test in request.session.items
+        if "runs" in getattr(test, "fixturenames", ())
+    }
     pool.shutdown(cancel_futures=True)
 
 
@@ -140,7 +246,10 @@ def built(chapters):
         build_site(OUT / "pages/source", OUT / "html", strict=complete)
     except SystemExit as error:
         return OUT / "html", str(error)
-    return OUT / "html", "" if complete else "a notebook has failed, so the book is not complete"
+    return (
+        OUT / "html",
+        "" if complete else "a notebook has failed, so the book is not complete",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -163,54 +272,109 @@ def test_links_lead_somewhere(html):
 
 def test_notebooks_open_on_colab_by_button_and_by_badge(html):
     for name in notebooks():
-        links = re.findall(r'href="(https://colab[^"]*)"', (html / f"{name}.html").read_text())
+        links = re.findall(
+            r'href="(https://colab[^"]*)"', (html / f"{name}.html").read_text()
+        )
         assert links and set(links) == {address(name)} and len(links) >= 2, name
 
 
 def test_the_search_finds_names_of_the_library(html):
     index = (html / "searchindex.js").read_text()
-    assert all(word in index for word in ("kl_normal", "attribute_direction", "importance_weighted_bound", "posterior collaps"))
+    assert all(
+        word in index
+        for word in (
+            "kl_normal",
+            "attribute_direction",
+            "importance_weighted_bound",
+            "posterior collaps",
+        )
+    )
 
 
 def test_pictures_have_alt_text_and_in_chapters_captions(chapters):
     for chapter in (c for c in chapters.values() if c.out.exists()):
-        for cell in page(read_notebook(chapter.out), chapter.name, chapter.record)["cells"]:
-            pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-            if pictures and not {"remove-cell", "remove-output", "solution"} & set(tags(cell)):
+        for cell in page(read_notebook(chapter.out), chapter.name, chapter.record)[
+            "cells"
+        ]:
+            pictures = [
+                o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+            ]
+            if pictures and not {"remove-cell", "remove-output", "solution"} & set(
+                tags(cell)
+            ):
                 known = cell["metadata"].get("mystnb", {})
-                needed = known.get("image", {}).get("alt") and (chapter.name.startswith("lib/") or known.get("figure", {}).get("caption"))
+                needed = known.get("image", {}).get("alt") and (
+                    chapter.name.startswith("lib/")
+                    or known.get("figure", {}).get("caption")
+                )
                 assert needed, f"{chapter.name}: {source(cell)[:200]}"
 
 
 def test_link_checker_finds_what_is_broken(tmp_path):
-    (tmp_path / "a.html").write_text('<p id="x"><a href="b.html">1</a><a href="#x">2</a><a href="#y">3</a><img src="n.png"><a href="../up.html">4</a>')
-    assert [said.split(":")[1].strip() for said in broken_links(tmp_path)] == ["#y", "../up.html", "b.html", "n.png"]
+    (tmp_path / "a.html").write_text(
+        '<p id="x"><a href="b.html">1</a><a href="#x">2</a><a href="#y">3</a><img src="n.png"><a href="../up.html">4</a>'
+    )
+    assert [said.split(":")[1].strip() for said in broken_links(tmp_path)] == [
+        "#y",
+        "../up.html",
+        "b.html",
+        "n.png",
+    ]
 
 
-RAW = ("#|", "{figure}", "{note}", "{numref}", "{cite", ":::", "```", "<PIL.", "<Figure size", "<Axes", "<matplotlib", "site-packages")
+RAW = (
+    "#|",
+    "{figure}",
+    "{note}",
+    "{numref}",
+    "{cite",
+    ":::",
+    "```",
+    "<PIL.",
+    "<Figure size",
+    "<Axes",
+    "<matplotlib",
+    "site-packages",
+)
 PROSE = """() => { const a = (document.querySelector('article') ?? document.body).cloneNode(true);
     a.querySelectorAll('.cell_input, code, script, style').forEach(e => e.remove()); return a.textContent }"""
-CODE = "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).join('\\n')"
+CODE = (
+    "[...document.querySelectorAll('.cell_input')].map(e => e.textContent).join('\\n')"
+)
 SIZES = "['.math', '.math mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)"
 STDERR = "[...document.querySelectorAll('.output.stderr')].map(e => e.textContent)"
-BROKEN = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+BROKEN = (
+    "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+)
 CUT = "[...document.querySelectorAll('div.highlight pre')].filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.textContent.slice(0, 60))"
 
 
 def outside(url, home):
     "Whether a request leaves this book."
     parts = urlsplit(url)
-    return parts.scheme not in ("data", "blob", "about") and (parts.scheme, parts.netloc) != urlsplit(home)[:2]
+    return (
+        parts.scheme not in ("data", "blob", "about")
+        and (parts.scheme, parts.netloc) != urlsplit(home)[:2]
+    )
 
 
 def noted(tab):
     "Start to note what a tab asks for, gets and complains about."
     kept = {"asked": [], "answers": [], "errors": [], "failed": []}
     tab.on("request", lambda r: kept["asked"].append(r.url))
-    tab.on("response", lambda r: (kept["answers"].append(r), kept["failed"].append(r.url) if r.status >= 400 else None))
+    tab.on(
+        "response",
+        lambda r: (
+            kept["answers"].append(r),
+            kept["failed"].append(r.url) if r.status >= 400 else None,
+        ),
+    )
     tab.on("requestfailed", lambda r: kept["failed"].append(r.url))
     tab.on("pageerror", lambda e: kept["errors"].append(str(e)))
-    tab.on("console", lambda m: kept["errors"].append(m.text) if m.type == "error" else None)
+    tab.on(
+        "console",
+        lambda m: kept["errors"].append(m.text) if m.type == "error" else None,
+    )
     return kept
 
 
@@ -218,15 +382,24 @@ def faults(tab, home, kept):
     "What is wrong with the page in a tab, kind → what was found; {} if nothing is."
     settled(tab)
     all_pictures(tab)
-    prose, code, width = tab.evaluate(PROSE), tab.evaluate(CODE), tab.evaluate("document.documentElement.scrollWidth")
+    prose, code, width = (
+        tab.evaluate(PROSE),
+        tab.evaluate(CODE),
+        tab.evaluate("document.documentElement.scrollWidth"),
+    )
     formulas, typeset, wrong = tab.evaluate(SIZES)
     found = {
         "asks another host": [url for url in kept["asked"] if outside(url, home)],
         "a file is missing": kept["failed"] + tab.evaluate(BROKEN),
-        "an error in the console": [e for e in kept["errors"] if not any(known in e for known in KNOWN)],
-        "directives or machine paths show": [text for text in RAW if text in prose] + ["#|"] * ("#|" in code),
+        "an error in the console": [
+            e for e in kept["errors"] if not any(known in e for known in KNOWN)
+        ],
+        "directives or machine paths show": [text for text in RAW if text in prose]
+        + ["#|"] * ("#|" in code),
         "a cell has warned": tab.evaluate(STDERR),
-        "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong" if wrong or typeset < formulas else "",
+        "formulas are not set": f"{typeset} of {formulas}, {wrong} wrong"
+        if wrong or typeset < formulas
+        else "",
         "wider than a phone of 390 pixels": width if width > 390 else 0,
         "code is cut off": tab.evaluate(CUT),
     }
@@ -239,7 +412,9 @@ THEME = re.compile(r"/_static/(?!explorers/)")
 
 def visited(chrome, home, name, axe):
     "All that is looked at on a page, in one visit on a phone: what it loads before it is touched (path → bytes), its faults, and what axe has to say."
-    tab = chrome.new_page(viewport={"width": 390, "height": 844})  # the theme looks once which boxes scroll, and lets Tab stop there
+    tab = chrome.new_page(
+        viewport={"width": 390, "height": 844}
+    )  # the theme looks once which boxes scroll, and lets Tab stop there
     kept = noted(tab)
     tab.goto(f"{home}{name}.html", wait_until="networkidle")
     loaded = [r for r in kept["answers"] if not THEME.search(r.url) and r.status == 200]
@@ -268,8 +443,12 @@ def test_page_in_a_browser(name, seen):
 @pytest.mark.parametrize("name", page_names())
 def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, seen):
     own = seen(name)["own"]
-    assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[:5]
-    assert ("_static/explorers/host.js" in own) == bool(seen(name)["widgets"]), "pages without widgets load nothing for them"
+    assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[
+        :5
+    ]
+    assert ("_static/explorers/host.js" in own) == bool(seen(name)["widgets"]), (
+        "pages without widgets load nothing for them"
+    )
 
 
 @needs_browser
@@ -281,10 +460,15 @@ def test_page_is_accessible(name, seen):
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["index", "01_theory", "lib/15_plots", "api/vae", "measured"])
+@pytest.mark.parametrize(
+    "name", ["index", "01_theory", "lib/15_plots", "api/vae", "measured"]
+)
 def test_page_from_the_disk(name, html, chrome):
     "A page of each kind, opened as a file."
-    tab, home = chrome.new_page(viewport={"width": 390, "height": 844}), html.as_uri() + "/"
+    tab, home = (
+        chrome.new_page(viewport={"width": 390, "height": 844}),
+        html.as_uri() + "/",
+    )
     kept = noted(tab)
     tab.goto(f"{home}{name}.html")
     assert faults(tab, home, kept) == {}
@@ -293,7 +477,11 @@ def test_page_from_the_disk(name, html, chrome):
 
 def with_explorers(html):
     "The names of the built pages that show widgets."
-    return [name for name in page_names() if "vnd.jupyter.widget-view+json" in (html / f"{name}.html").read_text()]
+    return [
+        name
+        for name in page_names()
+        if "vnd.jupyter.widget-view+json" in (html / f"{name}.html").read_text()
+    ]
 
 
 @contextmanager
@@ -314,12 +502,29 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
     with at(html, kind) as home:
         for name in names:
             tab, wrong = chrome.new_page(), []
-            tab.on("request", lambda r: wrong.append(r.url) if outside(r.url, home) else None)
-            tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not any(known in m.text for known in KNOWN) else None)
-            tab.on("response", lambda r: wrong.append(r.url) if r.status >= 400 else None)
+            tab.on(
+                "request",
+                lambda r: wrong.append(r.url) if outside(r.url, home) else None,
+            )
+            tab.on(
+                "console",
+                lambda m: (
+                    wrong.append(m.text)
+                    if m.type == "error" and not any(known in m.text for known in KNOWN)
+                    else None
+                ),
+            )
+            tab.on(
+                "response", lambda r: wrong.append(r.url) if r.status >= 400 else None
+            )
             tab.goto(f"{home}{name}.html")
-            tab.wait_for_function("[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)")
-            assert tab.locator(".explorer").count() and tab.locator(".explorer-still").count() == 0, name
+            tab.wait_for_function(
+                "[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)"
+            )
+            assert (
+                tab.locator(".explorer").count()
+                and tab.locator(".explorer-still").count() == 0
+            ), name
             for explorer in tab.locator(".explorer").all():
                 slider = explorer.locator("input[type=range]").first
                 before = slider.input_value()
@@ -327,7 +532,9 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
                 tab.keyboard.press("ArrowRight")
                 tab.wait_for_timeout(500)
                 assert slider.input_value() != before, name
-                assert not re.search("could not|cannot|failed", explorer.inner_text()), f"{name}: {explorer.inner_text()}"
+                assert not re.search(
+                    "could not|cannot|failed", explorer.inner_text()
+                ), f"{name}: {explorer.inner_text()}"
             tab.close()
             assert not wrong, f"{name}: {wrong}"
 
@@ -353,7 +560,10 @@ def test_pages_print(name, html, chrome):
 
 AXE = """async ({rules, include, exclude}) => (await axe.run({include, exclude: exclude ?? []}, rules ? {runOnly: rules} : {})).violations.filter(v => include || /serious|critical/.test(v.impact))
     .map(v => `${v.impact}: ${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`)"""
-SEEN = {"light": (390, 844), "dark": (1280, 900)}  # each theme at one width: as on a phone, as on a laptop
+SEEN = {
+    "light": (390, 844),
+    "dark": (1280, 900),
+}  # each theme at one width: as on a phone, as on a laptop
 
 
 @pytest.fixture(scope="session")
@@ -368,13 +578,20 @@ def axe():
 def complaints(tab, axe, name):
     "What axe finds in a page: anything in explorers, what is serious elsewhere. Themes differ in colours alone; code and formulas have one set: one page shows them."
     tab.add_script_tag(content=axe)
-    tab.add_style_tag(content="* { transition: none !important }")  # colours on their way from one theme to the other are nobody's
-    found, shown = [], {} if name == "01_theory" else {"exclude": [".highlight", "mjx-container"]}
+    tab.add_style_tag(
+        content="* { transition: none !important }"
+    )  # colours on their way from one theme to the other are nobody's
+    found, shown = (
+        [],
+        {} if name == "01_theory" else {"exclude": [".highlight", "mjx-container"]},
+    )
     for scheme, (width, height) in SEEN.items():
         tab.set_viewport_size({"width": width, "height": height})
         tab.emulate_media(color_scheme=scheme)
         tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-        found += tab.evaluate(AXE, shown if scheme == "light" else shown | {"rules": ["color-contrast"]})
+        found += tab.evaluate(
+            AXE, shown if scheme == "light" else shown | {"rules": ["color-contrast"]}
+        )
         if tab.locator(".explorer").count():
             found += tab.evaluate(AXE, {"include": [".explorer"]})
     return found
@@ -404,10 +621,18 @@ def test_folds_open_from_the_keyboard(html, chrome):
         assert not fold.evaluate(opened)
         fold.focus()
         tab.keyboard.press("Enter")
-        assert fold.evaluate(opened) and fold.evaluate("s => s.matches(':focus-visible') && getComputedStyle(s).outlineStyle") != "none"
+        assert (
+            fold.evaluate(opened)
+            and fold.evaluate(
+                "s => s.matches(':focus-visible') && getComputedStyle(s).outlineStyle"
+            )
+            != "none"
+        )
     tab.locator("details.hide > summary").last.focus()
     tab.keyboard.press("Shift+Tab")
-    assert tab.evaluate("document.activeElement !== document.body"), "the keyboard comes past the folds"
+    assert tab.evaluate("document.activeElement !== document.body"), (
+        "the keyboard comes past the folds"
+    )
     tab.close()
 
 
@@ -416,7 +641,10 @@ def test_a_dark_page_prints_light(html, chrome):
     tab = chrome.new_page(color_scheme="dark")
     tab.goto(f"{html.as_uri()}/01_theory.html")
     theme = "kind => { dispatchEvent(new Event(kind)); return document.documentElement.dataset.theme }"
-    assert tab.evaluate(theme, "beforeprint") == "light" and tab.evaluate(theme, "afterprint") == "dark"
+    assert (
+        tab.evaluate(theme, "beforeprint") == "light"
+        and tab.evaluate(theme, "afterprint") == "dark"
+    )
     tab.close()
 
 
@@ -440,4 +668,9 @@ def test_browser_checks_find_what_is_broken(chrome, tmp_path):
 def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request, spent):
     """A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid. Last, because these run on while the
     pages are built and looked at."""
-    wait_for(runs[request.node.name], OUT / f"sizes/{name}.ipynb", f"  {name}, published sizes", spent)
+    wait_for(
+        runs[request.node.name],
+        OUT / f"sizes/{name}.ipynb",
+        f"  {name}, published sizes",
+        spent,
+    )

@@ -1,4 +1,5 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
+
 import contextlib
 import json
 import os
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from nasty_names import NASTY
 from PIL import Image
 from typer.testing import CliRunner
 
 import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
-from nasty_names import NASTY
 from vae_nb import cli, data
 from vae_nb.cli import app, as_text, model_of, plain, strengths
 from vae_nb.core import load_tensors, save_tensors
@@ -26,7 +27,16 @@ from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED, RECIPES, recipe
 from vae_nb.vae import load_model, mlp_vae
 
-TINY = ["train", "mnist-mlp", "--data", "digits", "--n", "150", "--batch-size", "32"]  # 5 steps an epoch
+TINY = [
+    "train",
+    "mnist-mlp",
+    "--data",
+    "digits",
+    "--n",
+    "150",
+    "--batch-size",
+    "32",
+]  # 5 steps an epoch
 
 
 def call(*words):
@@ -48,7 +58,12 @@ def refused(*words):
     "A call that must be refused; its one line."
     done = call(*words)
     lines = done.stderr.splitlines()
-    assert done.exit_code == 1 and done.stdout == "" and len(lines) == 1 and lines[0].startswith("error: "), (done.exit_code, done.stdout, done.stderr)
+    assert (
+        done.exit_code == 1
+        and done.stdout == ""
+        and len(lines) == 1
+        and lines[0].startswith("error: ")
+    ), (done.exit_code, done.stdout, done.stderr)
     return lines[0]
 
 
@@ -87,7 +102,9 @@ def pictures(tmp_path_factory):
 def test_the_help_comes_without_pytorch_and_names_every_command():
     code = "import sys, runpy; sys.argv = ['vae_nb', '--help']\ntry: runpy.run_module('vae_nb', run_name='__main__')\n"
     code += "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "0 False False"
     names = "train sample reconstruct manipulate interpolate latents evaluate diagnose recipes datasets info export".split()
     assert all(f"\n  {name} " in done.stdout for name in names) and "130" in done.stdout
@@ -106,20 +123,38 @@ def test_the_example_of_each_help_works(line):
         if isinstance(facts.get(name), str):
             assert Path(facts[name]).stat().st_size > 1000
     done = call(line.split()[1], "--help")
-    assert done.exit_code == 0 and line.split(" --n 200")[0] in " ".join(done.stdout.split())
+    assert done.exit_code == 0 and line.split(" --n 200")[0] in " ".join(
+        done.stdout.split()
+    )
 
 
 def test_facts_are_text_or_one_json_object():
-    facts = {"path": Path("a"), "nothing": float("nan"), "deep": {"k": (1, float("inf"))}, "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}]}
-    assert json.loads(json.dumps(plain(facts), allow_nan=False)) == {"path": "a", "nothing": None, "deep": {"k": [1, None]}, "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}]}
+    facts = {
+        "path": Path("a"),
+        "nothing": float("nan"),
+        "deep": {"k": (1, float("inf"))},
+        "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
+    }
+    assert json.loads(json.dumps(plain(facts), allow_nan=False)) == {
+        "path": "a",
+        "nothing": None,
+        "deep": {"k": [1, None]},
+        "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
+    }
     assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
 
 
 def test_nasty_names_stay_in_their_place():
-    facts = {"attribute": NASTY[0], "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)], "counts": dict.fromkeys(NASTY, 1)}
+    facts = {
+        "attribute": NASTY[0],
+        "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)],
+        "counts": dict.fromkeys(NASTY, 1),
+    }
     assert json.loads(cli._as_json(facts)) == facts
     lines = as_text(facts).splitlines()
-    assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2:]) and all(str(i) == line.split()[-1] for i, line in enumerate(lines[2:len(NASTY) + 2]))
+    assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2 :]) and all(
+        str(i) == line.split()[-1] for i, line in enumerate(lines[2 : len(NASTY) + 2])
+    )
     assert all(line.isprintable() for line in lines)
 
 
@@ -130,49 +165,102 @@ def test_every_recipe_is_spelled_one_way():
 
 
 def test_errors_of_ours_are_told_from_faults(monkeypatch):
-    def broken(*_): raise KeyError("oops")
+    def broken(*_):
+        raise KeyError("oops")
+
     monkeypatch.setattr(cli, "model_of", broken)
     done = call("sample")
-    assert done.exit_code == 1 and done.stderr.startswith("fault: KeyError") and len(done.stderr.splitlines()) == 1
+    assert (
+        done.exit_code == 1
+        and done.stderr.startswith("fault: KeyError")
+        and len(done.stderr.splitlines()) == 1
+    )
     assert "Traceback" in call("sample", "--debug").stderr
 
 
 def test_warnings_are_one_line(run, monkeypatch):
-    monkeypatch.setattr(cli, "seeded_samples", lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28))
+    monkeypatch.setattr(
+        cli,
+        "seeded_samples",
+        lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28),
+    )
     done = call("sample", run)
-    assert done.exit_code == 0 and done.stderr == "warning: careful now\n" and "picture: samples.png" in done.stdout
+    assert (
+        done.exit_code == 0
+        and done.stderr == "warning: careful now\n"
+        and "picture: samples.png" in done.stdout
+    )
 
 
 def test_the_version_is_the_packages():
     assert call("--version").stdout == f"vae_nb {vae_nb.__version__}\n"
 
 
-@pytest.mark.parametrize("words, status", [(["sample", "nothing/here"], 1), (["sample", "--n", "many"], 2), (["trane"], 2), (["sample", ""], 1), (["train", "mnist_mlp", "--epochs", "0"], 1)])
+@pytest.mark.parametrize(
+    "words, status",
+    [
+        (["sample", "nothing/here"], 1),
+        (["sample", "--n", "many"], 2),
+        (["trane"], 2),
+        (["sample", ""], 1),
+        (["train", "mnist_mlp", "--epochs", "0"], 1),
+    ],
+)
 def test_with_json_a_refusal_is_json(words, status):
     done = call(*words, "--json")
-    assert done.exit_code == status and list(json.loads(done.stdout)) == ["error"] and json.loads(done.stdout)["error"] in " ".join(done.stderr.split())
+    assert (
+        done.exit_code == status
+        and list(json.loads(done.stdout)) == ["error"]
+        and json.loads(done.stdout)["error"] in " ".join(done.stderr.split())
+    )
 
 
 def test_ctrl_c_with_json_is_json(monkeypatch):
-    def stopped(*_): raise KeyboardInterrupt
+    def stopped(*_):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(cli, "model_of", stopped)
     done = call("sample", "--json")
     assert done.exit_code == 130 and json.loads(done.stdout) == {"error": "stopped"}
 
 
-@pytest.mark.parametrize("words", [["sample", ""], ["train", "mnist_mlp", "--data", ""], ["train", "mnist_mlp", "--data="], ["sample", "--out", ""], ["train", ""], ["export", "--html", "-a", ""], ["reconstruct", ""]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", ""],
+        ["train", "mnist_mlp", "--data", ""],
+        ["train", "mnist_mlp", "--data="],
+        ["sample", "--out", ""],
+        ["train", ""],
+        ["export", "--html", "-a", ""],
+        ["reconstruct", ""],
+    ],
+)
 def test_an_empty_word_is_refused_and_named(words):
     before = words[-1].rstrip("=") or words[-2]
-    assert f"what follows {before!r} is empty" in refused(*words) and not any(Path().iterdir())
+    assert f"what follows {before!r} is empty" in refused(*words) and not any(
+        Path().iterdir()
+    )
 
 
 def test_the_systems_errors_come_without_their_numbers(run):
     Path("file").write_text("")
-    for words in (["sample", run, "--out", "file/x.png"], [*TINY, "--out", "file/run"], ["info", "file"]):
+    for words in (
+        ["sample", run, "--out", "file/x.png"],
+        [*TINY, "--out", "file/run"],
+        ["info", "file"],
+    ):
         assert "Errno" not in refused(*words)
 
 
-@pytest.mark.parametrize("words", [["sample", "faces", "--out", "no/such/x.png"], ["export", "faces", "--html", "--out", "no/such/x.html"], [*TINY, "--out", "no/such/folder/run"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "faces", "--out", "no/such/x.png"],
+        ["export", "faces", "--html", "--out", "no/such/x.html"],
+        [*TINY, "--out", "no/such/folder/run"],
+    ],
+)
 def test_one_level_of_folders_is_made_and_no_tree(words):
     assert "there is no folder" in refused(*words) and not Path("no").exists()
     good("sample", "faces", "--n", "1", "--out", "new/x.png")
@@ -182,7 +270,11 @@ def test_one_level_of_folders_is_made_and_no_tree(words):
 def in_shell(line, **env):
     "A line in a real shell."
     line = line.replace("vae_nb", f"{sys.executable} -m vae_nb")
-    return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, env=os.environ | env)
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        capture_output=True,
+        env=os.environ | env,
+    )
 
 
 def test_a_result_survives_an_output_that_is_not_utf_8(pictures):
@@ -202,7 +294,11 @@ def test_a_reader_who_leaves_is_no_error():
 
 
 def test_a_command_line_that_is_not_understood_is_exit_2():
-    assert call("sample", "--colour", "red").exit_code == 2 and call("trane").exit_code == 2 and call("sample", "--n", "many").exit_code == 2
+    assert (
+        call("sample", "--colour", "red").exit_code == 2
+        and call("trane").exit_code == 2
+        and call("sample", "--n", "many").exit_code == 2
+    )
 
 
 # --- train, stop, go on --------------------------------------------------------------------------------------------------------
@@ -210,22 +306,48 @@ def test_a_command_line_that_is_not_understood_is_exit_2():
 
 def test_a_run_folder_remembers_what_it_is(run):
     assert json.loads((run / "run.json").read_text()) == {
-        "recipe": "mnist_mlp", "data": "digits", "n": 150, "size": None, "latent": 3, "stand_in": False,
-        "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0}}
-    assert {p.name for p in run.iterdir()} == {"run.json", "checkpoint.safetensors", "model.safetensors", "config.json", "best",
-                                              "history.csv", "losses.png", "samples.png"}
+        "recipe": "mnist_mlp",
+        "data": "digits",
+        "n": 150,
+        "size": None,
+        "latent": 3,
+        "stand_in": False,
+        "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0},
+    }
+    assert {p.name for p in run.iterdir()} == {
+        "run.json",
+        "checkpoint.safetensors",
+        "model.safetensors",
+        "config.json",
+        "best",
+        "history.csv",
+        "losses.png",
+        "samples.png",
+    }
     facts = good("info", run)
-    assert facts["epochs_done"] == 2 and facts["finished"] and facts["recipe"] == "mnist_mlp" and facts["latents"] == 3 and facts["last"]["valid_loss"] > 0
+    assert (
+        facts["epochs_done"] == 2
+        and facts["finished"]
+        and facts["recipe"] == "mnist_mlp"
+        and facts["latents"] == 3
+        and facts["last"]["valid_loss"] > 0
+    )
 
 
 def test_without_data_a_stand_in_is_used_and_said():
     done = call("train", "mnist_mlp", "--epochs", "1", "--json")
-    assert "The real MNIST was not found" in done.stderr and "vae_nb datasets" in done.stderr and "stand in" in done.stderr
+    assert (
+        "The real MNIST was not found" in done.stderr
+        and "vae_nb datasets" in done.stderr
+        and "stand in" in done.stderr
+    )
     facts = json.loads(done.stdout)
     assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
     assert json.loads(Path("run/run.json").read_text())["data"] == "digits"
     good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
-    assert good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197, "the stand-in has fewer than were asked for"
+    assert (
+        good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197
+    ), "the stand-in has fewer than were asked for"
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
@@ -242,56 +364,107 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
         done = call(*words, "--out", "stopped")
-    assert done.exit_code == 130 and done.stdout == "" and done.stderr == "stopped; this goes on: vae_nb train mnist_mlp --out stopped --resume\n"
-    assert good("info", "stopped")["epochs_done"] == 1 and not good("info", "stopped")["finished"]
+    assert (
+        done.exit_code == 130
+        and done.stdout == ""
+        and done.stderr
+        == "stopped; this goes on: vae_nb train mnist_mlp --out stopped --resume\n"
+    )
+    assert (
+        good("info", "stopped")["epochs_done"] == 1
+        and not good("info", "stopped")["finished"]
+    )
     facts = good("train", "mnist-mlp", "--out", "stopped", "--resume")
     assert facts["epochs"] == 3 and facts["images"] == 150
-    ends = [load_model(name).state_dict().values() for name in ("undisturbed", "stopped")]
+    ends = [
+        load_model(name).state_dict().values() for name in ("undisturbed", "stopped")
+    ]
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def test_a_full_disk_is_one_line_and_the_run_starts_when_there_is_room(monkeypatch):
-    def full(*_, **__): raise OSError(28, "No space left on device")
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
         patch.setattr("vae_nb.train.save_tensors", full)
         done = call(*TINY, "--epochs", "1", "--out", "run")
-        assert done.exit_code == 1 and re.search("No space left|no room", done.stderr.splitlines()[-1])
+        assert done.exit_code == 1 and re.search(
+            "No space left|no room", done.stderr.splitlines()[-1]
+        )
     assert not Path("run").exists()
-    assert good(*TINY, "--epochs", "1", "--out", "run")["epochs"] == 1 and load_model("run")
+    assert good(*TINY, "--epochs", "1", "--out", "run")["epochs"] == 1 and load_model(
+        "run"
+    )
 
 
 def test_a_run_is_not_overwritten_and_force_spares_what_is_not_its_own(run):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("years of work")
-    assert "no run of `vae_nb train`" in refused(*TINY, "--out", "run") and "is not empty" in refused(*TINY, "--out", "run", "--resume")
-    assert "--resume goes on" in refused(*TINY, "--out", run) and list(Path("run").iterdir()) == [Path("run/thesis.txt")]
+    assert "no run of `vae_nb train`" in refused(
+        *TINY, "--out", "run"
+    ) and "is not empty" in refused(*TINY, "--out", "run", "--resume")
+    assert "--resume goes on" in refused(*TINY, "--out", run) and list(
+        Path("run").iterdir()
+    ) == [Path("run/thesis.txt")]
     good(*TINY, "--epochs", "1", "--out", "run", "--force")
     good(*TINY, "--epochs", "1", "--seed", "1", "--out", "run", "--force")
     assert Path("run/thesis.txt").read_text() == "years of work"
-    assert load_tensors("run/checkpoint.safetensors", "settings")[1]["settings"]["seed"] == 1
+    assert (
+        load_tensors("run/checkpoint.safetensors", "settings")[1]["settings"]["seed"]
+        == 1
+    )
 
 
-WRONG = [("--epochs", "0"), ("--lr", "-1"), ("--lr", "nan"), ("--batch-size", "0"), ("--latent", "0"), ("--size", "-3"), ("--n", "0"), ("--seed", "-1"), ("--data", "mnits")]
+WRONG = [
+    ("--epochs", "0"),
+    ("--lr", "-1"),
+    ("--lr", "nan"),
+    ("--batch-size", "0"),
+    ("--latent", "0"),
+    ("--size", "-3"),
+    ("--n", "0"),
+    ("--seed", "-1"),
+    ("--data", "mnits"),
+]
 
 
 def files_in(folder):
     "Every file of a folder with its contents."
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("option, value", WRONG)
 def test_a_refused_command_changes_nothing_and_leaves_nothing(run, option, value):
     shutil.copytree(run, "old")
     before = files_in("old")
-    assert refused(*TINY, "--out", "old", "--force", option, value) and files_in("old") == before
+    assert (
+        refused(*TINY, "--out", "old", "--force", option, value)
+        and files_in("old") == before
+    )
     refused(*TINY, "--out", "new", option, value)
     refused(*TINY, "--out", "file/deep/er", option, value)
     assert not Path("new").exists() and not Path("file").exists()
 
 
-@pytest.mark.parametrize("fault", [FloatingPointError("NaN"), OSError(28, "No space left on device"), ValueError("refused by fit")])
-def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(run, fault, monkeypatch):
-    def fails(*_, **__): raise fault
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FloatingPointError("NaN"),
+        OSError(28, "No space left on device"),
+        ValueError("refused by fit"),
+    ],
+)
+def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(
+    run, fault, monkeypatch
+):
+    def fails(*_, **__):
+        raise fault
+
     shutil.copytree(run, "old")
     before = files_in("old")
     monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", fails)
@@ -312,13 +485,19 @@ def test_a_kill_while_runs_change_places_loses_neither(run, step, monkeypatch):
     def mortal(act):
         def acting(*words, **options):
             calls.append(act)
-            if len(calls) >= step: raise Killed  # and so at every later step: the process is dead
+            if len(calls) >= step:
+                raise Killed  # and so at every later step: the process is dead
             return act(*words, **options)
+
         return acting
 
-    def dies(*_, **__): calls.extend([None] * 99); raise Killed
+    def dies(*_, **__):
+        calls.extend([None] * 99)
+        raise Killed
+
     with monkeypatch.context() as patch, contextlib.suppress(Killed):
-        for name in ("rename", "replace", "unlink", "rmdir"): patch.setattr(Path, name, mortal(getattr(Path, name)))
+        for name in ("rename", "replace", "unlink", "rmdir"):
+            patch.setattr(Path, name, mortal(getattr(Path, name)))
         patch.setattr(mlp_vae.__globals__["VAE"], "loss", dies)
         call(*TINY, "--out", "old", "--force")
     refused(*TINY, "--out", "old", "--force", "--data", "mnits")
@@ -336,14 +515,27 @@ def test_a_line_with_resume_can_be_repeated(monkeypatch):
     Path("a run/.checkpoint.safetensors.x1y2.partial").write_bytes(b"half of it")
     assert good(*words)["epochs"] == 2
     model = Path("a run/model.safetensors").read_bytes()
-    assert good(*words)["epochs"] == 2 and Path("a run/model.safetensors").read_bytes() == model
+    assert (
+        good(*words)["epochs"] == 2
+        and Path("a run/model.safetensors").read_bytes() == model
+    )
 
-    def pressed(*_, **__): signal.raise_signal(signal.SIGINT); return step(*_, **__)
+    def pressed(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+        return step(*_, **__)
+
     step = mlp_vae.__globals__["VAE"].loss
     monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
     line = call(*TINY, "--out", "another run").stderr.split(": ")[-1]
     monkeypatch.undo()
-    assert shlex.split(line) == ["vae_nb", "train", "mnist_mlp", "--out", "another run", "--resume"]
+    assert shlex.split(line) == [
+        "vae_nb",
+        "train",
+        "mnist_mlp",
+        "--out",
+        "another run",
+        "--resume",
+    ]
 
 
 def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
@@ -358,16 +550,32 @@ def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
 
 def test_a_resumed_run_remembers_that_another_set_stands_in():
     for _ in range(2):
-        assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")["stand_in"]
+        assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")[
+            "stand_in"
+        ]
     assert good("info", "run")["stand_in"]
 
 
 def test_a_run_that_does_not_match_is_not_continued(run):
-    assert "holds a run of 'mnist_mlp', not of 'mnist_conv'" in refused("train", "mnist-conv", "--out", run, "--resume")
-    assert "epochs=2 there, 9 here" in refused("train", "mnist-mlp", "--out", run, "--resume", "--epochs", "9")
+    assert "holds a run of 'mnist_mlp', not of 'mnist_conv'" in refused(
+        "train", "mnist-conv", "--out", run, "--resume"
+    )
+    assert "epochs=2 there, 9 here" in refused(
+        "train", "mnist-mlp", "--out", run, "--resume", "--epochs", "9"
+    )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 1', '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}', "[" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"recipe": 1',
+        '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}',
+        "[" * 50_000,
+    ],
+)
 def test_a_damaged_note_is_named(text):
     Path("run").mkdir()
     Path("run/run.json").write_text(text)
@@ -381,20 +589,57 @@ def test_folders_that_cannot_be_written_are_refused_before_training():
 
 
 def test_ones_own_pictures(pictures):
-    words = ["train", "celeba64", "--data", pictures, "--size", "32", "--epochs", "1", "--latent", "4", "--out", "mine"]
+    words = [
+        "train",
+        "celeba64",
+        "--data",
+        pictures,
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+        "--latent",
+        "4",
+        "--out",
+        "mine",
+    ]
     done = call(*words)
-    assert done.exit_code == 0 and "letter.png (not an image)" in done.stderr and "run: mine" in done.stdout
+    assert (
+        done.exit_code == 0
+        and "letter.png (not an image)" in done.stderr
+        and "run: mine" in done.stdout
+    )
     assert model_of("mine").shape == (3, 32, 32)
-    facts = good("reconstruct", pictures / "0.png", pictures / "1.png", "--model", "mine")
+    facts = good(
+        "reconstruct", pictures / "0.png", pictures / "1.png", "--model", "mine"
+    )
     assert len(facts["squared_error_of_each"]) == 2
-    assert "letter.png cannot be read as a picture: not an image" in refused("reconstruct", pictures / "letter.png", "--model", "mine", "--out", "b.png")
-    assert good("evaluate", "mine", "--k", "2", "--n", "9", "--split", "train")["data"] == pictures.name, "the run remembers its data"
+    assert "letter.png cannot be read as a picture: not an image" in refused(
+        "reconstruct", pictures / "letter.png", "--model", "mine", "--out", "b.png"
+    )
+    assert (
+        good("evaluate", "mine", "--k", "2", "--n", "9", "--split", "train")["data"]
+        == pictures.name
+    ), "the run remembers its data"
 
 
-def test_a_run_inside_the_folder_of_its_data_does_not_become_data(pictures, tmp_path, monkeypatch):
+def test_a_run_inside_the_folder_of_its_data_does_not_become_data(
+    pictures, tmp_path, monkeypatch
+):
     shutil.copytree(pictures, tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
-    words = ["train", "celeba64", "--data", ".", "--size", "32", "--epochs", "1", "--latent", "4"]
+    words = [
+        "train",
+        "celeba64",
+        "--data",
+        ".",
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+        "--latent",
+        "4",
+    ]
     images = good(*words)["images"]
     again = call(*words, "--force", "--json")
     assert json.loads(again.stdout)["images"] == images and "run.json" in again.stderr
@@ -406,7 +651,18 @@ def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
     few.mkdir()
     for i in (name for name in range(40) if data.name_hash(f"{name}.png") < 0.8):
         (few / f"{i}.png").write_bytes((pictures / f"{i}.png").read_bytes())
-    done = call("train", "celeba64", "--data", few, "--size", "32", "--epochs", "1", "--latent", "4")
+    done = call(
+        "train",
+        "celeba64",
+        "--data",
+        few,
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+        "--latent",
+        "4",
+    )
     assert done.exit_code == 0 and "goes on without validation" in done.stderr
 
 
@@ -415,25 +671,54 @@ def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
 
 def test_a_model_by_folder_by_file_and_by_name(run):
     same = [model_of(str(path)) for path in (run, run / "model.safetensors")]
-    assert all(torch.equal(a, b) for a, b in zip(*(model.state_dict().values() for model in same)))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(*(model.state_dict().values() for model in same))
+    )
     assert model_of(str(run / "best")).latent == 3
-    assert {name: model_of(name).shape for name in PRETRAINED}.keys() == PRETRAINED.keys()
+    assert {
+        name: model_of(name).shape for name in PRETRAINED
+    }.keys() == PRETRAINED.keys()
     assert model_of().shape == (3, 64, 64), "no folder run here: the faces"
 
 
-@pytest.mark.parametrize("arguments, builder, message", [
-    ({"shape": [1, 4, 4]}, "vae_nb.__main__.x", "asks for 'vae_nb.__main__.x'"), ({"shape": [1, 4, 4]}, "os.system", "asks for 'os.system'"),
-    ({"shape": [1, 4, 4], "beta": "x"}, "vae_nb.vae.mlp_vae", "beta='x' should be of type float"),
-    ({"shape": [1, 4, 4], "latent": 2, "hidden": [1] * 5000}, "vae_nb.vae.mlp_vae", "5,004 values for 9 tensors"),
-])
+@pytest.mark.parametrize(
+    "arguments, builder, message",
+    [
+        ({"shape": [1, 4, 4]}, "vae_nb.__main__.x", "asks for 'vae_nb.__main__.x'"),
+        ({"shape": [1, 4, 4]}, "os.system", "asks for 'os.system'"),
+        (
+            {"shape": [1, 4, 4], "beta": "x"},
+            "vae_nb.vae.mlp_vae",
+            "beta='x' should be of type float",
+        ),
+        (
+            {"shape": [1, 4, 4], "latent": 2, "hidden": [1] * 5000},
+            "vae_nb.vae.mlp_vae",
+            "5,004 values for 9 tensors",
+        ),
+    ],
+)
 def test_a_forged_model_runs_nothing_and_is_one_line(arguments, builder, message):
     weights = mlp_vae((1, 4, 4), hidden=(8,)).state_dict()
-    save_tensors("forged/model.safetensors", weights, config={"builder": builder, "arguments": arguments})
+    save_tensors(
+        "forged/model.safetensors",
+        weights,
+        config={"builder": builder, "arguments": arguments},
+    )
     for command in ("info", "sample", "evaluate"):
         assert message in refused(command, "forged")
 
 
-@pytest.mark.parametrize("word, message", [("face", "faces"), ("runs/mine", "no run folder or model file 'runs/mine'"), ("empty", "model.safetensors"), ("junk", "truncated or not")])
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("face", "faces"),
+        ("runs/mine", "no run folder or model file 'runs/mine'"),
+        ("empty", "model.safetensors"),
+        ("junk", "truncated or not"),
+    ],
+)
 def test_what_is_no_model_is_named(word, message):
     Path("empty").mkdir()
     Path("junk").write_bytes(b"junk" * 20)
@@ -450,19 +735,42 @@ def test_samples_are_decided_by_the_seed(run):
     assert a == b != c
 
 
-def test_nothing_is_overwritten_without_force_and_a_full_disk_leaves_the_old_picture(run, monkeypatch):
+def test_nothing_is_overwritten_without_force_and_a_full_disk_leaves_the_old_picture(
+    run, monkeypatch
+):
     good("sample", run, "--n", "1")
     before = Path("samples.png").read_bytes()
-    assert "--force replaces it" in refused("sample", run, "--n", "2") and Path("samples.png").read_bytes() == before
+    assert (
+        "--force replaces it" in refused("sample", run, "--n", "2")
+        and Path("samples.png").read_bytes() == before
+    )
     with monkeypatch.context() as patch:
-        def full(*_, **__): raise OSError(28, "No space left on device")
+
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
         patch.setattr("matplotlib.figure.Figure.savefig", full)
-        assert re.search("No space left|no room", refused("sample", run, "--n", "2", "--force")) and Path("samples.png").read_bytes() == before
+        assert (
+            re.search(
+                "No space left|no room", refused("sample", run, "--n", "2", "--force")
+            )
+            and Path("samples.png").read_bytes() == before
+        )
     good("sample", run, "--n", "2", "--force")
-    assert Path("samples.png").read_bytes() != before and not list(Path(".").glob(".*partial"))
+    assert Path("samples.png").read_bytes() != before and not list(
+        Path(".").glob(".*partial")
+    )
 
 
-@pytest.mark.parametrize("out, message", [("picture.txt", "--out must end in .png"), ("folder.png", "is a folder"), ("picture", "must end in"), ("file/x.png", "file")])
+@pytest.mark.parametrize(
+    "out, message",
+    [
+        ("picture.txt", "--out must end in .png"),
+        ("folder.png", "is a folder"),
+        ("picture", "must end in"),
+        ("file/x.png", "file"),
+    ],
+)
 def test_where_a_picture_cannot_go(run, out, message):
     Path("folder.png").mkdir()
     Path("file").write_text("")
@@ -476,15 +784,41 @@ def test_other_formats(run, kind):
 
 
 def test_pictures_by_number_and_by_default(run):
-    assert len(good("reconstruct", "digits:0", "digits:7", "--model", run)["squared_error_of_each"]) == 2
-    assert len(good("reconstruct", "--model", run, "--out", "b.png")["squared_error_of_each"]) == 8
+    assert (
+        len(
+            good("reconstruct", "digits:0", "digits:7", "--model", run)[
+                "squared_error_of_each"
+            ]
+        )
+        == 2
+    )
+    assert (
+        len(
+            good("reconstruct", "--model", run, "--out", "b.png")[
+                "squared_error_of_each"
+            ]
+        )
+        == 8
+    )
     assert good("interpolate", "--model", run, "--n", "5")["steps"] == 5
-    assert "two pictures, or none" in refused("interpolate", "digits:0", "--model", run, "--out", "c.png")
-    assert "holds 300 images" in refused("reconstruct", "digits:999", "--model", run, "--out", "c.png")
-    assert "there is no picture 'digit:1'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
-    assert "Did you mean 'digits'" in refused("reconstruct", "digit:1", "--model", run, "--out", "c.png")
-    assert "there is no picture 'gone.png'" in refused("interpolate", "gone.png", "digits:1", "--model", run, "--out", "c.png")
-    assert "shape (batch, 1, 28, 28)" in refused("reconstruct", "faces:0", "--model", run, "--out", "c.png")
+    assert "two pictures, or none" in refused(
+        "interpolate", "digits:0", "--model", run, "--out", "c.png"
+    )
+    assert "holds 300 images" in refused(
+        "reconstruct", "digits:999", "--model", run, "--out", "c.png"
+    )
+    assert "there is no picture 'digit:1'" in refused(
+        "reconstruct", "digit:1", "--model", run, "--out", "c.png"
+    )
+    assert "Did you mean 'digits'" in refused(
+        "reconstruct", "digit:1", "--model", run, "--out", "c.png"
+    )
+    assert "there is no picture 'gone.png'" in refused(
+        "interpolate", "gone.png", "digits:1", "--model", run, "--out", "c.png"
+    )
+    assert "shape (batch, 1, 28, 28)" in refused(
+        "reconstruct", "faces:0", "--model", run, "--out", "c.png"
+    )
 
 
 @pytest.mark.parametrize("kind", ["map", "map3d", "tsne", "histograms"])
@@ -493,38 +827,90 @@ def test_latents_are_drawn(run, kind):
 
 
 def test_latents_that_cannot_be_drawn(run):
-    assert "unknown attribute 'smile'; these images have no attributes" in refused("latents", run, "--colour", "smile")
-    assert "histograms have no colours" in refused("latents", run, "--as", "histograms", "--colour", "smile")
+    assert "unknown attribute 'smile'; these images have no attributes" in refused(
+        "latents", run, "--colour", "smile"
+    )
+    assert "histograms have no colours" in refused(
+        "latents", run, "--as", "histograms", "--colour", "smile"
+    )
     assert "Did you mean 'tsne'" in refused("latents", run, "--as", "t-sne")
     assert "--n must be at least 1" in refused("latents", run, "--n", "0")
     assert "there is no split 'vali'" in refused("latents", run, "--split", "vali")
     assert "in colour, the model's grey" in refused("latents", run, "--data", "faces")
     assert "Did you mean 'digits'" in refused("latents", run, "--data", "digit")
-    assert "needs 3 continuous latents" in refused("latents", mlp_vae((1, 28, 28), 2, (4,)).save("two"), "--as", "map3d", "--data", "digits")
+    assert "needs 3 continuous latents" in refused(
+        "latents",
+        mlp_vae((1, 28, 28), 2, (4,)).save("two"),
+        "--as",
+        "map3d",
+        "--data",
+        "digits",
+    )
 
 
 # --- edits ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text, expected", [("-3:4", [-3, -2, -1, 0, 1, 2, 3, 4]), ("0:1:3", [0, 0.5, 1]), ("2", [2]), ("-1,0.5", [-1, 0.5]), ("2:0", [2, 1, 0])])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("-3:4", [-3, -2, -1, 0, 1, 2, 3, 4]),
+        ("0:1:3", [0, 0.5, 1]),
+        ("2", [2]),
+        ("-1,0.5", [-1, 0.5]),
+        ("2:0", [2, 1, 0]),
+    ],
+)
 def test_strengths(text, expected):
     assert strengths(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "a", "1:", "1:2:3:4", "nan", "inf:1", "0:1:1", "0:1:999", "1e999", "0:1:-3", "0:0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "1:",
+        "1:2:3:4",
+        "nan",
+        "inf:1",
+        "0:1:1",
+        "0:1:999",
+        "1e999",
+        "0:1:-3",
+        "0:0",
+    ],
+)
 def test_strengths_that_mean_nothing(text):
-    with pytest.raises(ValueError, match="takes a range such as -3:4"): strengths(text)
+    with pytest.raises(ValueError, match="takes a range such as -3:4"):
+        strengths(text)
 
 
 def test_a_smile_moves_the_code_by_the_strength_and_stays_in_seconds():
-    facts = good("manipulate", "faces:3", "--attribute", "smile", "--strength", "-3:4", "--n", "300")
-    assert facts["strengths"] == [-3, -2, -1, 0, 1, 2, 3, 4] and Path("manipulate.png").is_file()
+    facts = good(
+        "manipulate",
+        "faces:3",
+        "--attribute",
+        "smile",
+        "--strength",
+        "-3:4",
+        "--n",
+        "300",
+    )
+    assert (
+        facts["strengths"] == [-3, -2, -1, 0, 1, 2, 3, 4]
+        and Path("manipulate.png").is_file()
+    )
     assert facts["direction_from"] == "300 images of faces"
 
 
 def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
-    assert "Did you mean 'smile'" in refused("manipulate", "faces:3", "--attribute", "smiles", "--n", "50")
-    assert "no attributes" in refused("manipulate", "--model", run, "--attribute", "smile")
+    assert "Did you mean 'smile'" in refused(
+        "manipulate", "faces:3", "--attribute", "smiles", "--n", "50"
+    )
+    assert "no attributes" in refused(
+        "manipulate", "--model", run, "--attribute", "smile"
+    )
     assert "Did you mean 'mnist_mlp'" in refused("train", "mnist-mpl")
     assert "Did you mean 'mnist'" in refused("train", "mnist-mlp", "--data", "mnits")
 
@@ -534,7 +920,11 @@ def test_an_unknown_attribute_and_recipe_name_the_nearest(run):
 
 def test_scores_and_diagnosis(run):
     facts = good("evaluate", run, "--n", "40", "--k", "4")
-    assert {"score", "value", "error", "unit"} == set(facts["scores"][0]) and facts["images"] == 40 and facts["data"] == "digits"
+    assert (
+        {"score", "value", "error", "unit"} == set(facts["scores"][0])
+        and facts["images"] == 40
+        and facts["data"] == "digits"
+    )
     assert isinstance(good("diagnose", run, "--n", "100")["finding"], list)
 
 
@@ -546,17 +936,29 @@ def test_datasets_says_what_is_where(tmp_path, monkeypatch):
             (folder / name).write_bytes(b"")
     facts = good("datasets", "--root", tmp_path / "mine")
     here = {row["set"]: row["here"] for row in facts["sets"]}
-    assert here.keys() == DATASETS.keys() and here["mnist"] == str(folder) and here["celeba"] == "no" and here["faces"] == "embedded"
+    assert (
+        here.keys() == DATASETS.keys()
+        and here["mnist"] == str(folder)
+        and here["celeba"] == "no"
+        and here["faces"] == "embedded"
+    )
     assert "Did you mean 'celeba'" in refused("datasets", "--download", "celebra")
 
 
 def test_exports(run):
     facts = good("export", run, "--html", "--n", "50")
     assert Path(facts["explorer"]).stat().st_size == facts["bytes"] > 100_000
-    assert "--html or --onnx" in refused("export", run) and "--out must end in .onnx" in refused("export", run, "--onnx", "--out", "a.html")
+    assert "--html or --onnx" in refused(
+        "export", run
+    ) and "--out must end in .onnx" in refused(
+        "export", run, "--onnx", "--out", "a.html"
+    )
 
 
 def test_sixty_damaged_pictures_and_folders_end_in_a_result_or_one_line():
     trials = fuzz(range(60))
     assert faulty(trials) == []
-    assert {answer for _, _, answers, _ in trials for answer in answers} == {"result", "refused"}
+    assert {answer for _, _, answers, _ in trials for answer in answers} == {
+        "result",
+        "refused",
+    }

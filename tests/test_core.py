@@ -1,4 +1,5 @@
 """Seeds, devices, safe files, modes."""
+
 import errno
 import os
 import random
@@ -73,13 +74,25 @@ def test_evaluating_restores_every_mode_even_after_an_error():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_whatever_is_written_without_room_names_its_file_and_the_way_out(tmp_path, number):
+def test_whatever_is_written_without_room_names_its_file_and_the_way_out(
+    tmp_path, number
+):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(OSError, match="no room for it.*free some space.*file") as error, atomic_path(tmp_path / "file"):
+    with (
+        pytest.raises(OSError, match="no room for it.*free some space.*file") as error,
+        atomic_path(tmp_path / "file"),
+    ):
         raise OSError(number, os.strerror(number))
-    assert error.value.errno == number and (tmp_path / "file").read_text() == "old" and os.listdir(tmp_path) == ["file"]
+    assert (
+        error.value.errno == number
+        and (tmp_path / "file").read_text() == "old"
+        and os.listdir(tmp_path) == ["file"]
+    )
 
 
 def test_other_errors_stay_as_they_are(tmp_path):
-    with pytest.raises(PermissionError, match="^the body's own$"), atomic_path(tmp_path / "file"):
+    with (
+        pytest.raises(PermissionError, match="^the body's own$"),
+        atomic_path(tmp_path / "file"),
+    ):
         raise PermissionError("the body's own")

@@ -1,4 +1,5 @@
 """The judge of attributes, and the scores it gives to edits."""
+
 import math
 from types import SimpleNamespace
 
@@ -7,7 +8,17 @@ import torch
 
 from vae_nb.data import Images
 from vae_nb.elbo import Point, standard_normal
-from vae_nb.evaluate import attribute_classifier, attribute_targets, copy_scores, decisions, flippable, judge_table, score_edit, score_edits, wilson
+from vae_nb.evaluate import (
+    attribute_classifier,
+    attribute_targets,
+    copy_scores,
+    decisions,
+    flippable,
+    judge_table,
+    score_edit,
+    score_edits,
+    wilson,
+)
 
 NAMES = ("left", "right")
 
@@ -19,8 +30,14 @@ def bars(n=300, seed=0):
     pixels = torch.randint(60, 100, (n, 1, 16, 16), generator=g).byte()
     pixels[:, :, :, 3:6] += (attributes[:, 0] * 120).byte().view(n, 1, 1, 1)
     pixels[:, :, :, 10:13] += (attributes[:, 1] * 120).byte().view(n, 1, 1, 1)
-    pixels[:, 0, 0, :] = torch.arange(n).remainder(251).byte()[:, None]  # whose picture it is
-    return Images(pixels, attributes=torch.cat([attributes, 2 * attributes[:, :1]], 1), attribute_names=(*NAMES, "height"))
+    pixels[:, 0, 0, :] = (
+        torch.arange(n).remainder(251).byte()[:, None]
+    )  # whose picture it is
+    return Images(
+        pixels,
+        attributes=torch.cat([attributes, 2 * attributes[:, :1]], 1),
+        attribute_names=(*NAMES, "height"),
+    )
 
 
 class Bars(torch.nn.Module):
@@ -65,7 +82,10 @@ def test_training_the_judge_repeats_and_leaves_the_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    a, b = (attribute_classifier(TRAIN[:64], NAMES, epochs=1, progress=False, mirror=True) for _ in range(2))
+    a, b = (
+        attribute_classifier(TRAIN[:64], NAMES, epochs=1, progress=False, mirror=True)
+        for _ in range(2)
+    )
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
 
@@ -73,20 +93,45 @@ def test_training_the_judge_repeats_and_leaves_the_random_state_alone():
 def test_the_judges_table(net):
     table = judge_table(net, TEST, MODEL)
     assert list(table.index) == list(NAMES)
-    assert torch.allclose(torch.tensor(table["share"].tolist(), dtype=torch.float64), TEST.attributes[:, :2].double().mean(0))
-    assert (table["balanced"] > 0.95).all() and (table["balanced"] - table["balanced, rebuilt"]).abs().max() < 1e-9  # nothing is lost
+    assert torch.allclose(
+        torch.tensor(table["share"].tolist(), dtype=torch.float64),
+        TEST.attributes[:, :2].double().mean(0),
+    )
+    assert (table["balanced"] > 0.95).all() and (
+        table["balanced"] - table["balanced, rebuilt"]
+    ).abs().max() < 1e-9  # nothing is lost
     assert "balanced, rebuilt" not in judge_table(net, TEST)
 
 
 def test_a_rare_attribute_does_not_flatter_the_judge():
-    always_no = SimpleNamespace(names=("left",), body=lambda x: torch.zeros(len(x), 4), head=lambda f: torch.full((len(f), 1), -1.0),
-                                modules=list, eval=lambda: None, parameters=lambda: iter([torch.zeros(1)]))
-    few = TEST[torch.cat([(TEST.attributes[:, 0] == 1).nonzero()[:5, 0], (TEST.attributes[:, 0] == 0).nonzero()[:45, 0]])]
+    always_no = SimpleNamespace(
+        names=("left",),
+        body=lambda x: torch.zeros(len(x), 4),
+        head=lambda f: torch.full((len(f), 1), -1.0),
+        modules=list,
+        eval=lambda: None,
+        parameters=lambda: iter([torch.zeros(1)]),
+    )
+    few = TEST[
+        torch.cat(
+            [
+                (TEST.attributes[:, 0] == 1).nonzero()[:5, 0],
+                (TEST.attributes[:, 0] == 0).nonzero()[:45, 0],
+            ]
+        )
+    ]
     row = judge_table(always_no, few).loc["left"]
-    assert row["share"] == pytest.approx(0.1) and row["accuracy"] == pytest.approx(0.9) and row["balanced"] == 0.5
+    assert (
+        row["share"] == pytest.approx(0.1)
+        and row["accuracy"] == pytest.approx(0.9)
+        and row["balanced"] == 0.5
+    )
 
 
-@pytest.mark.parametrize("names, message", [(("left", "rihgt"), "Did you mean 'right'"), (("height",), "runs from 0 to 2")])
+@pytest.mark.parametrize(
+    "names, message",
+    [(("left", "rihgt"), "Did you mean 'right'"), (("height",), "runs from 0 to 2")],
+)
 def test_targets_that_cannot_be_learned(names, message):
     with pytest.raises(ValueError, match=message):
         attribute_targets(TRAIN, names)
@@ -97,23 +142,35 @@ def test_wilson_against_its_definition():
         low, high = wilson(k, n)
         assert 0 <= low <= k / n <= high <= 1
         for end in (low, high):
-            if 0 < end < 1:  # the ends are where the observed share is 1.96 standard errors away
-                assert abs(abs(k / n - end) - 1.96 * math.sqrt(end * (1 - end) / n)) < 1e-9
+            if (
+                0 < end < 1
+            ):  # the ends are where the observed share is 1.96 standard errors away
+                assert (
+                    abs(abs(k / n - end) - 1.96 * math.sqrt(end * (1 - end) / n)) < 1e-9
+                )
     for bad in ((-1, 5), (6, 5), (0, 0)):
         with pytest.raises(ValueError, match="wilson takes"):
             wilson(*bad)
 
 
 def test_a_perfect_edit_flips_all_and_leaks_nothing(net):
-    directions = {"good": SimpleNamespace(name="left", vector=LEFT, strength=1.0),
-                  "both": SimpleNamespace(name="left", vector=LEFT + RIGHT, strength=1.0),
-                  "none": SimpleNamespace(name="left", vector=0 * LEFT, strength=1.0)}
+    directions = {
+        "good": SimpleNamespace(name="left", vector=LEFT, strength=1.0),
+        "both": SimpleNamespace(name="left", vector=LEFT + RIGHT, strength=1.0),
+        "none": SimpleNamespace(name="left", vector=0 * LEFT, strength=1.0),
+    }
     table = score_edits(MODEL, net, TEST, directions).set_index("direction")
     assert table.loc["good", "flips"] > 0.95 and table.loc["good", "leak"] < 0.05
     assert table.loc["both", "leak"] > 0.3 and table.loc["both", "into"] == "right"
     nothing = table.loc["none"]
-    assert nothing["flips"] == nothing["leak"] == nothing["RMSE"] == 0 and nothing["recognised"] == 1 and nothing["SSIM"] == pytest.approx(1)
-    assert (table["from"] <= table["flips"]).all() and (table["flips"] <= table["to"]).all()
+    assert (
+        nothing["flips"] == nothing["leak"] == nothing["RMSE"] == 0
+        and nothing["recognised"] == 1
+        and nothing["SSIM"] == pytest.approx(1)
+    )
+    assert (table["from"] <= table["flips"]).all() and (
+        table["flips"] <= table["to"]
+    ).all()
     assert table.loc["good", "n"] <= (TEST.attributes[:, 0] == 0).sum()
 
 
@@ -129,16 +186,26 @@ def test_another_person_is_not_recognised(net):
     before = TEST[:20].floats()
     scores = score_edit(net, before, before.roll(1, 0), "left", NAMES)
     assert scores["recognised"] < 0.5
-    assert scores["SSIM"] == pytest.approx(copy_scores(before, before.roll(1, 0))["SSIM"].mean().item())  # one SSIM in the house
+    assert scores["SSIM"] == pytest.approx(
+        copy_scores(before, before.roll(1, 0))["SSIM"].mean().item()
+    )  # one SSIM in the house
 
 
 def test_only_images_on_which_label_and_judge_agree_are_flipped(net):
     rebuilt, label = TEST.floats(), TEST.attributes[:, 0] == 1
-    rebuilt[:10] = rebuilt[label.nonzero()[0, 0]]  # ten reconstructions have a bar, whatever their labels
+    rebuilt[:10] = rebuilt[
+        label.nonzero()[0, 0]
+    ]  # ten reconstructions have a bar, whatever their labels
     chosen = flippable(net, TEST, rebuilt, "left", having=False)
     assert not label[chosen].any() and chosen.min() >= 10
     with pytest.raises(ValueError, match="nothing to score"):
-        flippable(net, TEST[label.nonzero()[:, 0]], TEST[label.nonzero()[:, 0]].floats(), "left", having=False)
+        flippable(
+            net,
+            TEST[label.nonzero()[:, 0]],
+            TEST[label.nonzero()[:, 0]].floats(),
+            "left",
+            having=False,
+        )
     with pytest.raises(ValueError, match="Did you mean 'left'"):
         flippable(net, TEST, rebuilt, "lef", having=False)
     with pytest.raises(ValueError, match="has not learned 'height'"):

@@ -1,4 +1,5 @@
 "The ELBO and its parts against independent truths: torch.distributions, quadrature, Monte Carlo, closed forms, limits."
+
 import math
 
 import pytest
@@ -7,12 +8,38 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.distributions import ContinuousBernoulli, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import (
+    ContinuousBernoulli,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from vae_nb.elbo import (
-    LIKELIHOODS, BernoulliLikelihood, ContinuousBernoulliLikelihood, DiagonalNormal, DiscretisedLogistic, DiscretisedLogisticLikelihood,
-    LinearGaussian, NormalLikelihood, OptimalNormal, Pixels, Point, StableContinuousBernoulli, elbo_terms, free_bits_kl, importance_weighted_bound,
-    kl_monte_carlo, kl_normal, kl_per_dim, linear_warmup, make_likelihood, reparameterise, standard_normal)
+    LIKELIHOODS,
+    BernoulliLikelihood,
+    ContinuousBernoulliLikelihood,
+    DiagonalNormal,
+    DiscretisedLogistic,
+    DiscretisedLogisticLikelihood,
+    LinearGaussian,
+    NormalLikelihood,
+    OptimalNormal,
+    Pixels,
+    Point,
+    StableContinuousBernoulli,
+    elbo_terms,
+    free_bits_kl,
+    importance_weighted_bound,
+    kl_monte_carlo,
+    kl_normal,
+    kl_per_dim,
+    linear_warmup,
+    make_likelihood,
+    reparameterise,
+    standard_normal,
+)
 
 close = torch.testing.assert_close
 LEVELS = torch.arange(256) / 255
@@ -30,12 +57,16 @@ def noise(seed=0):
 def gaussian(batch, latent, seed, scale=1.0):
     "Random mean and log-variance."
     g = noise(seed)
-    return torch.randn(batch, latent, generator=g), scale * torch.randn(batch, latent, generator=g)
+    return torch.randn(batch, latent, generator=g), scale * torch.randn(
+        batch, latent, generator=g
+    )
 
 
 # --- KL ---
 
-shapes = dict(batch=st.integers(1, 5), latent=st.integers(1, 7), seed=st.integers(0, 10_000))
+shapes = dict(
+    batch=st.integers(1, 5), latent=st.integers(1, 7), seed=st.integers(0, 10_000)
+)
 
 
 @given(**shapes, scale=st.sampled_from([0.0, 1e-4, 0.1, 1.0, 5.0]))
@@ -44,8 +75,13 @@ def test_kl_is_torchs(batch, latent, seed, scale):
     mu, logvar = gaussian(batch, latent, seed, scale)
     q, prior = DiagonalNormal(mu, logvar), standard_normal(latent)
     double = Independent(Normal(mu.double(), (logvar.double() / 2).exp()), 1)
-    truth = kl_divergence(double, Independent(Normal(torch.zeros(latent).double(), 1), 1)).float()
-    assert kl_normal(mu, logvar).shape == (batch,) and kl_per_dim(q, prior).shape == (batch, latent)
+    truth = kl_divergence(
+        double, Independent(Normal(torch.zeros(latent).double(), 1), 1)
+    ).float()
+    assert kl_normal(mu, logvar).shape == (batch,) and kl_per_dim(q, prior).shape == (
+        batch,
+        latent,
+    )
     close(kl_normal(mu, logvar), truth, rtol=1e-5, atol=1e-6)
     close(kl_per_dim(q, prior).sum(-1), truth, rtol=1e-5, atol=1e-6)
 
@@ -56,33 +92,58 @@ def test_kl_between_two_gaussians_is_torchs(batch, latent, seed):
     mu, logvar = gaussian(batch, latent, seed)
     mu_p, logvar_p = gaussian(batch, latent, seed + 1)
     q, p = DiagonalNormal(mu, logvar), DiagonalNormal(mu_p, logvar_p)
-    truth = kl_divergence(MultivariateNormal(mu, torch.diag_embed(logvar.exp())), MultivariateNormal(mu_p, torch.diag_embed(logvar_p.exp())))
+    truth = kl_divergence(
+        MultivariateNormal(mu, torch.diag_embed(logvar.exp())),
+        MultivariateNormal(mu_p, torch.diag_embed(logvar_p.exp())),
+    )
     close(kl_per_dim(q, p).sum(-1), truth, rtol=1e-4, atol=1e-4)
 
 
 def test_kl_per_dim_takes_other_distributions_too():
-    q, p = Independent(Normal(torch.randn(3, 2), 0.5), 1), Independent(Normal(torch.zeros(2), 2.0), 1)
+    q, p = (
+        Independent(Normal(torch.randn(3, 2), 0.5), 1),
+        Independent(Normal(torch.zeros(2), 2.0), 1),
+    )
     close(kl_per_dim(q, p).sum(-1), kl_divergence(q, p))
-    close(kl_per_dim(DiagonalNormal(torch.ones(3, 2), torch.zeros(3, 2)), p).sum(-1), kl_divergence(Independent(Normal(torch.ones(3, 2), 1.0), 1), p))
+    close(
+        kl_per_dim(DiagonalNormal(torch.ones(3, 2), torch.zeros(3, 2)), p).sum(-1),
+        kl_divergence(Independent(Normal(torch.ones(3, 2), 1.0), 1), p),
+    )
 
 
 @given(st.floats(-300, 80), st.floats(-1e3, 1e3))
 @settings(deadline=None)
 def test_kl_and_its_gradient_at_extreme_log_variances(logvar, mu):
-    mu, logvar = torch.tensor([[mu]], requires_grad=True), torch.tensor([[logvar]], requires_grad=True)
+    mu, logvar = (
+        torch.tensor([[mu]], requires_grad=True),
+        torch.tensor([[logvar]], requires_grad=True),
+    )
     truth = 0.5 * (mu.double() ** 2 + torch.expm1(logvar.double()) - logvar.double())
-    for kl in (kl_normal(mu, logvar), kl_per_dim(DiagonalNormal(mu, logvar), standard_normal(1)).sum(-1)):
+    for kl in (
+        kl_normal(mu, logvar),
+        kl_per_dim(DiagonalNormal(mu, logvar), standard_normal(1)).sum(-1),
+    ):
         close(kl.double(), truth[:, 0], rtol=1e-5, atol=1e-6)
         grad_mu, grad_logvar = torch.autograd.grad(kl.sum(), (mu, logvar))
         close(grad_mu, mu.detach())
-        close(grad_logvar.double(), 0.5 * torch.expm1(logvar.detach().double()), rtol=1e-4, atol=1e-6)
+        close(
+            grad_logvar.double(),
+            0.5 * torch.expm1(logvar.detach().double()),
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 def test_kl_is_zero_at_the_prior_and_never_negative():
     assert kl_normal(torch.zeros(2, 3), torch.zeros(2, 3)).tolist() == [0, 0]
     tiny = torch.linspace(-1e-3, 1e-3, 2001)[:, None]
-    assert (kl_normal(torch.zeros_like(tiny), tiny) >= 0).all()  # exp(l) - 1 - l goes below zero here
-    assert (kl_per_dim(DiagonalNormal(torch.zeros_like(tiny), tiny), standard_normal(1)) >= 0).all()
+    assert (
+        kl_normal(torch.zeros_like(tiny), tiny) >= 0
+    ).all()  # exp(l) - 1 - l goes below zero here
+    assert (
+        kl_per_dim(DiagonalNormal(torch.zeros_like(tiny), tiny), standard_normal(1))
+        >= 0
+    ).all()
 
 
 def test_kl_monte_carlo_agrees_with_the_closed_form():
@@ -90,7 +151,9 @@ def test_kl_monte_carlo_agrees_with_the_closed_form():
     q, prior, n = DiagonalNormal(mu, logvar), standard_normal(3), 40_000
     z = q.sample((n,))
     error = (q.log_prob(z) - prior.log_prob(z)).std(0) / n**0.5
-    assert ((kl_monte_carlo(q, prior, n) - kl_normal(mu, logvar)).abs() < 5 * error).all()
+    assert (
+        (kl_monte_carlo(q, prior, n) - kl_normal(mu, logvar)).abs() < 5 * error
+    ).all()
 
 
 # --- posterior ---
@@ -108,11 +171,15 @@ def test_gradient_goes_through_the_sample():
 def test_same_generator_same_sample():
     mu, logvar = gaussian(3, 2, seed=4)
     q = DiagonalNormal(mu, logvar)
-    assert torch.equal(reparameterise(mu, logvar, noise(7)), reparameterise(mu, logvar, noise(7)))
+    assert torch.equal(
+        reparameterise(mu, logvar, noise(7)), reparameterise(mu, logvar, noise(7))
+    )
     assert torch.equal(q.rsample((5,), noise(7)), q.sample((5,), noise(7)))
     assert not torch.equal(q.sample((5,), noise(7)), q.sample((5,), noise(8)))
     g = noise(7)
-    assert not torch.equal(q.sample(generator=g), q.sample(generator=g))  # the generator moves on
+    assert not torch.equal(
+        q.sample(generator=g), q.sample(generator=g)
+    )  # the generator moves on
     before = torch.get_rng_state()
     q.sample((5,), noise(7))
     assert torch.equal(before, torch.get_rng_state())  # the global one does not
@@ -126,7 +193,9 @@ def test_diagonal_normal_shapes(sample_shape, batch_shape):
     assert q.event_shape == (6,) and q.batch_shape == batch_shape
     z = q.rsample(sample_shape)
     assert z.shape == (*sample_shape, *batch_shape, 6)
-    truth = -0.5 * ((z - mu) ** 2 / logvar.exp() + logvar + math.log(2 * math.pi)).sum(-1)
+    truth = -0.5 * ((z - mu) ** 2 / logvar.exp() + logvar + math.log(2 * math.pi)).sum(
+        -1
+    )
     assert q.log_prob(z).shape == (*sample_shape, *batch_shape)
     close(q.log_prob(z), truth, rtol=1e-4, atol=1e-4)
     assert torch.equal(q.mean, mu)
@@ -146,24 +215,36 @@ def test_sample_has_no_gradient_and_rsample_has():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("logvar", [-80.0, -105.0, -150.0, -170.0, -400.0, -2000.0, 80.0])
+@pytest.mark.parametrize(
+    "logvar", [-80.0, -105.0, -150.0, -170.0, -400.0, -2000.0, 80.0]
+)
 def test_log_prob_at_extreme_log_variances(logvar, dtype):
-    mu, spread = torch.zeros(3, dtype=dtype, requires_grad=True), torch.full((3,), logvar, dtype=dtype, requires_grad=True)
+    mu, spread = (
+        torch.zeros(3, dtype=dtype, requires_grad=True),
+        torch.full((3,), logvar, dtype=dtype, requires_grad=True),
+    )
     q = DiagonalNormal(mu, spread)
     peak, truth = q.log_prob(mu.detach()), -1.5 * (logvar + math.log(2 * math.pi))
     close(peak.item(), truth, rtol=1e-6, atol=0)
-    assert [g.tolist() for g in torch.autograd.grad(peak, (mu, spread))] == [[0.0] * 3, [-0.5] * 3]
+    assert [g.tolist() for g in torch.autograd.grad(peak, (mu, spread))] == [
+        [0.0] * 3,
+        [-0.5] * 3,
+    ]
     if logvar >= -170:  # where σ is a number of this dtype
         z = math.exp(logvar / 2) * torch.tensor([1.0, -2.0, 0.5], dtype=dtype)
         close(q.log_prob(z).item(), truth - 0.5 * 5.25, rtol=1e-4, atol=0)
     elsewhere = q.log_prob(torch.ones(3, dtype=dtype))
-    assert elsewhere == -math.inf or elsewhere.item() == pytest.approx(truth - 1.5 * math.exp(-logvar), rel=1e-5)
+    assert elsewhere == -math.inf or elsewhere.item() == pytest.approx(
+        truth - 1.5 * math.exp(-logvar), rel=1e-5
+    )
     assert not q.log_prob(q.rsample((9,), noise())).isnan().any()
 
 
 def test_a_point_has_no_density():
     point = Point(torch.ones(3, 2))
-    assert torch.equal(point.rsample((4,)), torch.ones(4, 3, 2)) and torch.equal(point.mean, torch.ones(3, 2))
+    assert torch.equal(point.rsample((4,)), torch.ones(4, 3, 2)) and torch.equal(
+        point.mean, torch.ones(3, 2)
+    )
     with pytest.raises(ValueError, match="variational=False"):
         point.log_prob(torch.ones(3, 2))
 
@@ -177,14 +258,28 @@ def test_log_prob_is_one_number_per_image_with_any_leading_shape(name):
     p = likelihood(out)
     x = (torch.rand(2, 3, 4, 4) * 255).round() / 255
     total = p.log_prob(x)
-    assert total.shape == (5, 2) and p.mean.shape == out.shape and p.event_shape == (3, 4, 4)
+    assert (
+        total.shape == (5, 2)
+        and p.mean.shape == out.shape
+        and p.event_shape == (3, 4, 4)
+    )
     one = p.base_dist.log_prob(x)[1, 1]  # (3, 4, 4): every pixel by itself
-    close(total[1, 1], sum(one.flatten().tolist(), torch.tensor(0.0)), rtol=1e-4, atol=1e-3)
-    close(likelihood(out[1, 1:]).log_prob(x[1:])[0], total[1, 1], rtol=1e-4, atol=1e-3)  # whoever else is in the batch
+    close(
+        total[1, 1],
+        sum(one.flatten().tolist(), torch.tensor(0.0)),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+    close(
+        likelihood(out[1, 1:]).log_prob(x[1:])[0], total[1, 1], rtol=1e-4, atol=1e-3
+    )  # whoever else is in the batch
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-@pytest.mark.parametrize("bad, found", [(math.nan, "1 NaN"), (-0.5, "-0.5"), (255.0, "255"), (math.inf, "inf")])
+@pytest.mark.parametrize(
+    "bad, found",
+    [(math.nan, "1 NaN"), (-0.5, "-0.5"), (255.0, "255"), (math.inf, "inf")],
+)
 def test_pixels_out_of_range_are_refused_by_value(name, bad, found):
     x = torch.zeros(2, 1, 4, 4)
     x[1, 0, 2, 3] = bad
@@ -195,10 +290,17 @@ def test_pixels_out_of_range_are_refused_by_value(name, bad, found):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_link_inverts_the_mean(name):
-    likelihood, mean = make_likelihood(name), torch.tensor([0.01, 0.03, 0.2, 0.5, 0.8, 0.95, 0.99]).view(1, 1, 7)
+    likelihood, mean = (
+        make_likelihood(name),
+        torch.tensor([0.01, 0.03, 0.2, 0.5, 0.8, 0.95, 0.99]).view(1, 1, 7),
+    )
     close(likelihood(likelihood.link(mean)[None]).mean[0], mean, rtol=0, atol=2e-4)
-    at_the_ends = likelihood(likelihood.link(torch.tensor([[[0.0, 1.0]]]))[None]).mean.flatten()
-    assert at_the_ends.isfinite().all() and at_the_ends[0] < 0.02 and at_the_ends[1] > 0.98
+    at_the_ends = likelihood(
+        likelihood.link(torch.tensor([[[0.0, 1.0]]]))[None]
+    ).mean.flatten()
+    assert (
+        at_the_ends.isfinite().all() and at_the_ends[0] < 0.02 and at_the_ends[1] > 0.98
+    )
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -209,18 +311,34 @@ def test_samples_can_be_scored_again(name):
     assert p.log_prob(x.clamp(0, 1)).isfinite().all()
 
 
-@pytest.mark.parametrize("options", [(name,) for name in LIKELIHOODS] + [("normal", 3, "per_channel"), ("normal", 3, "optimal")], ids=str)
-@pytest.mark.parametrize("dtype, rtol", [(torch.float16, 2e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-5)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [(name,) for name in LIKELIHOODS]
+    + [("normal", 3, "per_channel"), ("normal", 3, "optimal")],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "dtype, rtol",
+    [(torch.float16, 2e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-5)],
+    ids=str,
+)
 def test_number_types_of_images_and_parameters_do_not_matter(options, dtype, rtol):
-    out, x = torch.randn(2, 3, 4, 4), LEVELS.view(2, 1, 8, 16)[:, :, :4, :4].expand(2, 3, 4, 4)
+    out, x = (
+        torch.randn(2, 3, 4, 4),
+        LEVELS.view(2, 1, 8, 16)[:, :, :4, :4].expand(2, 3, 4, 4),
+    )
     truth = make_likelihood(*options)(out).log_prob(x)
-    log_p = make_likelihood(*options).to(dtype)(out).log_prob(x.to(dtype))  # in training mode
+    log_p = (
+        make_likelihood(*options).to(dtype)(out).log_prob(x.to(dtype))
+    )  # in training mode
     assert log_p.dtype == torch.promote_types(dtype, torch.float32)
     close(log_p.float(), truth, rtol=rtol, atol=10 * rtol)  # nats
 
 
 def test_unknown_likelihood_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown likelihood 'bernouli'.*Did you mean 'bernoulli'"):
+    with pytest.raises(
+        ValueError, match="unknown likelihood 'bernouli'.*Did you mean 'bernoulli'"
+    ):
         make_likelihood("bernouli")
     with pytest.raises(ValueError, match="discretised_logistic"):
         make_likelihood("discretized_logistic")
@@ -237,7 +355,9 @@ def test_sigma_goes_with_normal_only(name):
 
 def test_bernoulli_is_binary_cross_entropy():
     logits, x = 4 * torch.randn(3, 2, 4, 4), torch.rand(3, 2, 4, 4)
-    truth = -F.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum((1, 2, 3))
+    truth = -F.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(
+        (1, 2, 3)
+    )
     close(BernoulliLikelihood()(logits).log_prob(x), truth, rtol=1e-4, atol=1e-4)
 
 
@@ -247,31 +367,72 @@ def test_bernoulli_is_stable_at_saturation(logit, pixel):
     logits = torch.full((1, 1, 1, 1), logit, requires_grad=True)
     log_p = BernoulliLikelihood()(logits).log_prob(torch.full((1, 1, 1, 1), pixel))
     close(log_p.item(), pixel * logit - max(logit, 0), rtol=1e-6, atol=1e-4)
-    close(torch.autograd.grad(log_p.sum(), logits)[0].item(), pixel - (logit > 0), rtol=1e-5, atol=1e-6)
+    close(
+        torch.autograd.grad(log_p.sum(), logits)[0].item(),
+        pixel - (logit > 0),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 # --- continuous Bernoulli ---
 
 
-@pytest.mark.parametrize("eta", [-500.0, -50, -5, -0.1001, -0.0999, -1e-6, 0, 1e-6, 1e-2, 0.0999, 0.1001, 1, 15, 50, 500])
+@pytest.mark.parametrize(
+    "eta",
+    [
+        -500.0,
+        -50,
+        -5,
+        -0.1001,
+        -0.0999,
+        -1e-6,
+        0,
+        1e-6,
+        1e-2,
+        0.0999,
+        0.1001,
+        1,
+        15,
+        50,
+        500,
+    ],
+)
 def test_continuous_bernoulli_integrates_to_one_and_has_the_right_mean(eta):
     grid = torch.linspace(0, 1, 200_001, dtype=torch.double)
     p = StableContinuousBernoulli(logits=torch.tensor(eta, dtype=torch.double))
     density = p.log_prob(grid).exp()
     close(torch.trapezoid(density, grid).item(), 1.0, rtol=0, atol=1e-5)
-    close(torch.trapezoid(grid * density, grid).item(), p.mean.item(), rtol=0, atol=1e-5)
+    close(
+        torch.trapezoid(grid * density, grid).item(), p.mean.item(), rtol=0, atol=1e-5
+    )
     single = StableContinuousBernoulli(logits=torch.tensor(float(eta)))
     close(single.mean.item(), p.mean.item(), rtol=0, atol=1e-5)
-    close(single.log_prob(torch.tensor(0.25)).item(), p.log_prob(torch.tensor(0.25)).item(), rtol=1e-5, atol=1e-5)
+    close(
+        single.log_prob(torch.tensor(0.25)).item(),
+        p.log_prob(torch.tensor(0.25)).item(),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @given(st.floats(-10, 10), st.floats(0, 1))
 @settings(deadline=None)
 def test_continuous_bernoulli_is_torchs_at_moderate_logits(eta, x):
-    logits, x = torch.tensor(eta, dtype=torch.double), torch.tensor(x, dtype=torch.double)
+    logits, x = (
+        torch.tensor(eta, dtype=torch.double),
+        torch.tensor(x, dtype=torch.double),
+    )
     truth = ContinuousBernoulli(logits=logits)
-    close(StableContinuousBernoulli(logits=logits).log_prob(x), truth.log_prob(x), rtol=1e-5, atol=1e-5)
-    close(StableContinuousBernoulli(logits=logits).mean, truth.mean, rtol=1e-5, atol=1e-5)
+    close(
+        StableContinuousBernoulli(logits=logits).log_prob(x),
+        truth.log_prob(x),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    close(
+        StableContinuousBernoulli(logits=logits).mean, truth.mean, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-6, 1e-2, 1.0, 50.0, 500.0])
@@ -282,9 +443,13 @@ def test_continuous_bernoulli_has_an_exact_gradient_everywhere(size, sign):
     log_p = p.log_prob(torch.tensor(0.3))
     gradient = torch.autograd.grad(log_p, eta)[0]
     assert log_p.isfinite()
-    close(gradient, 0.3 - p.mean.detach(), rtol=1e-4, atol=1e-4)  # an exponential family: x minus its mean
+    close(
+        gradient, 0.3 - p.mean.detach(), rtol=1e-4, atol=1e-4
+    )  # an exponential family: x minus its mean
     variance = torch.autograd.grad(StableContinuousBernoulli(logits=eta).mean, eta)[0]
-    assert variance.isfinite() and 0 < variance < 0.0834  # the derivative of the mean is the variance, 1/12 at most
+    assert (
+        variance.isfinite() and 0 < variance < 0.0834
+    )  # the derivative of the mean is the variance, 1/12 at most
 
 
 @pytest.mark.parametrize("eta", [-40.0, -3, 0, 3, 40])
@@ -301,23 +466,43 @@ def test_continuous_bernoulli_samples_have_its_distribution(eta):
 
 def test_white_stays_white():
     out = torch.full((1, 1, 2, 2), 400.0)
-    assert ContinuousBernoulliLikelihood()(out).mean.min() > 0.99  # torch's own mean stops at 0.937
+    assert (
+        ContinuousBernoulliLikelihood()(out).mean.min() > 0.99
+    )  # torch's own mean stops at 0.937
 
 
 # --- normal ---
 
 
-@pytest.mark.parametrize("sigma, parameters, shape", [(0.5, 0, (1, 1, 1)), (1, 0, (1, 1, 1)), ("learned", 1, (1, 1, 1)), ("per_channel", 1, (3, 1, 1)), ("optimal", 0, (1, 1, 1))])
+@pytest.mark.parametrize(
+    "sigma, parameters, shape",
+    [
+        (0.5, 0, (1, 1, 1)),
+        (1, 0, (1, 1, 1)),
+        ("learned", 1, (1, 1, 1)),
+        ("per_channel", 1, (3, 1, 1)),
+        ("optimal", 0, (1, 1, 1)),
+    ],
+)
 def test_sigma_options(sigma, parameters, shape):
     likelihood = make_likelihood("normal", 3, sigma)
-    assert len(list(likelihood.parameters())) == parameters and likelihood.log_sigma.shape == shape
+    assert (
+        len(list(likelihood.parameters())) == parameters
+        and likelihood.log_sigma.shape == shape
+    )
     assert "log_sigma" in likelihood.state_dict()  # a fixed σ is saved too
     out, x = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    truth = Normal(out.sigmoid(), likelihood.log_sigma.exp().expand(3, 4, 4)).log_prob(x).sum((1, 2, 3))
+    truth = (
+        Normal(out.sigmoid(), likelihood.log_sigma.exp().expand(3, 4, 4))
+        .log_prob(x)
+        .sum((1, 2, 3))
+    )
     close(likelihood.eval()(out).log_prob(x), truth)
 
 
-@pytest.mark.parametrize("sigma", [0, -1, 0.0, math.nan, math.inf, True, "optimum", "0.3", [0.3]])
+@pytest.mark.parametrize(
+    "sigma", [0, -1, 0.0, math.nan, math.inf, True, "optimum", "0.3", [0.3]]
+)
 def test_bad_sigma_is_named(sigma):
     with pytest.raises(ValueError, match="sigma must be a positive number") as error:
         make_likelihood("normal", 1, sigma)
@@ -345,13 +530,19 @@ def test_optimal_sigma_is_the_rmse_and_beats_every_other():
 
 
 def test_optimal_sigma_runs_in_training_and_rests_in_evaluation():
-    likelihood, out, x = NormalLikelihood("optimal", 1), torch.randn(8, 1, 6, 6), torch.rand(8, 1, 6, 6)
+    likelihood, out, x = (
+        NormalLikelihood("optimal", 1),
+        torch.randn(8, 1, 6, 6),
+        torch.rand(8, 1, 6, 6),
+    )
     start = likelihood.log_sigma.clone()
     likelihood.eval()(out).log_prob(x)
     assert torch.equal(likelihood.log_sigma, start)
     likelihood.train()(out).log_prob(x)
     best = (x - out.sigmoid()).pow(2).mean().sqrt().log()
-    close(likelihood.log_sigma, start + 0.05 * (best - start))  # one batch has a twentieth of the say
+    close(
+        likelihood.log_sigma, start + 0.05 * (best - start)
+    )  # one batch has a twentieth of the say
     for _ in range(200):
         likelihood.train()(out).log_prob(x)
     rmse = (x - out.sigmoid()).pow(2).mean().sqrt()
@@ -364,10 +555,17 @@ def test_optimal_sigma_runs_in_training_and_rests_in_evaluation():
 
 
 def test_optimal_sigma_survives_a_perfect_reconstruction():
-    likelihood, out = NormalLikelihood("optimal").train(), torch.zeros(2, 1, 3, 3, requires_grad=True)
+    likelihood, out = (
+        NormalLikelihood("optimal").train(),
+        torch.zeros(2, 1, 3, 3, requires_grad=True),
+    )
     log_p = likelihood(out).log_prob(torch.full((2, 1, 3, 3), 0.5))
     (gradient,) = torch.autograd.grad(log_p.sum(), out)
-    assert log_p.isfinite().all() and gradient.isfinite().all() and isinstance(likelihood(out).base_dist, OptimalNormal)
+    assert (
+        log_p.isfinite().all()
+        and gradient.isfinite().all()
+        and isinstance(likelihood(out).base_dist, OptimalNormal)
+    )
 
 
 def test_bad_pixels_leave_the_running_sigma_alone():
@@ -384,10 +582,23 @@ def test_bad_pixels_leave_the_running_sigma_alone():
 @given(st.floats(0, 1), st.floats(-14, 14))
 @settings(deadline=None)
 def test_256_probabilities_sum_to_one(loc, log_scale):
-    for dtype, atol in ((torch.double, 1e-7), (torch.float, 1e-5 + 1e-6 * math.exp(-log_scale))):  # single: a rounded x, divided by the scale
-        p = DiscretisedLogistic(torch.tensor(loc, dtype=dtype), torch.tensor(log_scale, dtype=dtype))
-        close(p.log_prob(torch.arange(256, dtype=dtype) / 255).exp().sum().item(), 1.0, rtol=0, atol=min(atol, 0.5))
-    loc, log_scale = torch.tensor(loc, requires_grad=True), torch.tensor(log_scale, requires_grad=True)
+    for dtype, atol in (
+        (torch.double, 1e-7),
+        (torch.float, 1e-5 + 1e-6 * math.exp(-log_scale)),
+    ):  # single: a rounded x, divided by the scale
+        p = DiscretisedLogistic(
+            torch.tensor(loc, dtype=dtype), torch.tensor(log_scale, dtype=dtype)
+        )
+        close(
+            p.log_prob(torch.arange(256, dtype=dtype) / 255).exp().sum().item(),
+            1.0,
+            rtol=0,
+            atol=min(atol, 0.5),
+        )
+    loc, log_scale = (
+        torch.tensor(loc, requires_grad=True),
+        torch.tensor(log_scale, requires_grad=True),
+    )
     log_p = DiscretisedLogistic(loc, log_scale).log_prob(LEVELS)
     assert log_p.isfinite().all() and (log_p < 1e-5).all()
     assert all(g.isfinite() for g in torch.autograd.grad(log_p.sum(), (loc, log_scale)))
@@ -396,15 +607,24 @@ def test_256_probabilities_sum_to_one(loc, log_scale):
 def test_discretised_logistic_is_a_difference_of_sigmoids():
     loc, scale = torch.tensor(0.37).double(), torch.tensor(0.05).double()
     x = LEVELS.double()
-    edges = torch.sigmoid((torch.cat([x - 0.5 / 255, x[-1:] + 0.5 / 255]) - loc) / scale)
+    edges = torch.sigmoid(
+        (torch.cat([x - 0.5 / 255, x[-1:] + 0.5 / 255]) - loc) / scale
+    )
     edges[0], edges[-1] = 0, 1
-    close(DiscretisedLogistic(loc, scale.log()).log_prob(x).exp(), edges.diff(), rtol=1e-4, atol=1e-9)
+    close(
+        DiscretisedLogistic(loc, scale.log()).log_prob(x).exp(),
+        edges.diff(),
+        rtol=1e-4,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("value", [0.5 / 255, 0.335, 254.5 / 255])
 def test_values_between_grey_levels_are_refused(value):
     with pytest.raises(ValueError, match="grey levels k/255"):
-        DiscretisedLogistic(torch.tensor(0.5), torch.tensor(-2.0)).log_prob(torch.tensor([0.0, value]))
+        DiscretisedLogistic(torch.tensor(0.5), torch.tensor(-2.0)).log_prob(
+            torch.tensor([0.0, value])
+        )
 
 
 def test_sampling_frequencies_are_the_probabilities():
@@ -412,13 +632,21 @@ def test_sampling_frequencies_are_the_probabilities():
     x = p.sample((n,))
     frequency = torch.bincount((x * 255).round().long(), minlength=256) / n
     probability = p.log_prob(LEVELS).exp()
-    assert ((frequency - probability).abs() < 5 * (probability * (1 - probability) / n).sqrt() + 1e-4).all()
+    assert (
+        (frequency - probability).abs()
+        < 5 * (probability * (1 - probability) / n).sqrt() + 1e-4
+    ).all()
 
 
 def test_discretised_logistic_starts_usable_and_learns_its_scale():
-    likelihood, out = DiscretisedLogisticLikelihood(3), torch.randn(2, 3, 4, 4, requires_grad=True)
+    likelihood, out = (
+        DiscretisedLogisticLikelihood(3),
+        torch.randn(2, 3, 4, 4, requires_grad=True),
+    )
     assert likelihood.log_scale.shape == (3, 1, 1)
-    likelihood(out).log_prob((torch.rand(2, 3, 4, 4) * 255).round() / 255).sum().backward()
+    likelihood(out).log_prob(
+        (torch.rand(2, 3, 4, 4) * 255).round() / 255
+    ).sum().backward()
     assert out.grad.isfinite().all() and (likelihood.log_scale.grad != 0).all()
 
 
@@ -429,7 +657,12 @@ def test_elbo_terms_add_up():
     q, x = DiagonalNormal(*gaussian(3, 2, seed=5)), torch.rand(3, 1, 4, 4)
     p = BernoulliLikelihood()(torch.randn(3, 1, 4, 4))
     terms = elbo_terms(x, q, p, standard_normal(2), beta=0.25)
-    assert {name: tuple(t.shape) for name, t in terms.items()} == {"loss": (3,), "recon": (3,), "kl": (3,), "kl_per_dim": (3, 2)}
+    assert {name: tuple(t.shape) for name, t in terms.items()} == {
+        "loss": (3,),
+        "recon": (3,),
+        "kl": (3,),
+        "kl_per_dim": (3, 2),
+    }
     close(terms["recon"], -p.log_prob(x))
     close(terms["kl"], kl_normal(q.mu, q.logvar))
     close(terms["loss"], terms["recon"] + 0.25 * terms["kl"])
@@ -438,11 +671,17 @@ def test_elbo_terms_add_up():
 def test_free_bits_take_the_pressure_off_quiet_dimensions_only():
     mu = torch.tensor([[0.1, 2.0], [-0.1, 1.0]], requires_grad=True)
     logvar = torch.zeros(2, 2)
-    q, p, prior = DiagonalNormal(mu, logvar), BernoulliLikelihood()(torch.zeros(2, 1, 1, 1)), standard_normal(2)
+    q, p, prior = (
+        DiagonalNormal(mu, logvar),
+        BernoulliLikelihood()(torch.zeros(2, 1, 1, 1)),
+        standard_normal(2),
+    )
     terms = elbo_terms(torch.zeros(2, 1, 1, 1), q, p, prior, free_bits=0.5)
     (gradient,) = torch.autograd.grad(terms["loss"].mean(), mu, retain_graph=True)
     assert (gradient[:, 0] == 0).all() and (gradient[:, 1] != 0).all()
-    close(terms["loss"] - terms["recon"], torch.full((2,), 0.5 + 1.25))  # the floor, and the mean of 4/2 and 1/2
+    close(
+        terms["loss"] - terms["recon"], torch.full((2,), 0.5 + 1.25)
+    )  # the floor, and the mean of 4/2 and 1/2
     close(terms["kl"], kl_normal(mu, logvar))  # what is reported stays the KL
 
 
@@ -455,7 +694,9 @@ def test_free_bits_work_on_the_batch_mean():
 def test_warm_up_endpoints():
     assert [linear_warmup(s, 10) for s in (0, 5, 10, 1000)] == [0, 0.5, 1, 1]
     assert linear_warmup(0, 0) == 1 and linear_warmup(0, 0, end=4.0) == 4
-    assert linear_warmup(0, 10, 0.5, 2.0) == 0.5 and linear_warmup(10, 10, 0.5, 2.0) == 2
+    assert (
+        linear_warmup(0, 10, 0.5, 2.0) == 0.5 and linear_warmup(10, 10, 0.5, 2.0) == 2
+    )
 
 
 # --- importance-weighted bound ---
@@ -463,7 +704,11 @@ def test_warm_up_endpoints():
 
 def linear(stretch=1.0, shift=0.0, orthogonal=True, sigma=0.5):
     W = torch.randn(6, 3, generator=noise(11))
-    W = torch.linalg.qr(W)[0] * torch.tensor([2.0, 1.0, 0.5]) if orthogonal else W + W[:, :1]
+    W = (
+        torch.linalg.qr(W)[0] * torch.tensor([2.0, 1.0, 0.5])
+        if orthogonal
+        else W + W[:, :1]
+    )
     return LinearGaussian(W, torch.linspace(-1, 1, 6), sigma, stretch, shift)
 
 
@@ -487,13 +732,20 @@ def test_no_more_than_a_chunk_is_decoded_at_once(chunk):
     model, sizes = linear(), []
     decode, model.decode = model.decode, lambda z: sizes.append(len(z)) or decode(z)
     importance_weighted_bound(model, drawn(linear(), 2), k=300, chunk=chunk)
-    assert sum(sizes) == 300 and max(sizes) <= chunk and len(sizes) <= 300 / min(chunk, 50) + 6
+    assert (
+        sum(sizes) == 300
+        and max(sizes) <= chunk
+        and len(sizes) <= 300 / min(chunk, 50) + 6
+    )
 
 
 def test_bound_rises_with_k_and_never_passes_the_truth():
     model, n = linear(stretch=1.6, shift=0.2), 3000
     x = drawn(model, n)
-    gaps = [importance_weighted_bound(model, x, k) - model.log_marginal(x) for k in (1, 4, 16, 64)]
+    gaps = [
+        importance_weighted_bound(model, x, k) - model.log_marginal(x)
+        for k in (1, 4, 16, 64)
+    ]
     for gap in gaps:
         assert gap.mean() < 4 * gap.std() / n**0.5
     for looser, tighter in zip(gaps, gaps[1:]):
@@ -513,7 +765,11 @@ def expected_error(model, x, q):
     "E_q[-log p(x|z)] in closed form: the squared error at the mean, plus what the posterior's variance adds."
     mean = q.mu[0] @ model.weight.T + model.bias
     spread = (model.weight**2 @ q.logvar[0].exp()).sum()
-    return 0.5 * (((x - mean) ** 2).sum() + spread) / model.sigma**2 + 6 * math.log(model.sigma) + 3 * math.log(2 * math.pi)
+    return (
+        0.5 * (((x - mean) ** 2).sum() + spread) / model.sigma**2
+        + 6 * math.log(model.sigma)
+        + 3 * math.log(2 * math.pi)
+    )
 
 
 class Remote(nn.Module):
@@ -540,7 +796,11 @@ def test_log_weights_near_minus_ten_thousand_do_not_underflow():
     k = 64
     torch.manual_seed(1)
     bound = importance_weighted_bound(Remote(), torch.zeros(3, 1), k=k, chunk=10)
-    assert bound.isfinite().all() and (bound > -1e4).all() and (bound < -1e4 + 30 * 5).all()
+    assert (
+        bound.isfinite().all()
+        and (bound > -1e4).all()
+        and (bound < -1e4 + 30 * 5).all()
+    )
 
 
 @pytest.mark.parametrize("k, chunk", [(0, 64), (-1, 64), (4, 0)])
@@ -553,7 +813,9 @@ def test_gradient_flows_through_the_bound():
     model = linear(stretch=1.3)
     model.weight.requires_grad_()
     x = drawn(model, 5).detach().requires_grad_()
-    gradients = torch.autograd.grad(importance_weighted_bound(model, x, k=8, chunk=3).sum(), (x, model.weight))
+    gradients = torch.autograd.grad(
+        importance_weighted_bound(model, x, k=8, chunk=3).sum(), (x, model.weight)
+    )
     assert all(g.isfinite().all() and (g != 0).any() for g in gradients)
 
 
@@ -566,13 +828,20 @@ def test_exact_posterior_has_no_gap(sigma):
     model.double()
     x = drawn(model, 50)
     for k in (1, 5):
-        close(importance_weighted_bound(model, x, k), model.log_marginal(x), rtol=0, atol=1e-4)
+        close(
+            importance_weighted_bound(model, x, k),
+            model.log_marginal(x),
+            rtol=0,
+            atol=1e-4,
+        )
 
 
 def test_log_marginal_is_what_the_prior_averages_to():
     model = linear(sigma=2.0)
     x = drawn(model, 4)
-    average = model.decode(model.prior.sample((200_000,))[:, None]).log_prob(x).logsumexp(0) - math.log(200_000)
+    average = model.decode(model.prior.sample((200_000,))[:, None]).log_prob(
+        x
+    ).logsumexp(0) - math.log(200_000)
     close(average, model.log_marginal(x), rtol=0, atol=0.05)
 
 
@@ -580,22 +849,47 @@ def test_without_orthogonal_columns_the_gap_is_the_known_kl():
     model = linear(orthogonal=False)
     x = drawn(model, 400)
     q = model.encode(x[:1])
-    precision = torch.eye(3) + model.weight.T @ model.weight / model.sigma**2  # Bayes for Gaussians
+    precision = (
+        torch.eye(3) + model.weight.T @ model.weight / model.sigma**2
+    )  # Bayes for Gaussians
     true = MultivariateNormal(q.mu[0], precision_matrix=precision)
-    gap = kl_divergence(MultivariateNormal(q.mu[0], torch.diag(q.logvar[0].exp())), true)
-    bound = torch.stack([importance_weighted_bound(model, x, 1) - model.log_marginal(x) for _ in range(50)])
-    assert gap > 0.2 and abs(bound.mean() + gap) < 5 * bound.std() / bound.numel() ** 0.5
+    gap = kl_divergence(
+        MultivariateNormal(q.mu[0], torch.diag(q.logvar[0].exp())), true
+    )
+    bound = torch.stack(
+        [
+            importance_weighted_bound(model, x, 1) - model.log_marginal(x)
+            for _ in range(50)
+        ]
+    )
+    assert (
+        gap > 0.2 and abs(bound.mean() + gap) < 5 * bound.std() / bound.numel() ** 0.5
+    )
 
 
-@pytest.mark.parametrize("stretch, shift", [(0.7, 0.0), (2.0, 0.0), (1.0, 0.3), (1.4, -0.2)])
+@pytest.mark.parametrize(
+    "stretch, shift", [(0.7, 0.0), (2.0, 0.0), (1.0, 0.3), (1.4, -0.2)]
+)
 def test_elbo_below_bound_below_truth(stretch, shift):
     model, n = linear(stretch, shift), 3000
     x = drawn(model, n)
-    truth, elbo, bound = model.log_marginal(x), importance_weighted_bound(model, x, 1), importance_weighted_bound(model, x, 32)
+    truth, elbo, bound = (
+        model.log_marginal(x),
+        importance_weighted_bound(model, x, 1),
+        importance_weighted_bound(model, x, 32),
+    )
     assert elbo.mean() < bound.mean()
     assert (bound - truth).mean() < 4 * (bound - truth).std() / n**0.5
-    variance, precision = model.logvar.exp(), 1 / model.logvar.exp()  # of the true posterior
-    gap = 0.5 * (stretch**2 * torch.ones(3) + shift**2 * precision - 1 - math.log(stretch**2)).sum()
+    variance, precision = (
+        model.logvar.exp(),
+        1 / model.logvar.exp(),
+    )  # of the true posterior
+    gap = (
+        0.5
+        * (
+            stretch**2 * torch.ones(3) + shift**2 * precision - 1 - math.log(stretch**2)
+        ).sum()
+    )
     error = (elbo - truth).std() / n**0.5
     assert variance.min() > 0 and abs((truth - elbo).mean() - gap) < 5 * error
 
@@ -603,17 +897,24 @@ def test_elbo_below_bound_below_truth(stretch, shift):
 def test_linear_gaussian_moves_to_another_dtype():
     model = linear().double()
     x = torch.zeros(2, 6, dtype=torch.double)
-    assert model.log_marginal(x).dtype == torch.double and importance_weighted_bound(model, x, 2).shape == (2,)
+    assert model.log_marginal(x).dtype == torch.double and importance_weighted_bound(
+        model, x, 2
+    ).shape == (2,)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_everything_runs_on_the_accelerator():
     model = linear().to("cuda")
     x = torch.zeros(2, 6, device="cuda")
-    close(importance_weighted_bound(model, x, 4), model.log_marginal(x), rtol=0, atol=1e-3)
+    close(
+        importance_weighted_bound(model, x, 4), model.log_marginal(x), rtol=0, atol=1e-3
+    )
     for name in LIKELIHOODS:
         p = make_likelihood(name).to("cuda")(torch.zeros(2, 1, 3, 3, device="cuda"))
-        assert p.log_prob(torch.ones(2, 1, 3, 3, device="cuda")).is_cuda and p.sample().is_cuda
+        assert (
+            p.log_prob(torch.ones(2, 1, 3, 3, device="cuda")).is_cuda
+            and p.sample().is_cuda
+        )
 
 
 def test_pixels_need_no_particular_likelihood():

@@ -1,4 +1,5 @@
 "The exercises: a blank is only told that it is one, the chapters' own solutions pass, and usual mistakes are named."
+
 import ast
 import re
 
@@ -15,21 +16,40 @@ def answers(name):
     "What a chapter's cells define under `check`: (exercise, whether it is a solution, the function's text)."
     for cell in read_notebook(notebooks()[name])["cells"]:
         if cell["cell_type"] == "code" and "@check(" in source(cell):
-            (function,) = [node for node in ast.parse(source(cell)).body if isinstance(node, ast.FunctionDef) and node.decorator_list]
+            (function,) = [
+                node
+                for node in ast.parse(source(cell)).body
+                if isinstance(node, ast.FunctionDef) and node.decorator_list
+            ]
             exercise = function.decorator_list.pop().args[0].value
             yield exercise, "solution" in tags(cell), ast.unparse(function)
 
 
 FOUND = {name: list(answers(name)) for name in CHAPTERS}
-SOLUTIONS = {exercise: text for found in FOUND.values() for exercise, solved, text in found if solved}
-BLANKS = {exercise: text for found in FOUND.values() for exercise, solved, text in found if not solved}
+SOLUTIONS = {
+    exercise: text
+    for found in FOUND.values()
+    for exercise, solved, text in found
+    if solved
+}
+BLANKS = {
+    exercise: text
+    for found in FOUND.values()
+    for exercise, solved, text in found
+    if not solved
+}
 
 
 def function(text):
     "The function that a text defines, with the names that all chapters import."
     from vae_nb.latent import interpolate
 
-    names = {"torch": torch, "math": __import__("math"), "F": torch.nn.functional, "interpolate": interpolate}
+    names = {
+        "torch": torch,
+        "math": __import__("math"),
+        "F": torch.nn.functional,
+        "interpolate": interpolate,
+    }
     exec(text, names)
     return names[ast.parse(text).body[-1].name]
 
@@ -37,12 +57,16 @@ def function(text):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_chapter_has_three_exercises_each_with_a_blank_and_a_solution(name):
     order = [(exercise, solved) for exercise, solved, _ in FOUND[name]]
-    assert len(order) >= 6 and order[1::2] == [(exercise, True) for exercise, _ in order[::2]]
+    assert len(order) >= 6 and order[1::2] == [
+        (exercise, True) for exercise, _ in order[::2]
+    ]
     assert not any(solved for _, solved in order[::2])
 
 
 def test_every_check_belongs_to_one_chapter():
-    used = [exercise for found in FOUND.values() for exercise, solved, _ in found if solved]
+    used = [
+        exercise for found in FOUND.values() for exercise, solved, _ in found if solved
+    ]
     assert sorted(used) == sorted(EXERCISES)
 
 
@@ -72,22 +96,46 @@ SLIPS = {
     "draws of one kind": (").T", ")", "wrong side"),
     "repair a loss": ("0.5 * logvar", "logvar", "serves as σ: yours"),
     "noise for n latents": ("0.25", "0.5", "this is a variance"),
-    "free bits": ("kl.mean(0).clamp(min=floor).sum()", "kl.clamp(min=floor).sum(1).mean()", "not for each image"),
+    "free bits": (
+        "kl.mean(0).clamp(min=floor).sum()",
+        "kl.clamp(min=floor).sum(1).mean()",
+        "not for each image",
+    ),
     "the best noise": (".sqrt()", "", "this is σ²"),
     "worth telling": ("math.log(places)", "math.log2(places)", "bits"),
-    "the price of cold": ("1 / t ** 2 - 1 + 2", "t ** 2 - 1 - 2", "scored by the narrow prior"),
+    "the price of cold": (
+        "1 / t ** 2 - 1 + 2",
+        "t ** 2 - 1 - 2",
+        "scored by the narrow prior",
+    ),
     "a melted choice": ("logits - ", "logits + ", "sign of the noise"),
     "agreement": (".log()).sum()", ".log2()).sum()", "bits"),
-    "what is told": ("entropy(q.mean(0)) - entropy(q).mean()", "entropy(q.mean(0))", "a coin toss has it too"),
+    "what is told": (
+        "entropy(q.mean(0)) - entropy(q).mean()",
+        "entropy(q.mean(0))",
+        "a coin toss has it too",
+    ),
     "by way of": ("leg[1:]", "leg", "comes twice"),
     "directions at random": ("dim=1, keepdim=True", "", "one number"),
     "a ring": ("-2 *", "-1 *", "factor 2"),
-    "everybody to one place": ("target - d.read(z)", "d.read(z) - target", "target minus start"),
+    "everybody to one place": (
+        "target - d.read(z)",
+        "d.read(z) - target",
+        "target minus start",
+    ),
     "only the change": (".clamp(0, 1)", "", "leave [0, 1]"),
-    "at equal others": ("torch.ones_like(a), a, b], 1)", "a, b], 1)[:, [1, 0]]", "column of ones"),
+    "at equal others": (
+        "torch.ones_like(a), a, b], 1)",
+        "a, b], 1)[:, [1, 0]]",
+        "column of ones",
+    ),
     "noise for a nat": ("1 - math.exp(-nats)", "math.exp(-nats)", "the VAE keeps"),
     "the floor": ("2 * ", "", "both means"),
-    "a bound from weights": ("log_w.logsumexp(0) - math.log(len(log_w))", "log_w.exp().mean(0).log()", "use logsumexp"),
+    "a bound from weights": (
+        "log_w.logsumexp(0) - math.log(len(log_w))",
+        "log_w.exp().mean(0).log()",
+        "use logsumexp",
+    ),
 }
 
 
@@ -98,18 +146,32 @@ def test_a_slip_is_named_with_its_figures(exercise):
     assert old in text, text
     with pytest.raises(WrongAnswer, match=re.escape(said)) as error:
         check(exercise)(function(text.replace(old, new)))
-    assert str(error.value).startswith(f"{exercise}: ") and re.search("yours (is|has)", str(error.value))
+    assert str(error.value).startswith(f"{exercise}: ") and re.search(
+        "yours (is|has)", str(error.value)
+    )
     assert error.value._render_traceback_() == [f"✗ {error.value}"]
 
 
 def test_two_faults_left_in_the_patient_are_both_named():
-    text = SOLUTIONS["repair a loss"].replace(".sum(-1).mean()", ".mean()").replace("decode(z), x", "decode(z).sigmoid(), x")
-    assert "applied twice and the KL is averaged" in verdict("repair a loss", function(text))
+    text = (
+        SOLUTIONS["repair a loss"]
+        .replace(".sum(-1).mean()", ".mean()")
+        .replace("decode(z), x", "decode(z).sigmoid(), x")
+    )
+    assert "applied twice and the KL is averaged" in verdict(
+        "repair a loss", function(text)
+    )
 
 
 def test_unknown_mistakes_are_told_by_their_numbers_or_shapes():
-    assert re.fullmatch(r"yours is 0, where [\d.]+ is right\.", verdict("price of a code", lambda *a: torch.zeros(6)))
-    assert verdict("price of a code", lambda *a: 1.0) == "yours has the shape (), where (6,) is asked for."
+    assert re.fullmatch(
+        r"yours is 0, where [\d.]+ is right\.",
+        verdict("price of a code", lambda *a: torch.zeros(6)),
+    )
+    assert (
+        verdict("price of a code", lambda *a: 1.0)
+        == "yours has the shape (), where (6,) is asked for."
+    )
     assert "nan" in verdict("price of a code", lambda *a: torch.full((6,), torch.nan))
     assert verdict("price of a code", lambda *a: "six").startswith("yours is a str;")
     with pytest.raises(ValueError, match="price of a code"):
@@ -122,6 +184,8 @@ def test_a_notebook_shows_the_sentence_and_no_traceback():
 
     shell = InteractiveShell.instance()
     with capture_output() as shown:
-        shell.run_cell("from vae_nb.exercises import check\n@check('a ring')\ndef ring(share):\n    return share")
+        shell.run_cell(
+            "from vae_nb.exercises import check\n@check('a ring')\ndef ring(share):\n    return share"
+        )
     InteractiveShell.clear_instance()
     assert "✗ a ring: yours is" in shown.stdout and "Traceback" not in shown.stdout

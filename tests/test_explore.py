@@ -1,4 +1,5 @@
 "The explorers: what is exported, and that a browser makes of it what PyTorch makes. One page of a real Chromium serves all networks."
+
 import base64
 import copy
 import json
@@ -14,25 +15,44 @@ import torch
 import traitlets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nasty_names import NASTY
 from torch import nn
 
 from book import vendor
 from book.browser import chromium
 from book.project import BUILD
-from nasty_names import NASTY
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
 from vae_nb.data import Images, load
 from vae_nb.elbo import LIKELIHOODS, LinearGaussian
 from vae_nb.evaluate import mean_kl_per_dim
 from vae_nb.explore import (
-    BetaExplorer, Interpolator, LatentExplorer, NotInBrowser, ReconstructionExplorer, asset, browser_decoder, browser_encoder, browser_network, engine, half_error, to_onnx)
+    BetaExplorer,
+    Interpolator,
+    LatentExplorer,
+    NotInBrowser,
+    ReconstructionExplorer,
+    asset,
+    browser_decoder,
+    browser_encoder,
+    browser_network,
+    engine,
+    half_error,
+    to_onnx,
+)
 from vae_nb.joint import join, joint_vae
 from vae_nb.vae import ACTIVATIONS, mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
-needs_browser = pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium to test the explorers in a browser")
-slow_is_fine = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+needs_browser = pytest.mark.skipif(
+    not chromium(),
+    reason="no Chromium here: apt-get install chromium to test the explorers in a browser",
+)
+slow_is_fine = settings(
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 RUN = """async ([network, weights, inputs]) => { const run = await makeNetwork(network, bytesOf(weights));
     return inputs.map((input) => [...run(input)]) }"""
@@ -61,7 +81,11 @@ def models(draw):
     dense = draw(st.booleans())
     side = st.integers(16, 48 if dense else 128)
     shape = draw(st.sampled_from([1, 3])), draw(side), draw(side)
-    same = {"latent": draw(st.integers(1, 20)), "likelihood": draw(st.sampled_from(LIKELIHOODS)), "activation": draw(st.sampled_from(list(ACTIVATIONS)))}
+    same = {
+        "latent": draw(st.integers(1, 20)),
+        "likelihood": draw(st.sampled_from(LIKELIHOODS)),
+        "activation": draw(st.sampled_from(list(ACTIVATIONS))),
+    }
     hidden = tuple(draw(st.lists(st.integers(4, 90), min_size=1, max_size=2)))
     if dense:
         model = mlp_vae(shape, hidden=hidden, **same)
@@ -69,9 +93,15 @@ def models(draw):
         norm = draw(st.sampled_from(["batch", "group", "none"]))
         widths = st.sampled_from([4, 8, 16]) if norm == "group" else st.integers(1, 17)
         model = conv_vae(
-            shape, channels=tuple(draw(st.lists(widths, min_size=1, max_size=4))), hidden=draw(st.sampled_from([(), hidden])), norm=norm,
+            shape,
+            channels=tuple(draw(st.lists(widths, min_size=1, max_size=4))),
+            hidden=draw(st.sampled_from([(), hidden])),
+            norm=norm,
             pool=draw(st.sampled_from(["stride", "max"])),
-            upsample=draw(st.sampled_from(["transposed", "nearest"])), dropout=draw(st.sampled_from([0.0, 0.2])), **same)
+            upsample=draw(st.sampled_from(["transposed", "nearest"])),
+            dropout=draw(st.sampled_from([0.0, 0.2])),
+            **same,
+        )
     return livened(model)
 
 
@@ -109,24 +139,47 @@ def test_the_face_decoder_of_the_book(page):
     assert len(network.script) < 4e6
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), 2, (8,)), lambda: conv_vae((1, 16, 16), 2, (4, 8)), lambda: joint_vae((1, 16, 16), 2, (3,), hidden=(8,))], ids=["mlp", "conv", "joint"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp_vae((1, 16, 16), 2, (8,)),
+        lambda: conv_vae((1, 16, 16), 2, (4, 8)),
+        lambda: joint_vae((1, 16, 16), 2, (3,), hidden=(8,)),
+    ],
+    ids=["mlp", "conv", "joint"],
+)
 def test_models_of_other_number_types_are_shown_in_single_precision(make, dtype):
     model = make().to(dtype).eval()
     single, x = copy.deepcopy(model).float(), torch.rand(3, 1, 16, 16)
-    assert browser_decoder(model).key == browser_decoder(single).key and browser_encoder(model).key == browser_encoder(single).key
-    assert LatentExplorer(model, x).network["key"] == ReconstructionExplorer(model, x).decoder["key"] == browser_decoder(single).key
+    assert (
+        browser_decoder(model).key == browser_decoder(single).key
+        and browser_encoder(model).key == browser_encoder(single).key
+    )
+    assert (
+        LatentExplorer(model, x).network["key"]
+        == ReconstructionExplorer(model, x).decoder["key"]
+        == browser_decoder(single).key
+    )
     assert {weight.dtype for weight in model.parameters()} == {dtype}
 
 
 def test_half_precision_is_used_where_it_suffices():
     torch.manual_seed(0)
     tame = mlp_vae((1, 16, 16), latent=8, hidden=(64, 64))
-    halves = lambda network: [part["half"] for layer in network.layers for part in layer.get("parts", [])]
+    halves = lambda network: [
+        part["half"] for layer in network.layers for part in layer.get("parts", [])
+    ]
     assert half_error(tame) < 5e-4 and halves(browser_decoder(tame)).count(True) == 2
     with torch.no_grad():
         tame.decoder[2].weight.mul_(30)  # large numbers that cancel
-    assert half_error(tame) > 1e-3 and not any(halves(browser_decoder(tame))) and any(halves(browser_decoder(tame, half=True)))
+    assert (
+        half_error(tame) > 1e-3
+        and not any(halves(browser_decoder(tame)))
+        and any(halves(browser_decoder(tame, half=True)))
+    )
 
 
 # --- what cannot be exported ---
@@ -137,23 +190,28 @@ class Twice(nn.Module):
         return 2 * x
 
 
-@pytest.mark.parametrize("layer, says", [
-    (Twice(), "Twice"),
-    (nn.Conv2d(2, 2, 3, groups=2), "groups"),
-    (nn.Conv2d(2, 2, 3, dilation=2), "dilation"),
-    (nn.Conv2d(2, 2, (3, 1)), "kernel_size"),
-    (nn.Conv2d(2, 2, 3, padding="same"), "padding"),
-    (nn.ConvTranspose2d(2, 2, 3, stride=(1, 2)), "stride"),
-    (nn.Upsample(scale_factor=2, mode="bilinear"), "bilinear"),
-    (nn.MaxPool2d(3, padding=1), "padding"),
-    (nn.MaxPool2d(2, ceil_mode=True), "ceil_mode"),
-    (nn.BatchNorm2d(2, track_running_stats=False), "running statistics"),
-    (nn.Softplus(), "Softplus"),
-])
+@pytest.mark.parametrize(
+    "layer, says",
+    [
+        (Twice(), "Twice"),
+        (nn.Conv2d(2, 2, 3, groups=2), "groups"),
+        (nn.Conv2d(2, 2, 3, dilation=2), "dilation"),
+        (nn.Conv2d(2, 2, (3, 1)), "kernel_size"),
+        (nn.Conv2d(2, 2, 3, padding="same"), "padding"),
+        (nn.ConvTranspose2d(2, 2, 3, stride=(1, 2)), "stride"),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), "bilinear"),
+        (nn.MaxPool2d(3, padding=1), "padding"),
+        (nn.MaxPool2d(2, ceil_mode=True), "ceil_mode"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "running statistics"),
+        (nn.Softplus(), "Softplus"),
+    ],
+)
 def test_unsupported_layers_are_refused_by_name(layer, says):
     with pytest.raises(NotInBrowser, match=says) as caught:
         browser_network(nn.Sequential(nn.Identity(), layer), (2, 8, 8))
-    assert type(layer).__name__ in str(caught.value) and "runs sequences of" in str(caught.value)
+    assert type(layer).__name__ in str(caught.value) and "runs sequences of" in str(
+        caught.value
+    )
 
 
 def test_a_module_with_its_own_forward_is_refused():
@@ -166,7 +224,9 @@ def test_a_module_with_its_own_forward_is_refused():
 
 
 def test_models_without_networks_and_broken_weights_are_refused():
-    with pytest.raises(TypeError, match="LinearGaussian has no decoder, likelihood, latent, shape"):
+    with pytest.raises(
+        TypeError, match="LinearGaussian has no decoder, likelihood, latent, shape"
+    ):
         browser_decoder(LinearGaussian(torch.ones(3, 2), torch.zeros(3), 0.5))
     model = mlp_vae((1, 8, 8), hidden=(4,))
     with torch.no_grad():
@@ -182,7 +242,9 @@ def test_exporting_leaves_the_model_alone():
     model = conv_vae((1, 16, 16), latent=2, channels=(4, 4)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     browser_decoder(model), browser_encoder(model)
-    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training and all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items()
+    )
 
 
 def test_weights_that_half_precision_cannot_hold_stay_single():
@@ -203,14 +265,24 @@ def test_the_name_of_weights_depends_on_them():
 
 
 def test_compiled_kernels_are_those_of_the_source(tmp_path):
-    pytest.importorskip("ziglang", reason="ziglang is not installed: pip install ziglang to compare the kernels' bytes")
+    pytest.importorskip(
+        "ziglang",
+        reason="ziglang is not installed: pip install ziglang to compare the kernels' bytes",
+    )
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "vae_nb/assets").mkdir(parents=True)
     shutil.copy(ROOT / "vae_nb/assets/kernels.c", tmp_path / "vae_nb/assets")
-    done = subprocess.run(["make", "wasm", f"PY={sys.executable}", "-o", "env"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "wasm", f"PY={sys.executable}", "-o", "env"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     built = (tmp_path / "vae_nb/assets/kernels.wasm").read_bytes()
-    assert built == (ROOT / "vae_nb/assets/kernels.wasm").read_bytes(), "kernels.c has changed: run `make wasm` and commit kernels.wasm"
+    assert built == (ROOT / "vae_nb/assets/kernels.wasm").read_bytes(), (
+        "kernels.c has changed: run `make wasm` and commit kernels.wasm"
+    )
 
 
 # --- explorers in a page ---
@@ -265,10 +337,16 @@ GREY = """selector => { const c = document.querySelector(selector); const d = c.
 
 def shown(tab, selector=".pictures canvas"):
     "What the canvas shows as (3, H, W) in [0, 1], once it has been decoded after the last change."
-    tab.wait_for_function("selector => !document.querySelector(selector).hidden", arg=selector)
-    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))")
+    tab.wait_for_function(
+        "selector => !document.querySelector(selector).hidden", arg=selector
+    )
+    tab.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
+    )
     _, height, width, values = tab.evaluate(GREY, selector)
-    return torch.tensor(values).reshape(height, width, 4)[..., :3].permute(2, 0, 1) / 255
+    return (
+        torch.tensor(values).reshape(height, width, 4)[..., :3].permute(2, 0, 1) / 255
+    )
 
 
 def agrees(tab, explorer, model, **state):
@@ -282,7 +360,10 @@ def agrees(tab, explorer, model, **state):
 def test_slider_map_and_buttons_move_the_picture(chrome, flat, digits, tmp_path):
     explorer = LatentExplorer(flat, digits)
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
-        assert tab.locator(".pictures img").is_visible() and not tab.locator(".pictures canvas").is_visible(), "the poster is first"
+        assert (
+            tab.locator(".pictures img").is_visible()
+            and not tab.locator(".pictures canvas").is_visible()
+        ), "the poster is first"
         tab.get_by_role("slider").nth(0).fill("1.5")
         first = explorer.latents[0]["index"]
         assert agrees(tab, explorer, flat, z=[1.5 * (first == 0), 1.5 * (first == 1)])
@@ -290,14 +371,32 @@ def test_slider_map_and_buttons_move_the_picture(chrome, flat, digits, tmp_path)
         box, reach = tab.locator(".map").bounding_box(), explorer.map_reach
         tab.mouse.move(box["x"] + 5, box["y"] + 5)
         tab.mouse.down()
-        tab.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25, steps=4)
+        tab.mouse.move(
+            box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25, steps=4
+        )
         tab.mouse.up()
-        z = [float(tab.locator(".controls output").nth(explorer_row(explorer, i)).text_content().replace("−", "-")) for i in (0, 1)]
+        z = [
+            float(
+                tab.locator(".controls output")
+                .nth(explorer_row(explorer, i))
+                .text_content()
+                .replace("−", "-")
+            )
+            for i in (0, 1)
+        ]
         assert all(abs(value - reach / 2) < 0.1 for value in z)
         tab.locator(".map").focus()
         tab.keyboard.press("ArrowLeft")
         tab.keyboard.press("Shift+ArrowDown")
-        after = [float(tab.locator(".controls output").nth(explorer_row(explorer, i)).text_content().replace("−", "-")) for i in (0, 1)]
+        after = [
+            float(
+                tab.locator(".controls output")
+                .nth(explorer_row(explorer, i))
+                .text_content()
+                .replace("−", "-")
+            )
+            for i in (0, 1)
+        ]
         assert abs(after[0] - z[0] + 0.1) < 0.02 and abs(after[1] - z[1] + 0.5) < 0.02
         tab.get_by_role("button", name="Reset").click()
         assert agrees(tab, explorer, flat, z=[0, 0])
@@ -317,7 +416,13 @@ def test_keyboard_touch_and_directions(chrome, faces_model, tmp_path):
     vector = torch.zeros(12)
     vector[3], vector[7] = 1.0, -0.5
     explorer = LatentExplorer(faces_model, directions={"Smiling": vector}, show=4)
-    with opened(chrome, as_file(explorer, tmp_path), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as tab:
+    with opened(
+        chrome,
+        as_file(explorer, tmp_path),
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+    ) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
         assert tab.get_by_role("slider").count() == 5
         smile = tab.get_by_role("slider", name="Smiling")
@@ -327,7 +432,15 @@ def test_keyboard_touch_and_directions(chrome, faces_model, tmp_path):
         assert agrees(tab, explorer, faces_model, strengths={"Smiling": 0.2})
         box = smile.bounding_box()
         tab.touchscreen.tap(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
-        assert agrees(tab, explorer, faces_model, strengths={"Smiling": float(smile.input_value())}) and float(smile.input_value()) > 2
+        assert (
+            agrees(
+                tab,
+                explorer,
+                faces_model,
+                strengths={"Smiling": float(smile.input_value())},
+            )
+            and float(smile.input_value()) > 2
+        )
         tab.get_by_role("button", name="Copy z").click()
         tab.wait_for_function("document.querySelector('.message').textContent")
         assert tab.errors == []
@@ -336,20 +449,27 @@ def test_keyboard_touch_and_directions(chrome, faces_model, tmp_path):
 @pytest.fixture(scope="module")
 def joint_model():
     torch.manual_seed(0)
-    return livened(joint_vae((1, 28, 28), continuous=2, categorical=(3, 2), hidden=(20,)))
+    return livened(
+        joint_vae((1, 28, 28), continuous=2, categorical=(3, 2), hidden=(20,))
+    )
 
 
 @needs_browser
 def test_a_categorical_has_a_picker(chrome, joint_model, tmp_path):
     explorer = LatentExplorer(joint_model, categories=[["a", "b", "c"], [0, 1]])
-    assert explorer.z == join(joint_model, None, 0, 0).tolist() and not explorer.map_reach
+    assert (
+        explorer.z == join(joint_model, None, 0, 0).tolist() and not explorer.map_reach
+    )
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
         assert tab.get_by_role("slider").count() == 2
         tab.get_by_role("combobox", name="category 1").select_option("c")
         assert agrees(tab, explorer, joint_model, z=join(joint_model, None, 2, 0))
         tab.get_by_role("button", name="Random sample").click()
         shown(tab)
-        assert tab.get_by_role("combobox", name="category 2").input_value() in "01" and tab.errors == []
+        assert (
+            tab.get_by_role("combobox", name="category 2").input_value() in "01"
+            and tab.errors == []
+        )
     with pytest.raises(ValueError, match=r"must name \[3, 2\] categories"):
         LatentExplorer(joint_model, categories=[["a", "b"]])
 
@@ -362,7 +482,9 @@ def test_a_joint_model_encodes_in_the_page(chrome, joint_model, digits, tmp_path
         for picture in (1, 0):  # the one that is chosen already would not change
             tab.get_by_role("button", name=f"picture {picture + 1}", exact=True).click()
             seen = shown(tab, "figure:nth-of-type(3) canvas")
-            assert (seen - joint_model.reconstruct(x[picture : picture + 1])[0]).abs().max() < 2 / 255
+            assert (
+                seen - joint_model.reconstruct(x[picture : picture + 1])[0]
+            ).abs().max() < 2 / 255
         tab.get_by_role("button", name="Draw z from q").click()
         assert (shown(tab, "figure:nth-of-type(3) canvas") - seen).abs().max() > 0.01
         tab.get_by_role("combobox", name="category 1").select_option("2")
@@ -380,7 +502,10 @@ def test_only_the_newest_state_is_decoded(chrome, faces_model, tmp_path):
         tab.evaluate("""() => { const s = document.querySelector('input[type=range]'); for (let i = 0; i < 500; i++) {
             s.value = -3 + 6 * i / 499; s.dispatchEvent(new Event('input')); } }""")
         assert agrees(tab, explorer, faces_model, z=[3.0] + [0] * 11)
-        assert int(tab.evaluate("document.querySelector('.vae-explorer').dataset.decodes")) <= 5
+        assert (
+            int(tab.evaluate("document.querySelector('.vae-explorer').dataset.decodes"))
+            <= 5
+        )
 
 
 @needs_browser
@@ -394,15 +519,27 @@ def test_page_without_a_kernel_loads_weights_when_touched(chrome, flat, tmp_path
         tab.get_by_role("slider").nth(0).focus()
         tab.keyboard.press("ArrowRight")
         assert agrees(tab, explorer, flat, z=[0.01, 0])
-        assert len(asked) == 1 and asked[0].endswith(f"{next(iter(explorer.networks))}.js") and tab.errors == []
+        assert (
+            len(asked) == 1
+            and asked[0].endswith(f"{next(iter(explorer.networks))}.js")
+            and tab.errors == []
+        )
 
 
-def damage_missing(path): path.unlink()
-def damage_cut(path): path.write_text(path.read_text()[:-1000])
-def damage_short(path): path.write_text(path.read_text()[:-1003] + '";')
+def damage_missing(path):
+    path.unlink()
 
 
-def damage_odd(path): path.write_text(path.read_text()[:-1001] + '";')
+def damage_cut(path):
+    path.write_text(path.read_text()[:-1000])
+
+
+def damage_short(path):
+    path.write_text(path.read_text()[:-1003] + '";')
+
+
+def damage_odd(path):
+    path.write_text(path.read_text()[:-1001] + '";')
 
 
 def damage_other(path):
@@ -416,32 +553,61 @@ def damage_swapped(path):
 
 
 @needs_browser
-@pytest.mark.parametrize("damage, says", [
-    (damage_missing, "is missing"), (damage_cut, "damaged"), (damage_short, "it is damaged"), (damage_odd, "damaged"), (damage_other, "another model"), (damage_swapped, "another model")])
-def test_bad_weights_are_told_and_the_poster_stays(chrome, flat, tmp_path, damage, says):
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (damage_missing, "is missing"),
+        (damage_cut, "damaged"),
+        (damage_short, "it is damaged"),
+        (damage_odd, "damaged"),
+        (damage_other, "another model"),
+        (damage_swapped, "another model"),
+    ],
+)
+def test_bad_weights_are_told_and_the_poster_stays(
+    chrome, flat, tmp_path, damage, says
+):
     explorer = LatentExplorer(flat)
     address = as_page(explorer, tmp_path)
     damage(next((tmp_path / "assets/explorers").iterdir()))
     with opened(chrome, address) as tab:
         tab.get_by_role("slider").nth(0).fill("1")
         tab.wait_for_function("document.querySelector('.message').textContent")
-        assert says in tab.locator(".message").text_content() and "Reload" in tab.locator(".message").text_content()
-        assert tab.locator(".pictures img").is_visible() and not tab.locator(".pictures canvas").is_visible()
-        if damage is damage_swapped:  # whole again: a later touch succeeds, and the sentence goes
+        assert (
+            says in tab.locator(".message").text_content()
+            and "Reload" in tab.locator(".message").text_content()
+        )
+        assert (
+            tab.locator(".pictures img").is_visible()
+            and not tab.locator(".pictures canvas").is_visible()
+        )
+        if (
+            damage is damage_swapped
+        ):  # whole again: a later touch succeeds, and the sentence goes
             (network,) = explorer.networks.values()
             tab.evaluate(f"delete globalThis.vaeNbWeights['{network.key}']")
             (tmp_path / f"assets/explorers/{network.key}.js").write_text(network.script)
             tab.wait_for_timeout(2100)
             tab.get_by_role("slider").nth(0).fill("1.5")
-            assert agrees(tab, explorer, flat, z=[1.5, 0]) and tab.locator(".message").text_content() == ""
+            assert (
+                agrees(tab, explorer, flat, z=[1.5, 0])
+                and tab.locator(".message").text_content() == ""
+            )
 
 
 @needs_browser
 def test_without_webassembly_there_is_a_sentence(chrome, flat, tmp_path):
-    with opened(chrome, as_file(LatentExplorer(flat), tmp_path), init="delete globalThis.WebAssembly") as tab:
+    with opened(
+        chrome,
+        as_file(LatentExplorer(flat), tmp_path),
+        init="delete globalThis.WebAssembly",
+    ) as tab:
         tab.get_by_role("slider").nth(0).fill("1")
         tab.wait_for_function("document.querySelector('.message').textContent")
-        assert "WebAssembly is switched off" in tab.locator(".message").text_content() and tab.locator(".pictures img").is_visible()
+        assert (
+            "WebAssembly is switched off" in tab.locator(".message").text_content()
+            and tab.locator(".pictures img").is_visible()
+        )
 
 
 ASK = """([network, weights, answers]) => new Promise((done) => { const listeners = new Set();
@@ -459,7 +625,9 @@ def test_a_kernel_sends_the_weights(page, flat):
     explorer._answer(None, {"want": "something else"}, [])
     explorer._answer(None, {"want": network.key}, [])
     assert sent == [({"weights": network.key}, [network.weights])]
-    out = page.evaluate(ASK, [network.spec, base64.b64encode(sent[0][1][0]).decode(), True])
+    out = page.evaluate(
+        ASK, [network.spec, base64.b64encode(sent[0][1][0]).decode(), True]
+    )
     explorer.z = [0.5, -1]
     assert (torch.tensor(out) - explorer.decoded(flat).flatten()).abs().max() < 1e-3
 
@@ -473,17 +641,25 @@ def test_weights_are_published_for_pages_only(flat, tmp_path, monkeypatch):
     (path,) = (tmp_path / "new/folder").iterdir()
     assert path.name == f"{network.key}.js" and path.read_text() == network.script
     state = json.dumps(explorer.get_state(explorer.keys), default=str)
-    assert base64.b64encode(network.weights[:300]).decode() not in state, "weights are not part of what a notebook saves"
+    assert base64.b64encode(network.weights[:300]).decode() not in state, (
+        "weights are not part of what a notebook saves"
+    )
 
 
 def test_state_from_python(flat, digits):
-    explorer = LatentExplorer(flat, digits, z=torch.tensor([0.5, -0.5]), directions={"up": [0.0, 2.0]})
+    explorer = LatentExplorer(
+        flat, digits, z=torch.tensor([0.5, -0.5]), directions={"up": [0.0, 2.0]}
+    )
     seen = []
     explorer.observe(lambda change: seen.append(change["new"]), "z")
     explorer.z = torch.tensor([1.0, 2.0])
     explorer.strengths = {"up": 0.5}
     assert seen == [[1.0, 2.0]] and explorer.latent.tolist() == [1.0, 3.0]
-    for bad, says in (([1.0], "2 numbers, not 1"), ([float("nan"), 0.0], "finite"), ("ab", "finite|list")):
+    for bad, says in (
+        ([1.0], "2 numbers, not 1"),
+        ([float("nan"), 0.0], "finite"),
+        ("ab", "finite|list"),
+    ):
         with pytest.raises(traitlets.TraitError, match=says):
             explorer.z = bad
     with pytest.raises(ValueError, match=r"'up' must be a vector of shape \(2,\)"):
@@ -497,45 +673,85 @@ def test_sliders_are_ordered_by_kl(digits):
     model = livened(mlp_vae(digits.shape, latent=12, hidden=(20,)))
     kl = mean_kl_per_dim(model, digits)
     explorer = LatentExplorer(model, digits, show=5)
-    assert [entry["index"] for entry in explorer.latents] == kl.argsort(descending=True)[:5].tolist()
+    assert [entry["index"] for entry in explorer.latents] == kl.argsort(
+        descending=True
+    )[:5].tolist()
     assert explorer.latents[0]["label"].endswith(f"· {kl.max():.1f} nats")
     plain = livened(mlp_vae(digits.shape, latent=2, hidden=(20,), variational=False))
     assert "nats" not in LatentExplorer(plain, digits).latents[0]["label"]
 
 
 def test_one_file_asks_nobody(flat, digits, tmp_path):
-    text = LatentExplorer(flat, digits, title="A <b> & </script>").to_html(tmp_path / "new/page.html").read_text()
-    assert "A &lt;b&gt; &amp;" in text and set(re.findall(r"https?://[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
+    text = (
+        LatentExplorer(flat, digits, title="A <b> & </script>")
+        .to_html(tmp_path / "new/page.html")
+        .read_text()
+    )
+    assert "A &lt;b&gt; &amp;" in text and set(
+        re.findall(r"https?://[^\s\"']+", text)
+    ) == {"http://www.w3.org/2000/svg"}
     assert text.count("</script>") == 3, "no text ends the element that holds it"
 
 
 @needs_browser
 def test_nasty_names_move_the_picture_and_nothing_else(chrome, faces_model, tmp_path):
-    vectors = 0.3 * torch.randn(len(NASTY), faces_model.latent, generator=torch.Generator().manual_seed(0))
+    vectors = 0.3 * torch.randn(
+        len(NASTY), faces_model.latent, generator=torch.Generator().manual_seed(0)
+    )
     for title in NASTY:
-        explorer = LatentExplorer(faces_model, directions=dict(zip(NASTY, vectors)), title=title)
+        explorer = LatentExplorer(
+            faces_model, directions=dict(zip(NASTY, vectors)), title=title
+        )
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
-        labels = tab.locator(".controls input").evaluate_all("inputs => inputs.map(input => input.ariaLabel)")[:len(NASTY)]
-        assert [label.encode("utf-16", "surrogatepass") for label in labels] == [name.encode("utf-16", "surrogatepass") for name in NASTY]
+        labels = tab.locator(".controls input").evaluate_all(
+            "inputs => inputs.map(input => input.ariaLabel)"
+        )[: len(NASTY)]
+        assert [label.encode("utf-16", "surrogatepass") for label in labels] == [
+            name.encode("utf-16", "surrogatepass") for name in NASTY
+        ]
         for i, name in enumerate(NASTY):
             tab.locator(".controls input").nth(i).fill("1")
-            assert agrees(tab, explorer, faces_model, strengths=dict.fromkeys(NASTY[:i + 1], 1.0)), name
-        assert tab.errors == [] and tab.locator("script").count() == 3 and tab.locator("main img[src=x]").count() == 0
+            assert agrees(
+                tab, explorer, faces_model, strengths=dict.fromkeys(NASTY[: i + 1], 1.0)
+            ), name
+        assert (
+            tab.errors == []
+            and tab.locator("script").count() == 3
+            and tab.locator("main img[src=x]").count() == 0
+        )
 
 
 @pytest.mark.parametrize("name", NASTY)
 def test_a_page_holds_what_it_was_given(name, flat, digits, tmp_path):
-    images = Images(digits.pixels[:20], labels=torch.arange(20) % 2, classes=(name, "b"))
-    page = LatentExplorer(flat, images, directions={name: [0.0, 1.0]}, title=name).to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    traits = json.loads(re.search('<script type="application/json" id="traits">(.*?)</script>', page, re.S)[1])
-    assert traits["directions"][0]["name"] == traits["points"][0]["name"] == traits["title"] == name
-    assert page.count("<script") == 3 and "<!--" not in page and "<img src=x" not in page
+    images = Images(
+        digits.pixels[:20], labels=torch.arange(20) % 2, classes=(name, "b")
+    )
+    page = (
+        LatentExplorer(flat, images, directions={name: [0.0, 1.0]}, title=name)
+        .to_html(tmp_path / "page.html")
+        .read_text(encoding="utf-8")
+    )
+    traits = json.loads(
+        re.search(
+            '<script type="application/json" id="traits">(.*?)</script>', page, re.S
+        )[1]
+    )
+    assert (
+        traits["directions"][0]["name"]
+        == traits["points"][0]["name"]
+        == traits["title"]
+        == name
+    )
+    assert (
+        page.count("<script") == 3 and "<!--" not in page and "<img src=x" not in page
+    )
 
 
 def test_a_page_that_no_browser_could_read_is_not_written(flat, tmp_path):
     explorer = LatentExplorer(flat, directions={"a": [0.0, 1.0]})
     explorer.strengths = {"a": float("nan")}
-    with pytest.raises(ValueError): explorer.to_html(tmp_path / "page.html")
+    with pytest.raises(ValueError):
+        explorer.to_html(tmp_path / "page.html")
     assert not any(tmp_path.iterdir())
 
 
@@ -548,7 +764,9 @@ def test_a_way_from_one_picture_to_another(chrome, faces_model, tmp_path):
     x = torch.rand(2, 3, 32, 32)
     explorer = Interpolator(faces_model, x[0], torch.randn(12), t=0.5)
     with evaluating(faces_model):
-        assert torch.allclose(torch.tensor(explorer.a), faces_model.encode(x).mean[0], atol=1e-4)
+        assert torch.allclose(
+            torch.tensor(explorer.a), faces_model.encode(x).mean[0], atol=1e-4
+        )
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
         way = tab.get_by_role("slider", name="way")
         way.fill("0.2")
@@ -561,7 +779,10 @@ def test_a_way_from_one_picture_to_another(chrome, faces_model, tmp_path):
 
 
 def test_ends_of_a_way_are_checked(faces_model):
-    with pytest.raises(ValueError, match=r"image of shape \(3, 32, 32\) or a latent of shape \(12,\), not \(5,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"image of shape \(3, 32, 32\) or a latent of shape \(12,\), not \(5,\)",
+    ):
         Interpolator(faces_model, torch.zeros(5), torch.zeros(12))
     same = Interpolator(faces_model, torch.ones(12), -torch.ones(12))
     with pytest.raises(traitlets.TraitError, match="no single arc"):
@@ -577,15 +798,26 @@ def test_pictures_are_encoded_in_the_page(chrome, digits, tmp_path):
     explorer = ReconstructionExplorer(model, digits, show=6)
     with evaluating(model):
         codes = model.encode(digits.floats()[:10])
-    assert torch.allclose(torch.tensor(explorer.mu), codes.mean[0], atol=1e-4) and torch.allclose(torch.tensor(explorer.sigma), codes.stddev[0], atol=1e-4)
+    assert torch.allclose(
+        torch.tensor(explorer.mu), codes.mean[0], atol=1e-4
+    ) and torch.allclose(torch.tensor(explorer.sigma), codes.stddev[0], atol=1e-4)
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
         tab.get_by_role("button", name="picture 4").click()
         output = "figure:nth-of-type(3) canvas"
         seen = shown(tab, output)
         assert (seen - model.reconstruct(digits.floats()[3:4])[0]).abs().max() < 2 / 255
-        assert tab.get_by_role("button", name="picture 4").get_attribute("aria-pressed") == "true"
-        values = [float(text.replace("−", "-")) for text in tab.locator(".controls output").all_text_contents()]
-        assert all(abs(value - codes.mean[3][entry["index"]]) < 0.01 for value, entry in zip(values, explorer.latents))
+        assert (
+            tab.get_by_role("button", name="picture 4").get_attribute("aria-pressed")
+            == "true"
+        )
+        values = [
+            float(text.replace("−", "-"))
+            for text in tab.locator(".controls output").all_text_contents()
+        ]
+        assert all(
+            abs(value - codes.mean[3][entry["index"]]) < 0.01
+            for value, entry in zip(values, explorer.latents)
+        )
         tab.get_by_role("slider").nth(0).fill("3")
         assert (shown(tab, output) - seen).abs().max() > 0.01
         tab.get_by_role("button", name="Encoder's mean").click()
@@ -596,7 +828,9 @@ def test_pictures_are_encoded_in_the_page(chrome, digits, tmp_path):
 def test_a_drawing_is_centred_and_encoded(chrome, digits, tmp_path):
     torch.manual_seed(0)
     model = livened(mlp_vae((1, 28, 28), latent=6, hidden=(30,)))
-    with opened(chrome, as_file(ReconstructionExplorer(model, digits), tmp_path)) as tab:
+    with opened(
+        chrome, as_file(ReconstructionExplorer(model, digits), tmp_path)
+    ) as tab:
         box = tab.locator(".drawing").bounding_box()
         at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])
         tab.mouse.move(*at(0.1, 0.1))
@@ -604,11 +838,23 @@ def test_a_drawing_is_centred_and_encoded(chrome, digits, tmp_path):
         tab.mouse.move(*at(0.1, 0.4), steps=5)
         tab.mouse.up()
         x = shown(tab, "figure:nth-of-type(2) canvas")
-        rows, columns = (x[0].sum(1) > 0).nonzero().flatten(), (x[0].sum(0) > 0).nonzero().flatten()
-        assert 19 <= rows[-1] - rows[0] + 1 <= 22 and abs((rows[0] + rows[-1]) / 2 - 13.5) <= 1 and abs((columns[0] + columns[-1]) / 2 - 13.5) <= 1
-        assert (shown(tab, "figure:nth-of-type(3) canvas") - model.reconstruct(x[None, :1])[0]).abs().max() < 2 / 255
+        rows, columns = (
+            (x[0].sum(1) > 0).nonzero().flatten(),
+            (x[0].sum(0) > 0).nonzero().flatten(),
+        )
+        assert (
+            19 <= rows[-1] - rows[0] + 1 <= 22
+            and abs((rows[0] + rows[-1]) / 2 - 13.5) <= 1
+            and abs((columns[0] + columns[-1]) / 2 - 13.5) <= 1
+        )
+        assert (
+            shown(tab, "figure:nth-of-type(3) canvas")
+            - model.reconstruct(x[None, :1])[0]
+        ).abs().max() < 2 / 255
         tab.get_by_role("button", name="Clear").click()
-        assert shown(tab, "figure:nth-of-type(2) canvas").max() == 0 and tab.errors == []
+        assert (
+            shown(tab, "figure:nth-of-type(2) canvas").max() == 0 and tab.errors == []
+        )
 
 
 def test_only_grey_pictures_can_be_drawn(faces_model):
@@ -623,20 +869,40 @@ READ = """([numbers, posterior]) => { const { mu, sigma } = readPosterior(number
 
 @needs_browser
 def test_the_page_reads_an_encoder_as_the_model_does(page):
-    page.add_script_tag(content=asset("ideas.js", "pictures.js", "reconstruction.js").replace("export default", "globalThis.unused ="))
+    page.add_script_tag(
+        content=asset("ideas.js", "pictures.js", "reconstruction.js").replace(
+            "export default", "globalThis.unused ="
+        )
+    )
     torch.manual_seed(0)
     heads = torch.randn(2 * 3 + 4 + 2)
-    mu, sigma = page.evaluate(READ, [heads.tolist(), {"gaussian": 3, "categorical": [4, 2], "variational": True}])
+    mu, sigma = page.evaluate(
+        READ,
+        [heads.tolist(), {"gaussian": 3, "categorical": [4, 2], "variational": True}],
+    )
     expected = torch.cat([heads[:3], heads[6:10].softmax(0), heads[10:].softmax(0)])
-    assert torch.allclose(torch.tensor(mu), expected, atol=1e-6) and torch.allclose(torch.tensor(sigma[:3]), (heads[3:6] / 2).exp()) and sigma[3:] == [0] * 6
-    assert page.evaluate(READ, [[1, 2], {"gaussian": 2, "categorical": [], "variational": False}]) == [[1, 2], [0, 0]]
+    assert (
+        torch.allclose(torch.tensor(mu), expected, atol=1e-6)
+        and torch.allclose(torch.tensor(sigma[:3]), (heads[3:6] / 2).exp())
+        and sigma[3:] == [0] * 6
+    )
+    assert page.evaluate(
+        READ, [[1, 2], {"gaussian": 2, "categorical": [], "variational": False}]
+    ) == [[1, 2], [0, 0]]
 
 
 @needs_browser
 def test_one_slider_over_models(chrome, digits, tmp_path):
     torch.manual_seed(0)
-    models = {beta: livened(mlp_vae((1, 28, 28), latent=latent, hidden=(20,), beta=float(beta))) for beta, latent in ((0.1, 5), (1, 4))}
-    models[0.0] = livened(mlp_vae((1, 28, 28), latent=3, hidden=(20,), variational=False))
+    models = {
+        beta: livened(
+            mlp_vae((1, 28, 28), latent=latent, hidden=(20,), beta=float(beta))
+        )
+        for beta, latent in ((0.1, 5), (1, 4))
+    }
+    models[0.0] = livened(
+        mlp_vae((1, 28, 28), latent=3, hidden=(20,), variational=False)
+    )
     explorer = BetaExplorer(models, digits[:100], count=3)
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
         slider = tab.get_by_role("slider", name="β")
@@ -646,13 +912,24 @@ def test_one_slider_over_models(chrome, digits, tmp_path):
             rows = [shown(tab, f"figure:nth-of-type({n}) canvas") for n in (2, 3)]
             noise = torch.tensor(explorer.noise)[:, : model.latent]
             with evaluating(model):
-                want = [torch.cat(list(pictures.expand(-1, 3, -1, -1)), -1) for pictures in (model.reconstruct(digits.floats()[:3]), model.decode(noise).mean)]
+                want = [
+                    torch.cat(list(pictures.expand(-1, 3, -1, -1)), -1)
+                    for pictures in (
+                        model.reconstruct(digits.floats()[:3]),
+                        model.decode(noise).mean,
+                    )
+                ]
             assert all((a - b).abs().max() < 2 / 255 for a, b in zip(rows, want))
-            assert tab.locator("td.number").nth(0).text_content() == explorer.entries[chosen]["recon"]
+            assert (
+                tab.locator("td.number").nth(0).text_content()
+                == explorer.entries[chosen]["recon"]
+            )
         assert explorer.entries[2]["kl"] == "–"
         before = shown(tab, "figure:nth-of-type(3) canvas")
         tab.get_by_role("button", name="Draw every z again").click()
-        assert (shown(tab, "figure:nth-of-type(3) canvas") - before).abs().max() > 0.01 and tab.errors == []
+        assert (
+            shown(tab, "figure:nth-of-type(3) canvas") - before
+        ).abs().max() > 0.01 and tab.errors == []
     terms = models[1].loss(digits[:100].floats())
     assert abs(float(explorer.entries[1]["kl"]) - terms["kl"]) < 0.06
 
@@ -668,15 +945,33 @@ def test_models_of_a_beta_explorer_are_checked(flat, faces_model, digits):
 
 @pytest.mark.slow
 def test_onnx_computes_the_same(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime to check ONNX files")
+    onnxruntime = pytest.importorskip(
+        "onnxruntime",
+        reason="onnxruntime is not installed: pip install onnxruntime to check ONNX files",
+    )
     torch.manual_seed(0)
-    model = livened(conv_vae((3, 17, 20), latent=4, channels=(4, 4), likelihood="continuous_bernoulli", pool="max"))
+    model = livened(
+        conv_vae(
+            (3, 17, 20),
+            latent=4,
+            channels=(4, 4),
+            likelihood="continuous_bernoulli",
+            pool="max",
+        )
+    )
     z, x = torch.randn(3, 4), torch.rand(5, 3, 17, 20)
     with evaluating(model):
-        wanted = {"decoder": (z, model.decode(z).mean), "encoder": (x, model.encoder(x))}
+        wanted = {
+            "decoder": (z, model.decode(z).mean),
+            "encoder": (x, model.encoder(x)),
+        }
     for part, (put_in, want) in wanted.items():
-        exported = copy.deepcopy(model).double() if part == "decoder" else model  # any number type becomes float32
-        session = onnxruntime.InferenceSession(str(to_onnx(exported, tmp_path / f"{part}.onnx", part)))
+        exported = (
+            copy.deepcopy(model).double() if part == "decoder" else model
+        )  # any number type becomes float32
+        session = onnxruntime.InferenceSession(
+            str(to_onnx(exported, tmp_path / f"{part}.onnx", part))
+        )
         (out,) = session.run(None, {session.get_inputs()[0].name: put_in.numpy()})
         assert out.shape == tuple(want.shape) and abs(out - want.numpy()).max() < 1e-4
     with pytest.raises(ValueError, match="part must be one of"):
@@ -693,9 +988,16 @@ def test_axe_finds_nothing(chrome, flat, joint_model, digits, tmp_path):
     except SystemExit as error:
         pytest.skip(str(error).splitlines()[0])
     x = digits.floats()
-    explorers = [LatentExplorer(flat, digits, directions={"up": [1.0, 0.0]}), LatentExplorer(joint_model), Interpolator(flat, x[0], x[1]),
-                 ReconstructionExplorer(flat, digits), BetaExplorer({1: flat, 2: flat}, digits[:50])]
-    for explorer, scheme in zip(explorers, ("light", "dark", "light", "dark", "light"), strict=True):
+    explorers = [
+        LatentExplorer(flat, digits, directions={"up": [1.0, 0.0]}),
+        LatentExplorer(joint_model),
+        Interpolator(flat, x[0], x[1]),
+        ReconstructionExplorer(flat, digits),
+        BetaExplorer({1: flat, 2: flat}, digits[:50]),
+    ]
+    for explorer, scheme in zip(
+        explorers, ("light", "dark", "light", "dark", "light"), strict=True
+    ):
         with opened(chrome, as_file(explorer, tmp_path), color_scheme=scheme) as tab:
             tab.add_script_tag(content=code)
             tab.get_by_role("slider").first.fill("1")

@@ -1,4 +1,5 @@
 """Drawn faces: every factor shows, the truth is the truth, and what cannot be drawn is refused."""
+
 import colorsys
 import itertools
 import math
@@ -33,7 +34,9 @@ def difference(a, b):
 @pytest.mark.parametrize("size", [16, 17, 64, 100])
 def test_shape_type_and_contrast(size):
     x = draw_faces(random_factors(7), size=size)
-    assert x.shape == (7, 3, size, size) and x.dtype == torch.uint8 and x.is_contiguous()
+    assert (
+        x.shape == (7, 3, size, size) and x.dtype == torch.uint8 and x.is_contiguous()
+    )
     assert (x.flatten(1).float().std(1) > 15).all()  # a picture, not a plain area
 
 
@@ -93,9 +96,14 @@ def test_speed():
 def test_every_factor_shows_in_every_company(name):
     "From one end to the other, whatever the other factors are, an image changes by at least a third of a grey level on average."
     others, factor = random_factors(200, seed=11), FACTORS[name]
-    x = [draw_faces(others | {name: torch.full((200,), float(v))}) for v in (factor.low, factor.high)]
+    x = [
+        draw_faces(others | {name: torch.full((200,), float(v))})
+        for v in (factor.low, factor.high)
+    ]
     assert difference(*x).min() > 0.33
-    assert all(((a.float() - b.float()).abs().amax() > 40) for a, b in zip(*x))  # and somewhere plainly
+    assert all(
+        ((a.float() - b.float()).abs().amax() > 40) for a, b in zip(*x)
+    )  # and somewhere plainly
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -119,7 +127,9 @@ def test_continuous_factors_move_without_jumps(name):
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("yaw", [-1, 0, 1])
 def test_hair_shows_under_the_hat_and_the_hat_covers_the_top(style, yaw):
-    grey, black = draw_faces({"hair_style": style, "hair_colour": ["grey", "black"], "hat": 1, "yaw": yaw}).float()
+    grey, black = draw_faces(
+        {"hair_style": style, "hair_colour": ["grey", "black"], "hat": 1, "yaw": yaw}
+    ).float()
     changed = (grey - black).abs().amax(0) > 60
     assert changed.sum() >= 25  # pixels in the colour of the hair, of 4,096
     assert not changed[:16, 20:44].any()  # but none where the hat is
@@ -132,24 +142,41 @@ def test_mouth_changes_the_mouth_only(glasses, hat):
     x = draw_faces({"mouth": [-1, 0, 1], "eyeglasses": glasses, "hat": hat}).float()
     changed = (x - x[1]).abs().amax((0, 1)) > 0
     rows, columns = changed.nonzero().T
-    assert rows.min() > 36 and rows.max() < 52 and columns.min() > 20 and columns.max() < 43
+    assert (
+        rows.min() > 36
+        and rows.max() < 52
+        and columns.min() > 20
+        and columns.max() < 43
+    )
 
 
 def test_yaw_shifts_nose_more_than_eyes_and_narrows_the_far_eye():
     full = faces._complete({"yaw": [-1.0, 0.0, 1.0]})
     face = faces._Face(**faces._measures(full))
-    (left, left_width), (right, right_width) = face.place(-faces.EYE_ANGLE), face.place(faces.EYE_ANGLE)
-    eyes, nose = ((left + right) / 2).flatten(), face.place(0, faces.NOSE_DEPTH)[0].flatten()
-    assert nose[2] > 1.3 * eyes[2] > 0 and torch.allclose(nose, -nose.flip(0)) and eyes[1].abs() < 1e-6
+    (left, left_width), (right, right_width) = (
+        face.place(-faces.EYE_ANGLE),
+        face.place(faces.EYE_ANGLE),
+    )
+    eyes, nose = (
+        ((left + right) / 2).flatten(),
+        face.place(0, faces.NOSE_DEPTH)[0].flatten(),
+    )
+    assert (
+        nose[2] > 1.3 * eyes[2] > 0
+        and torch.allclose(nose, -nose.flip(0))
+        and eyes[1].abs() < 1e-6
+    )
     assert right_width[2] < 0.9 * left_width[2] and left_width[0] < 0.9 * right_width[0]
 
 
 def test_yaw_is_seen_in_the_pixels():
     "The centre of what the eyes' size changes moves with the head."
+
     def centre(yaw):
         small, large = draw_faces({"eye_size": [0, 1], "yaw": yaw}).float()
         weight = (large - small).abs().sum((0, 1))
         return (weight * torch.arange(64)).sum() / weight.sum()
+
     assert centre(-1) + 3 < centre(0) < centre(1) - 3 and abs(centre(0) - 31.5) < 0.5
 
 
@@ -163,7 +190,13 @@ def test_light_comes_from_the_side_it_says(side):
 def test_background_is_the_hue_that_it_says():
     for value in (0.0, 0.3, 0.7, 1.0):
         corner = draw_faces({"background": value})[0, :, 0, 0].tolist()
-        assert abs(colorsys.rgb_to_hsv(*(v / 255 for v in corner))[0] - faces.HUE_SPAN * value) < 0.02
+        assert (
+            abs(
+                colorsys.rgb_to_hsv(*(v / 255 for v in corner))[0]
+                - faces.HUE_SPAN * value
+            )
+            < 0.02
+        )
 
 
 def test_skin_goes_from_light_to_deep():
@@ -174,21 +207,24 @@ def test_skin_goes_from_light_to_deep():
 # ---- what draw_faces refuses ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factors,message", [
-    ({"smle": 1}, "no factor 'smle'.*mean 'smile'"),
-    ({"hair_color": 1}, "mean 'hair_colour'"),
-    ({"hair_style": "bobb"}, "no value 'bobb'.*mean 'bob'"),
-    ({"hair_style": ["bob", "permm"]}, "no value 'permm'"),
-    ({"hair_style": 5}, r"hair_style cannot be 5: it is 0 \(short\)"),
-    ({"hat": 0.5}, "hat cannot be 0.5"),
-    ({"mouth": 1.01}, "mouth cannot be 1.01: it is from -1 to 1"),
-    ({"skin": [0.2, -0.1]}, "skin cannot be -0.1: it is from 0 to 1"),
-    ({"skin": float("nan")}, "skin cannot be nan"),
-    ({"yaw": [[0.0], [1.0]]}, r"yaw has shape \(2, 1\)"),
-    ({"yaw": [0.0, 1.0], "hat": [0, 1, 1]}, "different lengths.*'yaw': 2"),
-    ({"smile": 1, "mouth": 0.3}, "not both"),
-    ({"smile": 0.3}, "smile must be 0 or 1"),
-])
+@pytest.mark.parametrize(
+    "factors,message",
+    [
+        ({"smle": 1}, "no factor 'smle'.*mean 'smile'"),
+        ({"hair_color": 1}, "mean 'hair_colour'"),
+        ({"hair_style": "bobb"}, "no value 'bobb'.*mean 'bob'"),
+        ({"hair_style": ["bob", "permm"]}, "no value 'permm'"),
+        ({"hair_style": 5}, r"hair_style cannot be 5: it is 0 \(short\)"),
+        ({"hat": 0.5}, "hat cannot be 0.5"),
+        ({"mouth": 1.01}, "mouth cannot be 1.01: it is from -1 to 1"),
+        ({"skin": [0.2, -0.1]}, "skin cannot be -0.1: it is from 0 to 1"),
+        ({"skin": float("nan")}, "skin cannot be nan"),
+        ({"yaw": [[0.0], [1.0]]}, r"yaw has shape \(2, 1\)"),
+        ({"yaw": [0.0, 1.0], "hat": [0, 1, 1]}, "different lengths.*'yaw': 2"),
+        ({"smile": 1, "mouth": 0.3}, "not both"),
+        ({"smile": 0.3}, "smile must be 0 or 1"),
+    ],
+)
 def test_refuses(factors, message):
     with pytest.raises(ValueError, match=message):
         draw_faces(factors)
@@ -223,18 +259,26 @@ def test_random_factors_types_ranges_and_prefix():
     assert list(many) == list(FACTORS)
     for name, v in many.items():
         factor = FACTORS[name]
-        assert v.shape == (1000,) and v.dtype == (torch.int64 if factor.names else torch.float32)
+        assert v.shape == (1000,) and v.dtype == (
+            torch.int64 if factor.names else torch.float32
+        )
         assert factor.low <= v.min() and v.max() <= factor.high
         assert torch.equal(random_factors(10, seed=3)[name], v[:10])
     assert not torch.equal(random_factors(10, seed=4)["mouth"], many["mouth"][:10])
 
 
-@pytest.mark.parametrize("correlate", [None, ("smile", "eyeglasses", 0.9), ("yaw", "light", -0.7)])
+@pytest.mark.parametrize(
+    "correlate", [None, ("smile", "eyeglasses", 0.9), ("yaw", "light", -0.7)]
+)
 def test_each_factor_is_uniform_by_itself(correlate):
     n = 20_000
     for name, v in random_factors(n, seed=1, correlate=correlate).items():
         k, factor = len(FACTORS[name].names) or 10, FACTORS[name]
-        place = v if factor.names else ((v - factor.low) / (factor.high - factor.low) * k).long()
+        place = (
+            v
+            if factor.names
+            else ((v - factor.low) / (factor.high - factor.low) * k).long()
+        )
         counts = torch.bincount(place.clamp(max=k - 1), minlength=k)
         assert (counts - n / k).abs().max() < 5 * (n / k) ** 0.5, name
 
@@ -250,11 +294,20 @@ def test_factors_are_independent_by_default():
 
 
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 0.6, 1.0])
-@pytest.mark.parametrize("pair,expected", [
-    (("smile", "eyeglasses"), lambda r: 2 / math.pi * math.asin(r)),       # two halves of a normal each (Sheppard 1899)
-    (("hat", "eyeglasses"), lambda r: 2 / math.pi * math.asin(r)),
-    (("yaw", "light"), lambda r: 6 / math.pi * math.asin(r / 2)),          # Spearman's of a normal pair (Pearson 1907)
-])
+@pytest.mark.parametrize(
+    "pair,expected",
+    [
+        (
+            ("smile", "eyeglasses"),
+            lambda r: 2 / math.pi * math.asin(r),
+        ),  # two halves of a normal each (Sheppard 1899)
+        (("hat", "eyeglasses"), lambda r: 2 / math.pi * math.asin(r)),
+        (
+            ("yaw", "light"),
+            lambda r: 6 / math.pi * math.asin(r / 2),
+        ),  # Spearman's of a normal pair (Pearson 1907)
+    ],
+)
 def test_copula_gives_the_correlation_that_theory_says(pair, expected, rho):
     n = 20_000
     factors = random_factors(n, seed=2, correlate=(*pair, rho))
@@ -264,20 +317,25 @@ def test_copula_gives_the_correlation_that_theory_says(pair, expected, rho):
     names = ["mouth" if name == "smile" else name for name in pair]
     i, j = (list(FACTORS).index(name) for name in names)
     r[i, j] = r[j, i] = 0
-    assert abs(r - np.eye(len(FACTORS))).max() < 5 / n**0.5  # every other pair is as independent as before
+    assert (
+        abs(r - np.eye(len(FACTORS))).max() < 5 / n**0.5
+    )  # every other pair is as independent as before
 
 
-@pytest.mark.parametrize("correlate,message", [
-    (("smile", "eyeglases", 0.5), "mean 'eyeglasses'"),
-    (("nose", "hat", 0.5), "'nose' is not a factor"),
-    (("hair_style", "hat", 0.5), "'hair_style' has values without an order"),
-    (("smile", "mouth", 0.5), "one factor, mouth"),
-    (("hat", "hat", 0.5), "one factor, hat"),
-    (("smile", "hat", 1.01), "not at 1.01"),
-    (("smile", "hat", float("nan")), "not at nan"),
-    (("smile", "hat"), "two factors and a correlation"),
-    ("smile", "two factors and a correlation"),
-])
+@pytest.mark.parametrize(
+    "correlate,message",
+    [
+        (("smile", "eyeglases", 0.5), "mean 'eyeglasses'"),
+        (("nose", "hat", 0.5), "'nose' is not a factor"),
+        (("hair_style", "hat", 0.5), "'hair_style' has values without an order"),
+        (("smile", "mouth", 0.5), "one factor, mouth"),
+        (("hat", "hat", 0.5), "one factor, hat"),
+        (("smile", "hat", 1.01), "not at 1.01"),
+        (("smile", "hat", float("nan")), "not at nan"),
+        (("smile", "hat"), "two factors and a correlation"),
+        ("smile", "two factors and a correlation"),
+    ],
+)
 def test_refuses_correlate(correlate, message):
     with pytest.raises(ValueError, match=message):
         random_factors(5, correlate=correlate)
@@ -293,11 +351,17 @@ def test_factor_table_says_what_was_drawn():
     factors = random_factors(500, seed=8)
     table, names = factor_table(factors)
     column = {name: table[:, i] for i, name in enumerate(names)}
-    assert table.shape == (500, len(names)) and table.dtype == torch.float32 and len(set(names)) == len(names)
+    assert (
+        table.shape == (500, len(names))
+        and table.dtype == torch.float32
+        and len(set(names)) == len(names)
+    )
     assert torch.equal(column["smile"], (factors["mouth"] > 0).float())
     for name in ("hair_style", "hair_colour"):
         one_hot = torch.stack([column[f"{name}={v}"] for v in FACTORS[name].names], 1)
-        assert torch.equal(one_hot, torch.nn.functional.one_hot(factors[name], 5).float())
+        assert torch.equal(
+            one_hot, torch.nn.functional.one_hot(factors[name], 5).float()
+        )
     for name in (*CONTINUOUS, "eyeglasses", "hat"):
         assert torch.equal(column[name], factors[name].float())
 
@@ -306,11 +370,20 @@ def test_factor_table_says_what_was_drawn():
 
 
 def values(factor):
-    return st.integers(0, len(factor.names) - 1) | st.sampled_from(factor.names) if factor.names else st.floats(factor.low, factor.high, width=32)
+    return (
+        st.integers(0, len(factor.names) - 1) | st.sampled_from(factor.names)
+        if factor.names
+        else st.floats(factor.low, factor.high, width=32)
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.fixed_dictionaries({}, optional={name: values(f) for name, f in FACTORS.items()}), st.integers(16, 40))
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: values(f) for name, f in FACTORS.items()}
+    ),
+    st.integers(16, 40),
+)
 def test_any_subset_of_factors_draws_a_face(factors, size):
     x = draw_faces(factors, size=size)
     assert x.shape == (1, 3, size, size) and x.float().std() > 10
@@ -323,4 +396,9 @@ def test_the_faces_of_a_seed_stay_the_faces_of_that_seed():
     assert torch.allclose(x, torch.tensor(PUBLISHED), atol=0.3)
 
 
-PUBLISHED = [[189.70, 194.45, 173.81], [171.41, 184.24, 185.42], [193.46, 182.63, 161.83], [185.71, 187.49, 167.23]]
+PUBLISHED = [
+    [189.70, 194.45, 173.81],
+    [171.41, 184.24, 185.42],
+    [193.46, 182.63, 161.83],
+    [185.71, 187.49, 167.23],
+]

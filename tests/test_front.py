@@ -1,4 +1,5 @@
 "What stands around the chapters: Colab, workflows, reference, help, glossary, citations, figures, README. All of it is read, nothing is run."
+
 import ast
 import importlib
 import inspect
@@ -16,21 +17,43 @@ from benchmarks.record import MARK
 from book import api, colab, export, glossary
 from book.cite import citation, reference
 from book.pages import page
-from book.project import ROOT, library, module_path, modules, notebooks, page_names, read_notebook, settings, site_toc, source, tags, toc_files
+from book.project import (
+    ROOT,
+    library,
+    module_path,
+    modules,
+    notebooks,
+    page_names,
+    read_notebook,
+    settings,
+    site_toc,
+    source,
+    tags,
+    toc_files,
+)
 from book.readme import PICTURE, absolute, filled
 
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-TEXTS = {name: "\n".join(source(c) for c in read_notebook(path)["cells"]) for name, path in notebooks().items()}
-TEXTS |= {file: (ROOT / f"{file}.md").read_text() for file in toc_files() if file.startswith("book/")}
+TEXTS = {
+    name: "\n".join(source(c) for c in read_notebook(path)["cells"])
+    for name, path in notebooks().items()
+}
+TEXTS |= {
+    file: (ROOT / f"{file}.md").read_text()
+    for file in toc_files()
+    if file.startswith("book/")
+}
 
 
 # --- Colab ---
 
 
 def test_notebooks_and_pages_say_how_to_install_the_library_as_settings_want_it():
-    assert not [path.name for path, text in colab.written().items() if path.read_text() != text], "run: make export"
+    assert not [
+        path.name for path, text in colab.written().items() if path.read_text() != text
+    ], "run: make export"
 
 
 def installed_by(cell, *found):
@@ -38,56 +61,123 @@ def installed_by(cell, *found):
     from IPython.core.inputtransformer2 import TransformerManager
 
     calls, found = [], iter(found)
-    shell = type("Shell", (), {"run_line_magic": lambda self, *call: calls.append(call)})()
-    code = TransformerManager().transform_cell(source(cell)).replace("from importlib.util import find_spec", "")
-    exec(code, {"get_ipython": lambda: shell, "find_spec": lambda name: next(found) or None})
+    shell = type(
+        "Shell", (), {"run_line_magic": lambda self, *call: calls.append(call)}
+    )()
+    code = (
+        TransformerManager()
+        .transform_cell(source(cell))
+        .replace("from importlib.util import find_spec", "")
+    )
+    exec(
+        code,
+        {"get_ipython": lambda: shell, "find_spec": lambda name: next(found) or None},
+    )
     return calls
 
 
 def test_the_cell_installs_only_what_is_missing():
     home = settings()
     assert installed_by(colab.cell(), True) == []
-    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")]
+    assert installed_by(colab.cell(), False, True) == [
+        ("pip", f"install --quiet git+{home['git_url']}@{home['branch']}")
+    ]
 
 
 def test_the_cell_says_what_to_do_when_pip_failed():
-    with pytest.raises(ModuleNotFoundError, match="could not be installed.*internet access.*Python 3.11 or newer.*run this cell again"):
+    with pytest.raises(
+        ModuleNotFoundError,
+        match="could not be installed.*internet access.*Python 3.11 or newer.*run this cell again",
+    ):
         installed_by(colab.cell(), False, False)
 
 
 @pytest.mark.parametrize("released", (False, True))
-def test_every_line_that_installs_the_library_follows_the_one_setting(released, monkeypatch):
+def test_every_line_that_installs_the_library_follows_the_one_setting(
+    released, monkeypatch
+):
     home = settings()
     home["released"] = str(released)
     monkeypatch.setattr(colab, "settings", lambda: home)
     right = "vae_nb" if released else f"git+{home['git_url']}@{home['branch']}"
-    assert installed_by(colab.cell(), False, True) == [("pip", f"install --quiet {right}")]
-    folders = [ROOT / name for name in ("nbs", "book", "vae_nb", "benchmarks", ".github")]
-    files = [*ROOT.glob("*.*"), *(p for folder in folders for p in folder.rglob("*.*") if ".ipynb_checkpoints" not in p.parts)]
+    assert installed_by(colab.cell(), False, True) == [
+        ("pip", f"install --quiet {right}")
+    ]
+    folders = [
+        ROOT / name for name in ("nbs", "book", "vae_nb", "benchmarks", ".github")
+    ]
+    files = [
+        *ROOT.glob("*.*"),
+        *(
+            p
+            for folder in folders
+            for p in folder.rglob("*.*")
+            if ".ipynb_checkpoints" not in p.parts
+        ),
+    ]
     made, told = colab.written(), {}
-    for path in [p for p in files if p.suffix in (".md", ".ipynb", ".py", ".yml", ".js", ".html", ".toml", ".cff")]:
-        lines = re.findall(r"pip install ([^`\n\\\"]*(?:vae_nb|git\+)[^`\n\\\"]*)", made.get(path) or path.read_text())
-        told |= {path.relative_to(ROOT).as_posix(): {line.removeprefix("--quiet ") for line in lines}} if lines else {}
-    assert {"README.md", "nbs/index.ipynb", "nbs/06_cookbook.ipynb", "nbs/lib/00_core.ipynb"} <= told.keys()
+    for path in [
+        p
+        for p in files
+        if p.suffix in (".md", ".ipynb", ".py", ".yml", ".js", ".html", ".toml", ".cff")
+    ]:
+        lines = re.findall(
+            r"pip install ([^`\n\\\"]*(?:vae_nb|git\+)[^`\n\\\"]*)",
+            made.get(path) or path.read_text(),
+        )
+        told |= (
+            {
+                path.relative_to(ROOT).as_posix(): {
+                    line.removeprefix("--quiet ") for line in lines
+                }
+            }
+            if lines
+            else {}
+        )
+    assert {
+        "README.md",
+        "nbs/index.ipynb",
+        "nbs/06_cookbook.ipynb",
+        "nbs/lib/00_core.ipynb",
+    } <= told.keys()
     assert not {name: lines for name, lines in told.items() if lines != {right}}
 
 
 def test_the_page_shows_a_badge_and_not_the_cell():
     name, path = next(iter(notebooks().items()))
     cells = page(colab.with_cell(read_notebook(path)), name, None)["cells"]
-    assert colab.address(name) in source(cells[0]) and "(/static/colab.svg)" in source(cells[0])
-    assert [tags(c) for c in cells if "find_spec" in source(c)] == [["colab", "remove-cell"]]
+    assert colab.address(name) in source(cells[0]) and "(/static/colab.svg)" in source(
+        cells[0]
+    )
+    assert [tags(c) for c in cells if "find_spec" in source(c)] == [
+        ["colab", "remove-cell"]
+    ]
 
 
 def test_a_notebook_opens_on_colab_at_the_home_in_settings():
     home = settings()
     address = colab.address("lib/00_core")
-    assert address == f"https://colab.research.google.com/github/{home['user']}/{home['repo']}/blob/{home['branch']}/nbs/lib/00_core.ipynb"
-    assert home["git_url"].endswith(f"/{home['user']}/{home['repo']}") and (ROOT / address.split(f"/{home['branch']}/")[1]).exists()
+    assert (
+        address
+        == f"https://colab.research.google.com/github/{home['user']}/{home['repo']}/blob/{home['branch']}/nbs/lib/00_core.ipynb"
+    )
+    assert (
+        home["git_url"].endswith(f"/{home['user']}/{home['repo']}")
+        and (ROOT / address.split(f"/{home['branch']}/")[1]).exists()
+    )
 
 
 def test_links_to_the_books_other_pages_work_in_the_repository_and_on_the_site():
-    notebook = {"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": "# T\n\n> t\n\n[m](../book/measured.md)"}]}
+    notebook = {
+        "metadata": {},
+        "cells": [
+            {
+                "cell_type": "markdown",
+                "metadata": {},
+                "source": "# T\n\n> t\n\n[m](../book/measured.md)",
+            }
+        ],
+    }
     assert "[m](measured.md)" in source(page(notebook, "02", None)["cells"][0])
     notebook["cells"][0]["source"] = "# T\n\n> t\n\n[m](../../book/measured.md)"
     assert "[m](../measured.md)" in source(page(notebook, "lib/02", None)["cells"][0])
@@ -98,7 +188,9 @@ def test_links_to_the_books_other_pages_work_in_the_repository_and_on_the_site()
 
 def complaints(*command):
     "What a tool says against files; '' if it is content."
-    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True
+    )
     return (done.stdout + done.stderr) if done.returncode else ""
 
 
@@ -107,7 +199,9 @@ def schema(name, *files):
     from check_jsonschema import main
     from click.testing import CliRunner
 
-    done = CliRunner().invoke(main, ["--builtin-schema", name, *(str(ROOT / file) for file in files)])
+    done = CliRunner().invoke(
+        main, ["--builtin-schema", name, *(str(ROOT / file) for file in files)]
+    )
     return done.output if done.exit_code else ""
 
 
@@ -125,65 +219,135 @@ def test_a_wrong_workflow_is_refused(tmp_path):
 
 
 def test_workflows_use_what_exists():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    runs = [step["run"] for w in WORKFLOWS for job in yaml.safe_load(w.read_text())["jobs"].values() for step in job["steps"] if "run" in step]
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    runs = [
+        step["run"]
+        for w in WORKFLOWS
+        for job in yaml.safe_load(w.read_text())["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
     made = {name for run in runs for name in re.findall(r"\bmake ([a-z-]+)", run)}
     assert {"test", "book", "dist"} <= made <= targets
     texts = "\n".join(w.read_text() for w in WORKFLOWS)
-    assert len(re.findall(r"vars\.GPU_RUNNER", texts)) == 1, "the GPU runner has one place"
+    assert len(re.findall(r"vars\.GPU_RUNNER", texts)) == 1, (
+        "the GPU runner has one place"
+    )
     for python in ("3.11", "3.12", "3.13"):
         assert f'"{python}"' in (ROOT / ".github/workflows/test.yml").read_text()
 
 
 def jobs():
     "Workflow and name → job, of all workflows."
-    return {f"{w.stem}/{name}": job for w in WORKFLOWS for name, job in yaml.safe_load(w.read_text())["jobs"].items()}
+    return {
+        f"{w.stem}/{name}": job
+        for w in WORKFLOWS
+        for name, job in yaml.safe_load(w.read_text())["jobs"].items()
+    }
 
 
 def test_actions_are_pinned_by_commit():
-    used = [line for w in WORKFLOWS for line in w.read_text().splitlines() if "uses:" in line]
-    assert len(used) >= 14 and not [line for line in used if not re.fullmatch(r"\s*(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)]
+    used = [
+        line
+        for w in WORKFLOWS
+        for line in w.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) >= 14 and not [
+        line
+        for line in used
+        if not re.fullmatch(
+            r"\s*(- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line
+        )
+    ]
     pinned = {re.search(r"uses: (\S+)@(.*)", line).groups() for line in used}
-    assert len(pinned) == len(dict(pinned)), "one version of an action, in all workflows"
+    assert len(pinned) == len(dict(pinned)), (
+        "one version of an action, in all workflows"
+    )
 
 
 def test_a_job_that_may_publish_runs_nothing_of_ours():
-    may = {name: job for name, job in jobs().items() if "write" in str(job.get("permissions"))}
-    assert may.keys() == {"book/publish", "release/publish"} and all(job["needs"] == "build" for job in may.values())
-    assert not [step for job in may.values() for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
-    assert all(yaml.safe_load(w.read_text())["permissions"] == {"contents": "read"} for w in WORKFLOWS)
+    may = {
+        name: job
+        for name, job in jobs().items()
+        if "write" in str(job.get("permissions"))
+    }
+    assert may.keys() == {"book/publish", "release/publish"} and all(
+        job["needs"] == "build" for job in may.values()
+    )
+    assert not [
+        step
+        for job in may.values()
+        for step in job["steps"]
+        if "run" in step or "checkout" in step["uses"]
+    ]
+    assert all(
+        yaml.safe_load(w.read_text())["permissions"] == {"contents": "read"}
+        for w in WORKFLOWS
+    )
 
 
 def test_a_release_says_that_it_is_one():
     runs = [step.get("run", "") for step in jobs()["release/build"]["steps"]]
-    assert 'grep -qx "released = True" settings.ini' in runs and re.search("^released = (True|False)$", (ROOT / "settings.ini").read_text(), re.M)
+    assert 'grep -qx "released = True" settings.ini' in runs and re.search(
+        "^released = (True|False)$", (ROOT / "settings.ini").read_text(), re.M
+    )
 
 
 def test_what_installs_and_builds_is_pinned_by_hash():
-    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if re.search("pip install|uv build|pip compile", line)]
-    assert len(lines) == 5 and not [line for line in lines if not re.search("--require-hashes|--build-constraints requirements/dev.txt|--generate-hashes", line)]
+    lines = [
+        line
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if re.search("pip install|uv build|pip compile", line)
+    ]
+    assert len(lines) == 5 and not [
+        line
+        for line in lines
+        if not re.search(
+            "--require-hashes|--build-constraints requirements/dev.txt|--generate-hashes",
+            line,
+        )
+    ]
     pinned = re.split(r"\n(?! )", (ROOT / "requirements/dev.txt").read_text().strip())
-    assert not [one for one in pinned if not re.match(r"[\w.-]+==\S+( ; .*)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", one)]
-    assert {"uv", "hatchling", "pytest-xdist", "execnet"} <= {one.split("==")[0] for one in pinned}
+    assert not [
+        one
+        for one in pinned
+        if not re.match(
+            r"[\w.-]+==\S+( ; .*)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", one
+        )
+    ]
+    assert {"uv", "hatchling", "pytest-xdist", "execnet"} <= {
+        one.split("==")[0] for one in pinned
+    }
 
 
 def test_hooks_use_tools_of_the_environment():
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0][
+        "hooks"
+    ]
     assert {"ruff", "nbdev_clean", "nbstripout"} <= {hook["id"] for hook in hooks}
     for hook in hooks:
         tool, *options = hook["entry"].split()
         assert tool.startswith(".venv/bin/") and (BIN / Path(tool).name).exists(), tool
-        assert hook["id"] != "nbstripout" or "--keep-id" in options, "without it every cell gets a new id"
+        assert hook["id"] != "nbstripout" or "--keep-id" in options, (
+            "without it every cell gets a new id"
+        )
 
 
 def test_ruff_is_content():
     assert not complaints("ruff", "check")
-    assert not complaints("ruff", "check", "--select", "F821", *library()), "a name that is used and not imported"
+    assert not complaints("ruff", "check", "--select", "F821", *library()), (
+        "a name that is used and not imported"
+    )
 
 
 def test_ruff_finds_a_name_that_is_not_imported(tmp_path):
     (tmp_path / "wrong.py").write_text("def f():\n    return maths.pi\n")
-    assert "F821" in complaints("ruff", "check", "--select", "F821", tmp_path / "wrong.py")
+    assert "F821" in complaints(
+        "ruff", "check", "--select", "F821", tmp_path / "wrong.py"
+    )
 
 
 # --- how to cite, and what is cited ---
@@ -191,27 +355,44 @@ def test_ruff_finds_a_name_that_is_not_imported(tmp_path):
 
 def test_the_citation_file_is_valid_and_up_to_date():
     assert not schema("vendor.citation-file-format", "CITATION.cff")
-    cff, version = reference(), re.search(r'"(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[1]
-    assert cff["version"] == version and cff["repository-code"] == settings()["git_url"] and cff["title"] == settings()["title"]
+    cff, version = (
+        reference(),
+        re.search(r'"(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[1],
+    )
+    assert (
+        cff["version"] == version
+        and cff["repository-code"] == settings()["git_url"]
+        and cff["title"] == settings()["title"]
+    )
     assert f"version = {{{version}}}" in citation() and cff["title"] in citation()
     assert version in (ROOT / "CHANGELOG.md").read_text()
 
 
 # a year after a name, with or without others: "Kingma & Welling 2014", "Burda et al. (2016)", "Gumbel (1954)"
-CITED = re.compile(r"\b([A-Z][\w’'-]+)(?: et al\.| (?:&|and) (?:[a-z]+ )*[A-Z][\w’'-]+)? \(?((?:18|19|20)\d\d)\b")
+CITED = re.compile(
+    r"\b([A-Z][\w’'-]+)(?: et al\.| (?:&|and) (?:[a-z]+ )*[A-Z][\w’'-]+)? \(?((?:18|19|20)\d\d)\b"
+)
 
 
 def sources():
     "(authors, year) of every entry of the bibliography."
     entries = (ROOT / "book/references.bib").read_text().split("\n@")[1:]
-    field = lambda entry, name: re.search(rf"^\s*{name}\s*=\s*\{{(.*)\}}", entry, re.MULTILINE)[1]
+    field = lambda entry, name: re.search(
+        rf"^\s*{name}\s*=\s*\{{(.*)\}}", entry, re.MULTILINE
+    )[1]
     return [(field(e, "author"), field(e, "year")) for e in entries]
 
 
 def without_source(text):
     "The citations in a text that the bibliography does not have."
     known = sources()
-    return sorted({found[0] for found in CITED.finditer(text) if not any(found[1] in who and found[2] == year for who, year in known)})
+    return sorted(
+        {
+            found[0]
+            for found in CITED.finditer(text)
+            if not any(found[1] in who and found[2] == year for who, year in known)
+        }
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -220,7 +401,9 @@ def test_what_is_cited_is_in_the_bibliography(name):
 
 
 def test_a_missing_source_is_found():
-    assert without_source("as Nobody et al. (2016) and Kingma & Welling (2014) and Burda et al. 2015 say") == ["Burda et al. 2015", "Nobody et al. (2016"]
+    assert without_source(
+        "as Nobody et al. (2016) and Kingma & Welling (2014) and Burda et al. 2015 say"
+    ) == ["Burda et al. 2015", "Nobody et al. (2016"]
 
 
 # --- the reference ---
@@ -229,7 +412,11 @@ def test_a_missing_source_is_found():
 def exported(name):
     "What a module exports, by its own word."
     tree = ast.parse(module_path(name).read_text())
-    return next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
+    return next(
+        ast.literal_eval(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"
+    )
 
 
 @pytest.mark.parametrize("name", modules())
@@ -240,28 +427,55 @@ def test_the_reference_has_every_exported_name(name):
 
 def test_the_reference_tells_arguments_results_errors_and_source():
     text = api.page("core")
-    section = text[text.index("## `nearest`"):].split("\n## ")[0]
-    assert "nearest(name: str, options) -> str" in section and "| `name` | what was typed |" in section
-    assert "**Returns** `\" Did you mean" in section and "(../lib/00_core.ipynb)" in section
+    section = text[text.index("## `nearest`") :].split("\n## ")[0]
+    assert (
+        "nearest(name: str, options) -> str" in section
+        and "| `name` | what was typed |" in section
+    )
+    assert (
+        '**Returns** `" Did you mean' in section and "(../lib/00_core.ipynb)" in section
+    )
     first, last = map(int, re.search(r"core\.py#L(\d+)-L(\d+)", section).groups())
     lines = (ROOT / "vae_nb/core.py").read_text().splitlines()
-    assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith("    return")
-    assert "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
-    assert "`epochs`" not in api.page("elbo") and "    epochs: int = " in api.page("train")
+    assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith(
+        "    return"
+    )
+    assert (
+        "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
+    )
+    assert "`epochs`" not in api.page("elbo") and "    epochs: int = " in api.page(
+        "train"
+    )
 
 
 def helped(module):
     "All docstrings of a module's own functions, classes and methods."
-    own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
-    return "\n".join(inspect.getdoc(one) or "" for thing in own for one in [thing, *(vars(thing).values() if isinstance(thing, type) else [])])
+    own = [
+        thing
+        for thing in vars(module).values()
+        if getattr(thing, "__module__", "") == module.__name__
+    ]
+    return "\n".join(
+        inspect.getdoc(one) or ""
+        for thing in own
+        for one in [thing, *(vars(thing).values() if isinstance(thing, type) else [])]
+    )
 
 
 @pytest.mark.parametrize("name", modules())
 def test_help_tells_what_arguments_and_results_mean(name):
     text, module = helped(importlib.import_module(f"vae_nb.{name}")), api.Module(name)
     nodes = list(export.documented_nodes(module.tree))
-    said = [f"    {name}: {meaning}" for node in nodes for name, meaning in export.explained(module, node)]
-    said += [f"Returns:\n    {back}" for node in nodes if isinstance(node, ast.FunctionDef) and (back := api.returned(module, node))]
+    said = [
+        f"    {name}: {meaning}"
+        for node in nodes
+        for name, meaning in export.explained(module, node)
+    ]
+    said += [
+        f"Returns:\n    {back}"
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and (back := api.returned(module, node))
+    ]
     assert not [one for one in said if one not in text], "run: make export"
 
 
@@ -269,8 +483,14 @@ def test_help_of_fit_and_load():
     from vae_nb.data import load
     from vae_nb.train import fit
 
-    assert "\n    Args:\n" in pydoc.plain(pydoc.render_doc(fit)) and "\n        epochs: how often every image is seen\n" in pydoc.plain(pydoc.render_doc(fit))
-    assert "\n        n: the first so many; None: all\n" in pydoc.plain(pydoc.render_doc(load))
+    assert "\n    Args:\n" in pydoc.plain(
+        pydoc.render_doc(fit)
+    ) and "\n        epochs: how often every image is seen\n" in pydoc.plain(
+        pydoc.render_doc(fit)
+    )
+    assert "\n        n: the first so many; None: all\n" in pydoc.plain(
+        pydoc.render_doc(load)
+    )
 
 
 MADE = r"""def f(
@@ -297,29 +517,53 @@ def test_docstrings_get_the_comments_once_and_nothing_else_changes(tmp_path):
     path.write_text(MADE)
     once = export.with_docstrings(path)
     exec(once, made)
-    assert inspect.getdoc(made["f"]) == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n\nReturns:\n    its length'
-    assert inspect.getdoc(made["C"]) == "A class.\n\nArgs:\n    a: one" and made["C"].plain.__doc__ == "No comment." and made["f"](0) == 1
+    assert (
+        inspect.getdoc(made["f"])
+        == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n\nReturns:\n    its length'
+    )
+    assert (
+        inspect.getdoc(made["C"]) == "A class.\n\nArgs:\n    a: one"
+        and made["C"].plain.__doc__ == "No comment."
+        and made["f"](0) == 1
+    )
     path.write_text(once)
-    assert export.with_docstrings(path) == once and api.about(ast.parse(once).body[0]) == "What, and `\\n`."
+    assert (
+        export.with_docstrings(path) == once
+        and api.about(ast.parse(once).body[0]) == "What, and `\\n`."
+    )
 
 
 def test_methods_and_fields_are_in_the_reference():
-    assert ".sample(" in api.page("vae") and "| `pixels: Tensor` | uint8, (N, C, H, W) |" in api.page("data")
+    assert ".sample(" in api.page(
+        "vae"
+    ) and "| `pixels: Tensor` | uint8, (N, C, H, W) |" in api.page("data")
 
-    assert "`rows: list`" in api.page("train") and "default_factory" not in api.page("train")
+    assert "`rows: list`" in api.page("train") and "default_factory" not in api.page(
+        "train"
+    )
     assert "Triple.load(" in api.page("vae") and "-> Triple" in api.page("vae")
 
 
 def test_constants_are_in_the_reference_as_they_are_after_the_import():
     data, words = api.page("data"), api.page("vae")
-    assert "PIECE = 2 ** 26\n```\n\nbytes: " in data and "KNOWN_ATTRIBUTES = {}" not in data
+    assert (
+        "PIECE = 2 ** 26\n```\n\nbytes: " in data
+        and "KNOWN_ATTRIBUTES = {}" not in data
+    )
     assert "`'faces'`, `'mnist'`, `'fashion_mnist'`, `'cifar10'`" in data
-    assert "WEIGHTS = 'model.safetensors'\n" in words and "CONFIG = 'config.json'\n" in words
+    assert (
+        "WEIGHTS = 'model.safetensors'\n" in words
+        and "CONFIG = 'config.json'\n" in words
+    )
 
 
 def test_the_options_of_the_command_are_in_the_reference_with_their_help():
     text = api.page("cli")
-    assert "    force: bool = False,\n" in text and "| `force` | Replace what is there. |" in text and "Annotated" not in text
+    assert (
+        "    force: bool = False,\n" in text
+        and "| `force` | Replace what is there. |" in text
+        and "Annotated" not in text
+    )
 
 
 @pytest.mark.parametrize("name", modules())
@@ -329,14 +573,30 @@ def test_code_in_the_reference_is_marked_as_code(name):
 
 
 def test_messages_in_the_reference_name_what_varies():
-    message = ast.parse("""f"{n} of {', '.join(names)}, {len(x)} or {x.shape}.{hint(n)}" """.strip(), mode="eval").body
+    message = ast.parse(
+        """f"{n} of {', '.join(names)}, {len(x)} or {x.shape}.{hint(n)}" """.strip(),
+        mode="eval",
+    ).body
     assert api.message(message) == "{n} of {names}, {number of x} or {shape}."
-    assert not list(api.refusals(ast.parse("try: raise ValueError('a b')\nexcept ValueError as e: raise OSError from e")))
+    assert not list(
+        api.refusals(
+            ast.parse(
+                "try: raise ValueError('a b')\nexcept ValueError as e: raise OSError from e"
+            )
+        )
+    )
 
 
 def test_the_site_has_a_page_for_each_module():
-    listed = [s["file"] for part in site_toc()["parts"] for c in part["chapters"] for s in c.get("sections", [])]
-    assert listed == [f"api/{name}" for name in modules()] and set(listed) <= set(page_names())
+    listed = [
+        s["file"]
+        for part in site_toc()["parts"]
+        for c in part["chapters"]
+        for s in c.get("sections", [])
+    ]
+    assert listed == [f"api/{name}" for name in modules()] and set(listed) <= set(
+        page_names()
+    )
     assert re.findall(r"\(api/([\w.]+)\.md\)", api.overview()) == modules()
 
 
@@ -345,19 +605,38 @@ def test_the_site_has_a_page_for_each_module():
 
 def test_the_first_mention_leads_to_the_glossary_and_nothing_else_is_touched():
     seen = set()
-    assert glossary.linked("Two latents and a latent.", seen) == "Two {term}`latents <latent>` and a latent."
-    assert glossary.linked("A latent again; Posterior collapse.", seen) == "A latent again; {term}`Posterior collapse <posterior collapse>`."
-    same = ["# The prior", "`prior` and $prior$", "[the prior](x.ipynb#prior)", "| prior | x |", "**prior**", "```\nprior\n```", "a-priori, priority", "References: prior\nprior"]
+    assert (
+        glossary.linked("Two latents and a latent.", seen)
+        == "Two {term}`latents <latent>` and a latent."
+    )
+    assert (
+        glossary.linked("A latent again; Posterior collapse.", seen)
+        == "A latent again; {term}`Posterior collapse <posterior collapse>`."
+    )
+    same = [
+        "# The prior",
+        "`prior` and $prior$",
+        "[the prior](x.ipynb#prior)",
+        "| prior | x |",
+        "**prior**",
+        "```\nprior\n```",
+        "a-priori, priority",
+        "References: prior\nprior",
+    ]
     assert [glossary.linked(text, set()) for text in same] == same
 
 
 def test_the_glossary_is_in_order_and_has_no_word_twice():
-    plain = [word.lower().replace("é", "e").replace("-", " ") for word in glossary.words()]
+    plain = [
+        word.lower().replace("é", "e").replace("-", " ") for word in glossary.words()
+    ]
     assert plain == sorted(set(plain)) and len(plain) > 30
 
 
 def test_cures_lead_somewhere():
-    entries = re.findall(r"^([^\n:#].*)\n: (.*)$", (ROOT / "book/cures.md").read_text(), re.MULTILINE)
+    entries = re.findall(
+        r"^([^\n:#].*)\n: (.*)$", (ROOT / "book/cures.md").read_text(), re.MULTILINE
+    )
     assert len(entries) >= 15
     for symptom, cure in entries:
         targets = re.findall(r"\]\(\.\./nbs/([^)#]+)\.ipynb", cure)
@@ -369,8 +648,16 @@ def test_cures_lead_somewhere():
 
 def figures():
     "(page, metadata) of every cell that is a figure."
-    cells = [(name, c) for name, path in notebooks().items() for c in read_notebook(path)["cells"]]
-    return [(name, c["metadata"]["mystnb"]) for name, c in cells if "figure" in c["metadata"].get("mystnb", {})]
+    cells = [
+        (name, c)
+        for name, path in notebooks().items()
+        for c in read_notebook(path)["cells"]
+    ]
+    return [
+        (name, c["metadata"]["mystnb"])
+        for name, c in cells
+        if "figure" in c["metadata"].get("mystnb", {})
+    ]
 
 
 def test_figures_have_a_name_of_their_own_a_caption_and_alt_text():
@@ -378,7 +665,11 @@ def test_figures_have_a_name_of_their_own_a_caption_and_alt_text():
     assert found
     for name, meta in found:
         figure = meta["figure"]
-        assert figure.get("name", "").startswith("fig-") and len(figure.get("caption", "")) > 10 and len(meta.get("image", {}).get("alt", "")) > 10, (name, figure)
+        assert (
+            figure.get("name", "").startswith("fig-")
+            and len(figure.get("caption", "")) > 10
+            and len(meta.get("image", {}).get("alt", "")) > 10
+        ), (name, figure)
     names = [meta["figure"]["name"] for _, meta in found]
     assert not {n for n in names if names.count(n) > 1}, "two figures have one name"
 
@@ -393,8 +684,16 @@ def test_readme_is_as_it_is_made():
 
 def test_readme_has_its_picture():
     assert f"]({PICTURE.relative_to(ROOT)})" in README
-    assert PICTURE.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and PICTURE.stat().st_size <= 200_000
-    assert json.loads((ROOT / "vae_nb/assets/pretrained/faces/config.json").read_text())["arguments"]["shape"][0] == 3  # what it is drawn by
+    assert (
+        PICTURE.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        and PICTURE.stat().st_size <= 200_000
+    )
+    assert (
+        json.loads((ROOT / "vae_nb/assets/pretrained/faces/config.json").read_text())[
+            "arguments"
+        ]["shape"][0]
+        == 3
+    )  # what it is drawn by
 
 
 def test_links_of_the_root_pages_lead_somewhere():
@@ -408,7 +707,10 @@ def test_absolute_links_work_outside_the_repository():
     text = "[a](x.md) ![b](y.svg) [![c](z.svg)](https://h/d) [e](#f)"
     home = f"{settings()['git_url']}/blob/main"
     raw = home.replace("github.com", "raw.githubusercontent.com").replace("/blob", "")
-    assert absolute(text) == f"[a]({home}/x.md) ![b]({raw}/y.svg) [![c]({raw}/z.svg)](https://h/d) [e](#f)"
+    assert (
+        absolute(text)
+        == f"[a]({home}/x.md) ![b]({raw}/y.svg) [![c]({raw}/z.svg)](https://h/d) [e](#f)"
+    )
 
 
 def test_the_three_lines_of_the_readme_run():
@@ -417,4 +719,6 @@ def test_the_three_lines_of_the_readme_run():
     names = {}
     exec(compile(ast.Module(before, []), "README.md", "exec"), names)
     made = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
-    assert type(made).__name__ == "LatentExplorer" and made.poster.startswith("data:image/png")
+    assert type(made).__name__ == "LatentExplorer" and made.poster.startswith(
+        "data:image/png"
+    )

@@ -1,4 +1,5 @@
 "Several processes: the run of one, bit by bit or to rounding, whatever their number; and nothing of it in a run of one."
+
 import json
 import math
 import os
@@ -14,10 +15,21 @@ from torch import nn
 from vae_nb.conv import conv_vae
 from vae_nb.core import pick_device
 from vae_nb.joint import joint_vae
-from vae_nb.train import CHECKPOINT, BatchNoise, NotFinite, Team, fit, join_team, launch, validate
+from vae_nb.train import (
+    CHECKPOINT,
+    BatchNoise,
+    NotFinite,
+    Team,
+    fit,
+    join_team,
+    launch,
+    validate,
+)
 from vae_nb.vae import load_model, mlp_vae
 
-STEPS = dict(epochs=20, batch_size=32, precision="float32", progress=False, seed=5)  # five steps an epoch, the last of five images
+STEPS = dict(
+    epochs=20, batch_size=32, precision="float32", progress=False, seed=5
+)  # five steps an epoch, the last of five images
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +46,10 @@ def pictures(n, seed=0):
     "Smooth grey pictures in double precision, 1×8×8."
     g = torch.Generator().manual_seed(seed)
     ramp = torch.linspace(-1, 1, 8)[None, None, :, None].expand(n, 1, 8, 8)
-    return torch.sigmoid(ramp * 4 * torch.randn(n, 1, 1, 1, generator=g) + 0.1 * torch.randn(n, 1, 8, 8, generator=g)).double()
+    return torch.sigmoid(
+        ramp * 4 * torch.randn(n, 1, 1, 1, generator=g)
+        + 0.1 * torch.randn(n, 1, 8, 8, generator=g)
+    ).double()
 
 
 TRAIN, VALID = pictures(133), pictures(41, seed=1)
@@ -46,7 +61,10 @@ def mlp(seed=1):
 
 
 def rows(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in history.rows
+    ]
 
 
 def weights(model):
@@ -55,7 +73,11 @@ def weights(model):
 
 def near(a, b, rel):
     "Two lists of rows, number by number."
-    return all(x.keys() == y.keys() and all(math.isclose(x[name], y[name], rel_tol=rel) for name in x) for x, y in zip(a, b, strict=True))
+    return all(
+        x.keys() == y.keys()
+        and all(math.isclose(x[name], y[name], rel_tol=rel) for name in x)
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 # --- one curve -----------------------------------------------------------------------------------------------------------------------
@@ -87,7 +109,15 @@ def test_every_process_ends_with_the_same_bits():
     assert first.equal(second)
 
 
-@pytest.mark.parametrize("make", [lambda: conv_vae((1, 16, 16), latent=3, channels=(4, 8), norm="group", dropout=0.2), lambda: joint_vae((1, 16, 16))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: conv_vae(
+            (1, 16, 16), latent=3, channels=(4, 8), norm="group", dropout=0.2
+        ),
+        lambda: joint_vae((1, 16, 16)),
+    ],
+)
 def test_dropout_and_gumbel_noise_are_shared_out_too(make):
     def losses():
         torch.manual_seed(0)
@@ -99,18 +129,31 @@ def test_dropout_and_gumbel_noise_are_shared_out_too(make):
 
 def test_clip_and_patience_decide_alike():
     options = dict(epochs=60, patience=1, lr=0.05, schedule="constant", clip=5.0)
-    alone, there = train_here(**options), launch(lambda: train_here(**options), processes=2)
+    alone, there = (
+        train_here(**options),
+        launch(lambda: train_here(**options), processes=2),
+    )
     assert 2 < len(alone[0]) < 60 and near(alone[0], there[0], 1e-8)
 
 
 # --- noise ---------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("draw", [
-    lambda n: torch.randn(n, 3), lambda n: torch.rand(2, n, 3), lambda n: torch.empty(n, 3).exponential_(), lambda n: torch.randn_like(torch.zeros(n, 3)),
-    lambda n: torch.randint(0, 9, (n, 3)), lambda n: torch.bernoulli(torch.full((n, 3), 0.3)), lambda n: nn.functional.dropout(torch.ones(n, 3)),
-    lambda n: torch.distributions.Normal(torch.zeros(n, 3), 1.0).rsample((4,)), lambda n: torch.full((n, 3), 0.3).multinomial(2),
-    lambda n: torch.normal(torch.zeros(n, 3), torch.tensor([[1.0, 2.0, 3.0]]))])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda n: torch.randn(n, 3),
+        lambda n: torch.rand(2, n, 3),
+        lambda n: torch.empty(n, 3).exponential_(),
+        lambda n: torch.randn_like(torch.zeros(n, 3)),
+        lambda n: torch.randint(0, 9, (n, 3)),
+        lambda n: torch.bernoulli(torch.full((n, 3), 0.3)),
+        lambda n: nn.functional.dropout(torch.ones(n, 3)),
+        lambda n: torch.distributions.Normal(torch.zeros(n, 3), 1.0).rsample((4,)),
+        lambda n: torch.full((n, 3), 0.3).multinomial(2),
+        lambda n: torch.normal(torch.zeros(n, 3), torch.tensor([[1.0, 2.0, 3.0]])),
+    ],
+)
 def test_a_share_of_the_noise_is_the_share_of_the_whole(draw):
     torch.manual_seed(3)
     whole, after = draw(11), torch.rand(1)
@@ -119,12 +162,16 @@ def test_a_share_of_the_noise_is_the_share_of_the_whole(draw):
         torch.manual_seed(3)
         with BatchNoise(slice(start, stop), 11):
             mine = draw(stop - start)
-        assert mine.equal(whole.narrow(axis, start, stop - start)) and torch.rand(1).equal(after)
+        assert mine.equal(whole.narrow(axis, start, stop - start)) and torch.rand(
+            1
+        ).equal(after)
 
 
 def test_values_that_decide_the_noise_are_this_shares_own():
     with BatchNoise(slice(2, 4), 6):
-        assert torch.bernoulli(torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])).equal(torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))
+        assert torch.bernoulli(torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])).equal(
+            torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        )
 
 
 def test_what_has_not_the_batchs_length_is_drawn_as_ever():
@@ -149,14 +196,23 @@ def test_every_image_is_somebodys_once(n, size):
 @pytest.mark.parametrize("size", [2, 3, 8])
 @pytest.mark.parametrize("n", [2, 3, 5, 7, 15, 100])
 def test_nobodys_share_is_a_single_image(n, size):
-    assert 1 not in [stop - start for start, stop in (Team(rank, size).bounds(n) for rank in range(size))]
+    assert 1 not in [
+        stop - start
+        for start, stop in (Team(rank, size).bounds(n) for rank in range(size))
+    ]
 
 
 def test_batch_normalisation_with_a_rest_of_two_images():
     def losses():
         torch.manual_seed(0)
         model = conv_vae((1, 16, 16), latent=3, channels=(4, 4, 4, 4))
-        return rows(fit(model, nn.functional.interpolate(TRAIN[:34], 16).float(), **STEPS | {"epochs": 1}))
+        return rows(
+            fit(
+                model,
+                nn.functional.interpolate(TRAIN[:34], 16).float(),
+                **STEPS | {"epochs": 1},
+            )
+        )
 
     assert math.isfinite(launch(losses, processes=2)[0]["train_loss"])
 
@@ -165,16 +221,25 @@ def test_a_process_alone_is_a_team_of_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join_team(torch.device("cpu")) == Team()
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert join_team(torch.device("cpu")) == Team() and not torch.distributed.is_initialized()
+    assert (
+        join_team(torch.device("cpu")) == Team()
+        and not torch.distributed.is_initialized()
+    )
 
 
 def test_each_process_is_given_its_own_accelerator(monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
-    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(
+        "torch.accelerator.current_accelerator", lambda: torch.device("cuda")
+    )
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 4)
     assert pick_device() == torch.device("cuda")
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert pick_device() == torch.device("cuda:3") and pick_device("cuda:1") == torch.device("cuda:1") and pick_device("cpu") == torch.device("cpu")
+    assert (
+        pick_device() == torch.device("cuda:3")
+        and pick_device("cuda:1") == torch.device("cuda:1")
+        and pick_device("cpu") == torch.device("cpu")
+    )
 
 
 @pytest.mark.parametrize("processes", [0, -1, 1.5, "two"])
@@ -189,12 +254,28 @@ def test_launch_refuses_what_is_no_number_of_processes(processes):
 def test_only_the_main_process_writes_prints_and_calls_back(tmp_path, monkeypatch):
     def everyone():
         writes, calls = [], []
-        monkeypatch.setattr("vae_nb.train.save_tensors", lambda path, *args, **facts: writes.append(str(path)))
-        monkeypatch.setattr("vae_nb.vae.save_tensors", lambda path, *args, **facts: writes.append(str(path)))
-        monkeypatch.setattr("builtins.print", lambda *args, **kwargs: writes.append(args))
-        history = fit(mlp(), TRAIN, checkpoint=tmp_path, callbacks=(lambda model, row: calls.append(row),), **STEPS | {"epochs": 2, "progress": True, "precision": "auto"})
+        monkeypatch.setattr(
+            "vae_nb.train.save_tensors",
+            lambda path, *args, **facts: writes.append(str(path)),
+        )
+        monkeypatch.setattr(
+            "vae_nb.vae.save_tensors",
+            lambda path, *args, **facts: writes.append(str(path)),
+        )
+        monkeypatch.setattr(
+            "builtins.print", lambda *args, **kwargs: writes.append(args)
+        )
+        history = fit(
+            mlp(),
+            TRAIN,
+            checkpoint=tmp_path,
+            callbacks=(lambda model, row: calls.append(row),),
+            **STEPS | {"epochs": 2, "progress": True, "precision": "auto"},
+        )
         found = [None, None]
-        torch.distributed.all_gather_object(found, (len(writes), len(calls), len(history.rows)))
+        torch.distributed.all_gather_object(
+            found, (len(writes), len(calls), len(history.rows))
+        )
         return found
 
     main, other = launch(everyone, processes=2)
@@ -217,12 +298,22 @@ def stopped(folder, step):
         return model.loss(x)
 
     try:
-        fit(mlp(), TRAIN, VALID, checkpoint=folder, checkpoint_seconds=0, training_loss=loss, **STEPS | {"epochs": 4})
+        fit(
+            mlp(),
+            TRAIN,
+            VALID,
+            checkpoint=folder,
+            checkpoint_seconds=0,
+            training_loss=loss,
+            **STEPS | {"epochs": 4},
+        )
     except Sleep:
         return True
 
 
-def test_two_processes_continue_to_the_same_bits_and_one_continues_what_two_began(tmp_path):
+def test_two_processes_continue_to_the_same_bits_and_one_continues_what_two_began(
+    tmp_path,
+):
     undisturbed = launch(train_here_four, processes=2)
     for name, processes in {"two": 2, "one": 1}.items():
         assert launch(stopped, tmp_path / name, 12, processes=2)
@@ -238,7 +329,11 @@ def train_here_four(folder=None):
     def loss(model, x, step):  # a run is continued with a loss of the same name
         return model.loss(x)
 
-    return train_here(epochs=4, training_loss=loss, **({} if folder is None else dict(checkpoint=folder, resume=True)))
+    return train_here(
+        epochs=4,
+        training_loss=loss,
+        **({} if folder is None else dict(checkpoint=folder, resume=True)),
+    )
 
 
 def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_path):
@@ -249,12 +344,22 @@ def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_pa
             return model.loss(x)
 
         try:
-            fit(mlp(), TRAIN, VALID, checkpoint=tmp_path, checkpoint_seconds=1000, training_loss=loss, **STEPS | {"epochs": 4})
+            fit(
+                mlp(),
+                TRAIN,
+                VALID,
+                checkpoint=tmp_path,
+                checkpoint_seconds=1000,
+                training_loss=loss,
+                **STEPS | {"epochs": 4},
+            )
         except KeyboardInterrupt as stop:
             return str(stop)
 
     assert "stopped at step 12" in launch(interrupted, processes=2)
-    assert near(launch(train_here_four, tmp_path, processes=2)[0], train_here(epochs=4)[0], 1e-8)
+    assert near(
+        launch(train_here_four, tmp_path, processes=2)[0], train_here(epochs=4)[0], 1e-8
+    )
 
 
 def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
@@ -265,7 +370,15 @@ def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
 
     def apart():
         try:
-            fit(mlp(), TRAIN, VALID, checkpoint=tmp_path / os.environ["RANK"], resume=True, training_loss=loss, **STEPS | {"epochs": 4})
+            fit(
+                mlp(),
+                TRAIN,
+                VALID,
+                checkpoint=tmp_path / os.environ["RANK"],
+                resume=True,
+                training_loss=loss,
+                **STEPS | {"epochs": 4},
+            )
         except ValueError as error:
             return str(error)
 
@@ -288,12 +401,17 @@ def test_a_folder_that_is_taken_is_refused_by_all_processes(tmp_path):
 def test_a_loss_that_one_process_finds_infinite_stops_all_with_good_weights():
     def everyone():
         model = mlp()
-        loss = lambda model, x, step: {"loss": model.loss(x)["loss"] * (math.nan if step == 7 and os.environ["RANK"] == "1" else 1.0)}
+        loss = lambda model, x, step: {
+            "loss": model.loss(x)["loss"]
+            * (math.nan if step == 7 and os.environ["RANK"] == "1" else 1.0)
+        }
         try:
             fit(model, TRAIN, training_loss=loss, **STEPS | {"epochs": 4})
         except NotFinite as error:
             found = [None, None]
-            torch.distributed.all_gather_object(found, (error.step, bool(weights(model).isfinite().all())))
+            torch.distributed.all_gather_object(
+                found, (error.step, bool(weights(model).isfinite().all()))
+            )
             return found
 
     assert launch(everyone, processes=2) == [(7, True), (7, True)]
@@ -303,10 +421,16 @@ def test_an_error_in_a_process_is_an_error_of_the_launch():
     def fails():
         raise KeyError("what went wrong")
 
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    handlers = [
+        signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ]
     with pytest.raises(Exception, match="what went wrong"):
         launch(fails, processes=2)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers, "Ctrl-C is Ctrl-C again"
+    assert [
+        signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ] == handlers, "Ctrl-C is Ctrl-C again"
 
 
 def test_validate_outside_of_fit_waits_for_nobody():
@@ -314,7 +438,9 @@ def test_validate_outside_of_fit_waits_for_nobody():
         fit(mlp(), TRAIN, **STEPS | {"epochs": 1})
         return validate(mlp(), VALID)["loss"] if os.environ["RANK"] == "0" else None
 
-    assert launch(main_only, processes=2) == pytest.approx(validate(mlp(), VALID)["loss"])
+    assert launch(main_only, processes=2) == pytest.approx(
+        validate(mlp(), VALID)["loss"]
+    )
 
 
 # --- launchers -----------------------------------------------------------------------------------------------------------------------
@@ -329,15 +455,37 @@ sys.stdout.write(json.dumps([int(os.environ.get("RANK", 0)), rows]) + "\\n")  # 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["torch.distributed.run", "--nproc-per-node", "2"], ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]], ids=["torchrun", "accelerate"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torch.distributed.run", "--nproc-per-node", "2"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
+    ],
+    ids=["torchrun", "accelerate"],
+)
 def test_a_script_under_a_launcher(tmp_path, launcher):
     if launcher[0].startswith("accelerate"):
         pytest.importorskip("accelerate")
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", *launcher, str(script), str(tmp_path / "run")], capture_output=True, text=True, env=environment, timeout=300)
+    environment = os.environ | {
+        "PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, str(script), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    found = dict(
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")
+    )
     assert found.keys() == {0, 1}, "two processes"
-    assert near(found[0], train_here(epochs=4)[0], 1e-8) and found[0] == found[1] and (tmp_path / "run" / CHECKPOINT).exists()
+    assert (
+        near(found[0], train_here(epochs=4)[0], 1e-8)
+        and found[0] == found[1]
+        and (tmp_path / "run" / CHECKPOINT).exists()
+    )

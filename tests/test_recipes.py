@@ -1,4 +1,5 @@
 "The recipes: every one builds, fits its data, learns, and can be saved; names and settings are checked."
+
 import inspect
 import math
 
@@ -29,8 +30,21 @@ def stand_in(made, n):
 
 
 def test_the_books_architectures_are_all_there():
-    assert set(RECIPES) == {"mnist_mlp", "mnist_conv", "mnist_vanilla", "cifar10_conv", "caltech92", "caltech128", "celeba64", "celeba64_joint", "celeba128"}
-    assert all(made.name == name and made.matches and made.model.__doc__ for name, made in RECIPES.items())
+    assert set(RECIPES) == {
+        "mnist_mlp",
+        "mnist_conv",
+        "mnist_vanilla",
+        "cifar10_conv",
+        "caltech92",
+        "caltech128",
+        "celeba64",
+        "celeba64_joint",
+        "celeba128",
+    }
+    assert all(
+        made.name == name and made.matches and made.model.__doc__
+        for name, made in RECIPES.items()
+    )
 
 
 @every
@@ -49,13 +63,22 @@ def test_data_and_network_fit_each_other(name):
 def test_one_step_lowers_the_loss(name):
     made = recipe(name)
     torch.manual_seed(0)
-    model, x = made.model(), stand_in(made, 16 if made.size < 92 else 4).floats(torch.Generator().manual_seed(0))
+    model, x = (
+        made.model(),
+        stand_in(made, 16 if made.size < 92 else 4).floats(
+            torch.Generator().manual_seed(0)
+        ),
+    )
     model.initialise_from(x.mean(0))
-    optimiser, _ = make_optimiser(model, made.settings["lr"] / 10, 1, "constant", (0.9, 0.99), 0.0)
+    optimiser, _ = make_optimiser(
+        model, made.settings["lr"] / 10, 1, "constant", (0.9, 0.99), 0.0
+    )
     losses = []
     for _ in range(2):
         torch.manual_seed(1)  # the same noise, and the same units dropped
-        loss = (made.training_loss or (lambda model, x, step: model.loss(x)))(model, x, 0)["loss"]
+        loss = (made.training_loss or (lambda model, x, step: model.loss(x)))(
+            model, x, 0
+        )["loss"]
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -68,7 +91,19 @@ def test_settings_are_arguments_that_fit_accepts(name):
     settings = recipe(name).settings
     known = inspect.signature(fit).parameters
     assert {"epochs", "batch_size", "lr"} <= set(settings) <= set(known)
-    values = {key: settings.get(key, known[key].default) for key in ("epochs", "batch_size", "lr", "schedule", "precision", "clip", "patience", "valid")}
+    values = {
+        key: settings.get(key, known[key].default)
+        for key in (
+            "epochs",
+            "batch_size",
+            "lr",
+            "schedule",
+            "precision",
+            "clip",
+            "patience",
+            "valid",
+        )
+    }
     check_settings(**values)
 
 
@@ -82,25 +117,47 @@ def test_a_saved_recipe_is_rebuilt_from_its_config(name, tmp_path):
 
 def test_the_architectures_are_those_that_they_follow():
     def sizes(name, kind):
-        return [tuple(m.weight.shape[:2]) for m in recipe(name).model().encoder if isinstance(m, kind)]
+        return [
+            tuple(m.weight.shape[:2])
+            for m in recipe(name).model().encoder
+            if isinstance(m, kind)
+        ]
 
     conv, linear = torch.nn.Conv2d, torch.nn.Linear
     assert sizes("mnist_mlp", linear) == [(512, 784), (4, 512)]
     assert sizes("mnist_vanilla", linear) == [(400, 784)]
     assert sizes("mnist_conv", linear) == [(512, 784), (256, 512), (40, 256)]
     assert sizes("celeba64", linear) == [(256, 1024), (200, 256)]
-    assert sizes("celeba64_joint", conv) == sizes("celeba64", conv) == [(32, 3), (32, 32), (64, 32), (64, 64)]
+    assert (
+        sizes("celeba64_joint", conv)
+        == sizes("celeba64", conv)
+        == [(32, 3), (32, 32), (64, 32), (64, 64)]
+    )
     assert sizes("celeba64_joint", linear) == [(256, 1024), (250, 256)]
-    assert sizes("celeba128", conv) == [(32, 3), (64, 32), (128, 64), (256, 128)] and sizes("celeba128", linear) == [(400, 16384)]
+    assert sizes("celeba128", conv) == [
+        (32, 3),
+        (64, 32),
+        (128, 64),
+        (256, 128),
+    ] and sizes("celeba128", linear) == [(400, 16384)]
 
 
-@pytest.mark.parametrize("wrong, message", [("celeba_64", "Did you mean 'celeba64'"), ("mnist_cnn", "Did you mean 'mnist_"), ("", "only mnist_mlp")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ("celeba_64", "Did you mean 'celeba64'"),
+        ("mnist_cnn", "Did you mean 'mnist_"),
+        ("", "only mnist_mlp"),
+    ],
+)
 def test_an_unknown_name_is_refused_with_the_nearest(wrong, message):
-    with pytest.raises(ValueError, match=message): recipe(wrong)
+    with pytest.raises(ValueError, match=message):
+        recipe(wrong)
 
 
 def test_missing_data_are_an_error_unless_a_stand_in_is_named():
-    with pytest.raises(DatasetError): recipe("celeba64").data("valid", n=2)
+    with pytest.raises(DatasetError):
+        recipe("celeba64").data("valid", n=2)
     assert recipe("celeba64").data("valid", n=2, fallback="faces").note
 
 
@@ -109,21 +166,44 @@ def test_a_recipe_trains_in_one_line():
     images = made.data("train", n=64, fallback="digits")
     history = made.fit(made.model(), images, epochs=2, progress=False)
     assert history.rows[-1]["train_loss"] < history.rows[0]["train_loss"]
-    assert (history.info["batch_size"], history.info["lr"]) == (256, 1e-3) and history.last["epoch"] == 2
+    assert (history.info["batch_size"], history.info["lr"]) == (
+        256,
+        1e-3,
+    ) and history.last["epoch"] == 2
 
 
 def test_the_joint_recipe_trains_on_capacities_and_validates_on_nats():
     made = recipe("celeba64_joint")
     model, images = made.model(latent=5), made.data("train", n=16, fallback="faces")
-    row = made.fit(model, images, images, epochs=1, batch_size=8, progress=False, precision="float32").last
+    row = made.fit(
+        model,
+        images,
+        images,
+        epochs=1,
+        batch_size=8,
+        progress=False,
+        precision="float32",
+    ).last
     assert row["valid_loss"] == pytest.approx(row["valid_recon"] + row["valid_kl"])
-    assert row["train_loss"] != pytest.approx(row["train_recon"] + row["train_kl"], rel=1e-6)
-    assert row["train_kl"] == pytest.approx(row["train_kl_continuous"] + row["train_kl_categorical"], rel=1e-4)
+    assert row["train_loss"] != pytest.approx(
+        row["train_recon"] + row["train_kl"], rel=1e-6
+    )
+    assert row["train_kl"] == pytest.approx(
+        row["train_kl_continuous"] + row["train_kl_categorical"], rel=1e-4
+    )
 
 
 def test_five_nats_are_asked_of_both_parts_or_all_that_a_choice_can_carry():
-    model, x = recipe("celeba64_joint").model(latent=5), torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    model, x = (
+        recipe("celeba64_joint").model(latent=5),
+        torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+    )
     with torch.no_grad():
         terms = five_nats(model, x, 25_000)
-    asked = 40 * ((5 - terms["kl_continuous"]).abs() + (math.log(50) - terms["kl_categorical"]).abs())
-    assert (terms["loss"] - terms["recon"]).item() == pytest.approx(asked.item(), abs=0.05)  # the loss is some thousand nats in single precision
+    asked = 40 * (
+        (5 - terms["kl_continuous"]).abs()
+        + (math.log(50) - terms["kl_categorical"]).abs()
+    )
+    assert (terms["loss"] - terms["recon"]).item() == pytest.approx(
+        asked.item(), abs=0.05
+    )  # the loss is some thousand nats in single precision

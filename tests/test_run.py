@@ -1,4 +1,5 @@
 "The runner of the book: several notebooks at a time, failures, interruptions, and what it says about the time that is left."
+
 import json
 import os
 import signal
@@ -16,8 +17,24 @@ from book.run import Left, places, run_chapters
 def chapter(folder, name, *cells, seconds=None):
     "A notebook of these code cells as the runner wants it; with `seconds`, one that has been run before."
     path, out = folder / f"{name}.ipynb", folder / "out" / f"{name}.ipynb"
-    code = [{"cell_type": "code", "id": f"c{i}", "source": text, "metadata": {}, "outputs": [], "execution_count": None} for i, text in enumerate(cells)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    code = [
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "source": text,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for i, text in enumerate(cells)
+    ]
+    kernel = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+    }
     notebook = {"cells": code, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(notebook))
     if seconds:
@@ -28,13 +45,25 @@ def chapter(folder, name, *cells, seconds=None):
 
 
 def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
-    wrong = chapter(tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9)  # known to be long: it starts first
-    right = chapter(tmp_path, "right", "import time; time.sleep(10); print([1])", seconds=5)
+    wrong = chapter(
+        tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9
+    )  # known to be long: it starts first
+    right = chapter(
+        tmp_path, "right", "import time; time.sleep(10); print([1])", seconds=5
+    )
     after = chapter(tmp_path, "after", "print('[bold]')", seconds=1)
-    assert run_chapters([after, right, wrong], "test", sys.executable, 2, 1) == ["wrong"]
+    assert run_chapters([after, right, wrong], "test", sys.executable, 2, 1) == [
+        "wrong"
+    ]
     said = capsys.readouterr().out
-    assert max(said.index("FAILED  wrong"), said.index("run     after")) < said.index("done    right"), "the other goes on, and the next takes the free place"
-    assert "ZeroDivisionError" in said and "[bold]" in after.out.read_text() and right.record["seconds"] > 10
+    assert max(said.index("FAILED  wrong"), said.index("run     after")) < said.index(
+        "done    right"
+    ), "the other goes on, and the next takes the free place"
+    assert (
+        "ZeroDivisionError" in said
+        and "[bold]" in after.out.read_text()
+        and right.record["seconds"] > 10
+    )
     assert wrong.record["seconds"] == 9, "the last good run is kept"
 
 
@@ -63,11 +92,21 @@ def alive(pid):
         return False
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"
+)
 @pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_whatever_ends_the_runner_ends_its_notebooks(kind, tmp_path):
     here = os.path.dirname(__file__)
-    process = subprocess.Popen([sys.executable, "-c", LONG.format(root=os.path.dirname(here), tests=here, folder=str(tmp_path))], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            LONG.format(root=os.path.dirname(here), tests=here, folder=str(tmp_path)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     pids, deadline = [tmp_path / "a.pid", tmp_path / "b.pid"], time.monotonic() + 60
     while not all(p.exists() and p.read_text() for p in pids):
         assert process.poll() is None and time.monotonic() < deadline
@@ -75,16 +114,26 @@ def test_whatever_ends_the_runner_ends_its_notebooks(kind, tmp_path):
     process.send_signal(getattr(signal, kind))
     said, _ = process.communicate(timeout=20)
     assert process.returncode == (-signal.SIGKILL if kind == "SIGKILL" else 130)
-    assert ("goes on from there" in said) == (kind != "SIGKILL") and "FAILED" not in said
+    assert ("goes on from there" in said) == (
+        kind != "SIGKILL"
+    ) and "FAILED" not in said
     while any(alive(int(p.read_text())) for p in pids):
         assert time.monotonic() < deadline, "a kernel has outlived the runner"
         time.sleep(0.2)
 
 
 def test_time_left(tmp_path):
-    todo = [chapter(tmp_path, "known", "1", seconds=30), chapter(tmp_path, "recorded", "1"), chapter(tmp_path, "new", "1")]
+    todo = [
+        chapter(tmp_path, "known", "1", seconds=30),
+        chapter(tmp_path, "recorded", "1"),
+        chapter(tmp_path, "new", "1"),
+    ]
     left = Left(todo, 2, {"recorded": 60.0, "known": 500.0})
-    assert [c.name for c in left.order(todo)] == ["recorded", "new", "known"]  # 60; the average, 45; this machine's own 30
+    assert [c.name for c in left.order(todo)] == [
+        "recorded",
+        "new",
+        "known",
+    ]  # 60; the average, 45; this machine's own 30
     assert left({}) == 75  # two at a time: 60 beside 45 and then 30
     assert left({"recorded": 20.0, "new": 20.0}) == 55
     left.end("recorded", 90.0)  # half as long again as expected: so will be the others
@@ -96,19 +145,39 @@ def test_time_left(tmp_path):
 
 def test_how_many_at_a_time(monkeypatch):
     monkeypatch.setattr(runner, "cores", lambda: 2)
-    assert places(28) == (2, 1) and places(1) == (1, 2) and places(0) == (1, 2) and places(28, jobs=1) == (1, 2) and places(28, 1, 1) == (1, 1)
+    assert (
+        places(28) == (2, 1)
+        and places(1) == (1, 2)
+        and places(0) == (1, 2)
+        and places(28, jobs=1) == (1, 2)
+        and places(28, 1, 1) == (1, 1)
+    )
     monkeypatch.setattr(runner, "cores", lambda: 16)
-    assert places(28) == (4, 4) and places(1) == (1, 4) and places(28, jobs=16) == (16, 1)
+    assert (
+        places(28) == (4, 4) and places(1) == (1, 4) and places(28, jobs=16) == (16, 1)
+    )
 
 
 def test_a_chapter_is_chosen_by_its_number(tmp_path):
-    chapters = [chapter(tmp_path, name, "1") for name in ("index", "02_mlp_vae", "02b_what_goes_wrong", "05_latent")]
+    chapters = [
+        chapter(tmp_path, name, "1")
+        for name in ("index", "02_mlp_vae", "02b_what_goes_wrong", "05_latent")
+    ]
     names = lambda pattern: [c.name for c in chosen(chapters, pattern)]
-    assert names("02") == names("02_mlp_vae") == ["02_mlp_vae"] and names("02*") == ["02_mlp_vae", "02b_what_goes_wrong"]
+    assert names("02") == names("02_mlp_vae") == ["02_mlp_vae"] and names("02*") == [
+        "02_mlp_vae",
+        "02b_what_goes_wrong",
+    ]
     assert names("index") == ["index"] and len(names("")) == 4
-    with pytest.raises(SystemExit, match="No chapter is called '2'.*02_mlp_vae, 02b_what_goes_wrong\\. A star"):
+    with pytest.raises(
+        SystemExit,
+        match="No chapter is called '2'.*02_mlp_vae, 02b_what_goes_wrong\\. A star",
+    ):
         chosen(chapters, "2")
 
 
 def test_recorded_times_are_of_the_profile_they_say():
-    assert runner.recorded_times("cpu")["02_mlp_vae"] > 10 and runner.recorded_times("gpu") == {}
+    assert (
+        runner.recorded_times("cpu")["02_mlp_vae"] > 10
+        and runner.recorded_times("gpu") == {}
+    )

@@ -1,4 +1,5 @@
 "What holds for the whole repository: one direction of imports, clean notebooks, valid profiles, one home, a light import."
+
 import ast
 import configparser
 import re
@@ -13,74 +14,137 @@ from benchmarks.record import END, MARK, RESULTS, fill, section, typeset
 from book.build import mark_long_cells
 from book.execute import key_of
 from book.pages import page, split_directives, tags_of
-from book.project import PROFILES, dotted, module_path, modules, notebooks, page_names, profile_parameters, published_parameters, read_notebook, source, tags, toc_files
+from book.project import (
+    PROFILES,
+    dotted,
+    module_path,
+    modules,
+    notebooks,
+    page_names,
+    profile_parameters,
+    published_parameters,
+    read_notebook,
+    source,
+    tags,
+    toc_files,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
 MODULES = [module_path(name) for name in modules()]
-NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-CHAPTERS = [p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"]
+NOTEBOOKS = sorted(
+    p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+)
+CHAPTERS = [
+    p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"
+]
 NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()
 
 
 def named(paths):
     "Parametrise by path, shown relative to the repository."
-    return pytest.mark.parametrize("path", paths, ids=lambda p: str(p.relative_to(ROOT)))
+    return pytest.mark.parametrize(
+        "path", paths, ids=lambda p: str(p.relative_to(ROOT))
+    )
 
 
 def imported_modules(path, depth=1):
     "The modules and packages of vae_nb that a file imports, wherever in it; the file stands `depth` folders deep."
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level == depth:
-            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vae_nb":
-            yield from node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            yield from (
+                [node.module.split(".")[0]]
+                if node.module
+                else [alias.name for alias in node.names]
+            )
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").split(".")[0] == "vae_nb"
+        ):
+            yield from node.module.split(".")[1:2] or [
+                alias.name for alias in node.names
+            ]
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("vae_nb."))
+            yield from (
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("vae_nb.")
+            )
 
 
 @named(MODULES)
 def test_imports_run_one_way(path):
-    room, depth = dotted(path).split(".")[0], len(path.relative_to(ROOT / "vae_nb").parts)
+    room, depth = (
+        dotted(path).split(".")[0],
+        len(path.relative_to(ROOT / "vae_nb").parts),
+    )
     assert room in ORDER, f"{room} has no place in the order of modules"
     left = ORDER[: ORDER.index(room)]
-    wrong = [name for name in imported_modules(path, depth) if name in ORDER and name not in left]
+    wrong = [
+        name
+        for name in imported_modules(path, depth)
+        if name in ORDER and name not in left
+    ]
     assert not wrong, f"{room} may import only from {left}, and imports {wrong}"
 
 
 def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
     path = tmp_path / "core.py"
-    path.write_text("from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\nfrom . import latent\nfrom vae_nb import joint\n")
+    path.write_text(
+        "from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\nfrom . import latent\nfrom vae_nb import joint\n"
+    )
     assert sorted(imported_modules(path)) == ["cli", "joint", "latent", "train", "vae"]
 
 
-def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(tmp_path, monkeypatch):
+def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("book.project.ROOT", tmp_path)
     monkeypatch.setattr("book.execute.ROOT", tmp_path)
-    for name in ("__init__.py", "_modidx.py", "core.py", "data/__init__.py", "data/load.py"):
+    for name in (
+        "__init__.py",
+        "_modidx.py",
+        "core.py",
+        "data/__init__.py",
+        "data/load.py",
+    ):
         path = tmp_path / "vae_nb" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("from ..core import nearest\n")
-    assert modules() == ["core", "data", "data.load"] and module_path("data.load").read_text() and module_path("data").name == "__init__.py"
+    assert (
+        modules() == ["core", "data", "data.load"]
+        and module_path("data.load").read_text()
+        and module_path("data").name == "__init__.py"
+    )
     assert list(imported_modules(tmp_path / "vae_nb/data/load.py", depth=2)) == ["core"]
     base = key_of(example(), {})
     (tmp_path / "vae_nb/_modidx.py").write_text("changed")
     assert key_of(example(), {}) == base, "nbdev's index is read by no code"
     (tmp_path / "vae_nb/data/load.py").write_text("changed")
-    assert key_of(example(), {}) != base, "a page would stay as an older library made it"
+    assert key_of(example(), {}) != base, (
+        "a page would stay as an older library made it"
+    )
 
 
 @named(NOTEBOOKS)
 def test_notebook_carries_no_outputs(path):
     cells = [c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"]
-    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), "run: make export"
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells), (
+        "run: make export"
+    )
 
 
 @named(NOTEBOOKS)
 def test_notebook_is_as_nbdev_clean_leaves_it(path):
     notebook = read_notebook(path)
-    assert set(notebook["metadata"]) == {"kernelspec"} and notebook["metadata"]["kernelspec"]["display_name"] == "python3", "run: make export"
-    extra = {key for cell in notebook["cells"] for key in cell["metadata"]} - {"tags", "mystnb"}
+    assert (
+        set(notebook["metadata"]) == {"kernelspec"}
+        and notebook["metadata"]["kernelspec"]["display_name"] == "python3"
+    ), "run: make export"
+    extra = {key for cell in notebook["cells"] for key in cell["metadata"]} - {
+        "tags",
+        "mystnb",
+    }
     assert not extra, f"cell metadata {extra}; run: make export"
 
 
@@ -92,63 +156,107 @@ def longest(text):
 
 @named(NOTEBOOKS)
 def test_cells_are_short_and_portable(path):
-    for number, cell in enumerate(c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"):
+    for number, cell in enumerate(
+        c for c in read_notebook(path)["cells"] if c["cell_type"] == "code"
+    ):
         text, where = source(cell), f"code cell {number}"
-        assert len(text.splitlines()) <= longest(text), f"{where} has {len(text.splitlines())} lines; {longest(text)} is the most"
-        assert not re.search(r"""["'](/(home|Users|work|tmp|root|mnt|data)/|[A-Z]:\\)""", text), f"{where} holds an absolute path"
-        assert "nbdev_export(" not in text and "#| eval: false" not in text and "%matplotlib" not in text, where
+        assert len(text.splitlines()) <= longest(text), (
+            f"{where} has {len(text.splitlines())} lines; {longest(text)} is the most"
+        )
+        assert not re.search(
+            r"""["'](/(home|Users|work|tmp|root|mnt|data)/|[A-Z]:\\)""", text
+        ), f"{where} holds an absolute path"
+        assert (
+            "nbdev_export(" not in text
+            and "#| eval: false" not in text
+            and "%matplotlib" not in text
+        ), where
         if re.search(r"^\s*[!%]pip\b", text, re.M):
-            assert re.search(r"^\s*(if|try)\b.*\n\s+[!%]pip", text, re.M) and "colab" in text, f"{where}: pip only behind a test for Colab"
+            assert (
+                re.search(r"^\s*(if|try)\b.*\n\s+[!%]pip", text, re.M)
+                and "colab" in text
+            ), f"{where}: pip only behind a test for Colab"
         tags_of(split_directives(text)[0], where)  # an unknown directive is an error
 
 
 @named(NOTEBOOKS)
 def test_notebook_opens_with_a_title_and_one_line(path):
-    first = next(source(c) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown")
-    assert re.match(r"# \S.*\n\n> \S.*", first), "the first cell is `# Title`, an empty line, `> one line`"
+    first = next(
+        source(c) for c in read_notebook(path)["cells"] if c["cell_type"] == "markdown"
+    )
+    assert re.match(r"# \S.*\n\n> \S.*", first), (
+        "the first cell is `# Title`, an empty line, `> one line`"
+    )
 
 
 @named(CHAPTERS)
 def test_chapter_has_front_matter_and_parameters(path):
     notebook = read_notebook(path)
     front = [source(c) for c in notebook["cells"] if c["cell_type"] == "raw"]
-    assert any("skip_exec: true" in text for text in front), "a chapter's first cell is raw: ---, skip_exec: true, ---"
-    assert len([c for c in notebook["cells"] if "parameters" in tags(c)]) == 1, "a chapter has one cell tagged `parameters`"
+    assert any("skip_exec: true" in text for text in front), (
+        "a chapter's first cell is raw: ---, skip_exec: true, ---"
+    )
+    assert len([c for c in notebook["cells"] if "parameters" in tags(c)]) == 1, (
+        "a chapter has one cell tagged `parameters`"
+    )
     parameters = published_parameters(notebook)
-    assert 4 <= len(parameters) <= 8 and all(isinstance(v, int | float | str | bool) for v in parameters.values()), parameters
+    assert 4 <= len(parameters) <= 8 and all(
+        isinstance(v, int | float | str | bool) for v in parameters.values()
+    ), parameters
 
 
 def test_contents_list_every_page_once():
     files = toc_files()
     assert len(files) == len(set(files))
-    assert all((ROOT / f"{f}.ipynb").exists() or (ROOT / f"{f}.md").exists() for f in files)
+    assert all(
+        (ROOT / f"{f}.ipynb").exists() or (ROOT / f"{f}.md").exists() for f in files
+    )
     listed = {ROOT / f"{f}.ipynb" for f in files}
-    assert not [str(p) for p in NOTEBOOKS if p not in listed], "a notebook that is not in _toc.yml is not in the book"
-    assert len(page_names()) == len(set(page_names())), "two sources have the same address"
+    assert not [str(p) for p in NOTEBOOKS if p not in listed], (
+        "a notebook that is not in _toc.yml is not in the book"
+    )
+    assert len(page_names()) == len(set(page_names())), (
+        "two sources have the same address"
+    )
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profile_sets_parameters_that_exist(profile):
     pages = notebooks()
     for name, values in profile_parameters(profile).items():
-        assert name in pages, f"{profile}.yaml: there is no chapter {name}; there are {', '.join(pages)}"
+        assert name in pages, (
+            f"{profile}.yaml: there is no chapter {name}; there are {', '.join(pages)}"
+        )
         published = published_parameters(read_notebook(pages[name]))
         for key, value in values.items():
-            assert key in published, f"{profile}.yaml: {name} has no parameter {key}; it has {', '.join(published)}"
-            fits = type(value) is type(published[key]) or (type(value) is int and type(published[key]) is float)
-            assert fits, f"{profile}.yaml: {name}.{key} = {value!r}, where the chapter has {published[key]!r}"
+            assert key in published, (
+                f"{profile}.yaml: {name} has no parameter {key}; it has {', '.join(published)}"
+            )
+            fits = type(value) is type(published[key]) or (
+                type(value) is int and type(published[key]) is float
+            )
+            assert fits, (
+                f"{profile}.yaml: {name}.{key} = {value!r}, where the chapter has {published[key]!r}"
+            )
 
 
 def test_every_chapter_with_parameters_has_a_test_and_a_cpu_profile():
     chapters = {name for name, path in notebooks().items() if path in CHAPTERS}
     for profile in ("test", "cpu"):
         missing = chapters - profile_parameters(profile).keys()
-        assert not missing, f"book/profiles/{profile}.yaml says nothing of {sorted(missing)}: it would run at the published values"
+        assert not missing, (
+            f"book/profiles/{profile}.yaml says nothing of {sorted(missing)}: it would run at the published values"
+        )
 
 
 def run_python(code):
     "Run code in a fresh interpreter outside the repository's folder; its output."
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "vae_nb")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "vae_nb",
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -166,8 +274,18 @@ def test_training_imports_no_plotting():
 
 def tracked():
     "Files under version control, or None where there is none (a downloaded archive)."
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).exists()] if done.returncode == 0 else None
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True
+    )
+    return (
+        [
+            ROOT / name
+            for name in done.stdout.split("\0")
+            if name and (ROOT / name).exists()
+        ]
+        if done.returncode == 0
+        else None
+    )
 
 
 def test_nothing_is_tracked_that_should_not_be():
@@ -175,21 +293,57 @@ def test_nothing_is_tracked_that_should_not_be():
     if files is None:
         pytest.skip("not a git checkout")
     locks = "package-lock.json yarn.lock uv.lock poetry.lock Pipfile.lock pnpm-lock.yaml".split()
-    hosts = re.compile("|".join(re.escape(h) for h in ("files.python" + "hosted.org", "registry.npm" + "js.org", "pypi" + ".org/simple")))
+    hosts = re.compile(
+        "|".join(
+            re.escape(h)
+            for h in (
+                "files.python" + "hosted.org",
+                "registry.npm" + "js.org",
+                "pypi" + ".org/simple",
+            )
+        )
+    )
     for path in files:
-        assert path.name not in locks and path.suffix not in (".pt", ".pth", ".jpg", ".jpeg", ".npz"), path
-        if path.suffix in (".py", ".toml", ".txt", ".yaml", ".yml", ".ini", ".md", ".ipynb", ""):
+        assert path.name not in locks and path.suffix not in (
+            ".pt",
+            ".pth",
+            ".jpg",
+            ".jpeg",
+            ".npz",
+        ), path
+        if path.suffix in (
+            ".py",
+            ".toml",
+            ".txt",
+            ".yaml",
+            ".yml",
+            ".ini",
+            ".md",
+            ".ipynb",
+            "",
+        ):
             found = hosts.search(path.read_text(errors="ignore"))
-            assert not found, f"{path.relative_to(ROOT)} names a package registry: {found[0]}"
+            assert not found, (
+                f"{path.relative_to(ROOT)} names a package registry: {found[0]}"
+            )
 
 
 def test_the_home_is_named_in_settings():
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / "settings.ini")
-    s, project = parser["DEFAULT"], tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    s, project = (
+        parser["DEFAULT"],
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"],
+    )
     home = f"https://github.com/{s['user']}/{s['repo']}"
-    assert s["git_url"] == home and project["urls"]["Source"] == home and project["urls"]["Documentation"] == s["doc_host"] + s["doc_baseurl"]
-    assert s["lib_name"] == project["name"] and s["min_python"] == project["requires-python"].removeprefix(">=")
+    assert (
+        s["git_url"] == home
+        and project["urls"]["Source"] == home
+        and project["urls"]["Documentation"] == s["doc_host"] + s["doc_baseurl"]
+    )
+    assert s["lib_name"] == project["name"] and s["min_python"] == project[
+        "requires-python"
+    ].removeprefix(">=")
 
 
 # --- from notebook to page ---
@@ -197,27 +351,42 @@ def test_the_home_is_named_in_settings():
 
 def cell(kind, text, *labels, outputs=()):
     "A cell as nbformat has it."
-    extra = {"outputs": list(outputs), "execution_count": None} if kind == "code" else {}
-    return {"cell_type": kind, "metadata": {"tags": list(labels)}, "source": text.splitlines(keepends=True)} | extra
+    extra = (
+        {"outputs": list(outputs), "execution_count": None} if kind == "code" else {}
+    )
+    return {
+        "cell_type": kind,
+        "metadata": {"tags": list(labels)},
+        "source": text.splitlines(keepends=True),
+    } | extra
 
 
 def example():
     "A chapter in small."
     bar = {"output_type": "stream", "name": "stderr", "text": "\r 50%|#####     |"}
     said = {"output_type": "stream", "name": "stderr", "text": "careful\n"}
-    return {"metadata": {}, "cells": [
-        cell("raw", "---\nskip_exec: true\n---"),
-        cell("markdown", "# A title\n\n> one line"),
-        cell("code", "#| default_exp vae"),
-        cell("code", "#| export\ndef f(): pass"),
-        cell("code", "#| hide\nassert True"),
-        cell("code", "epochs = 50\nlr = 1e-3", "parameters"),
-        cell("code", "# Parameters\nepochs = 2\n", "injected-parameters"),
-        cell("code", "train()", outputs=[bar, said]),
-    ]}
+    return {
+        "metadata": {},
+        "cells": [
+            cell("raw", "---\nskip_exec: true\n---"),
+            cell("markdown", "# A title\n\n> one line"),
+            cell("code", "#| default_exp vae"),
+            cell("code", "#| export\ndef f(): pass"),
+            cell("code", "#| hide\nassert True"),
+            cell("code", "epochs = 50\nlr = 1e-3", "parameters"),
+            cell("code", "# Parameters\nepochs = 2\n", "injected-parameters"),
+            cell("code", "train()", outputs=[bar, said]),
+        ],
+    }
 
 
-RECORD = {"profile": "cpu", "parameters": {"epochs": 2}, "seconds": 3.2, "key": "", "stale": False}
+RECORD = {
+    "profile": "cpu",
+    "parameters": {"epochs": 2},
+    "seconds": 3.2,
+    "key": "",
+    "stale": False,
+}
 
 
 def test_page_turns_directives_into_tags():
@@ -225,20 +394,45 @@ def test_page_turns_directives_into_tags():
     text = "\n".join(source(c) for c in cells)
     assert "#|" not in text and "skip_exec" not in text and "# Parameters" not in text
     by_code = {source(c): tags(c) for c in cells if c["cell_type"] == "code"}
-    assert by_code == {"def f(): pass": ["exported"], "assert True": ["remove-cell"], "epochs = 50\nlr = 1e-3": ["hide-input", "parameters"], "train()": []}
-    assert [o["text"] for o in cells[-1]["outputs"]] == ["careful\n"], "progress bars go, warnings stay"
+    assert by_code == {
+        "def f(): pass": ["exported"],
+        "assert True": ["remove-cell"],
+        "epochs = 50\nlr = 1e-3": ["hide-input", "parameters"],
+        "train()": [],
+    }
+    assert [o["text"] for o in cells[-1]["outputs"]] == ["careful\n"], (
+        "progress bars go, warnings stay"
+    )
 
 
 def test_a_caption_belongs_to_the_picture():
-    text = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "10 epochs in 3 s"}}
-    picture = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "<Figure>", "image/png": ""}}
-    notebook = {"metadata": {}, "cells": [cell("markdown", "# T"), cell("code", "fit()", outputs=[text, picture])]}
-    assert [o["output_type"] for o in page(notebook, "02", RECORD)["cells"][-1]["outputs"]] == ["stream", "display_data"]
+    text = {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {"text/plain": "10 epochs in 3 s"},
+    }
+    picture = {
+        "output_type": "display_data",
+        "metadata": {},
+        "data": {"text/plain": "<Figure>", "image/png": ""},
+    }
+    notebook = {
+        "metadata": {},
+        "cells": [
+            cell("markdown", "# T"),
+            cell("code", "fit()", outputs=[text, picture]),
+        ],
+    }
+    assert [
+        o["output_type"] for o in page(notebook, "02", RECORD)["cells"][-1]["outputs"]
+    ] == ["stream", "display_data"]
 
 
 def test_page_says_how_it_was_made():
     first = lambda record: source(page(example(), "02", record)["cells"][1])
-    assert "`epochs = 2` (published: `50`)" in first(RECORD) and "`cpu`" in first(RECORD)
+    assert "`epochs = 2` (published: `50`)" in first(RECORD) and "`cpu`" in first(
+        RECORD
+    )
     assert "has changed since" in first(RECORD | {"stale": True})
     assert "not been executed" in first(None)
 
@@ -264,20 +458,31 @@ def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded
     marks = lambda path: set(MARK.findall(path.read_text()))
     recorded = {path.stem for path in RESULTS.glob("*.json")}
     assert marks(ROOT / "book/measured.md") == recorded
-    in_chapters = {name for path in NOTEBOOKS for cell in read_notebook(path)["cells"] for name in MARK.findall(source(cell))}
+    in_chapters = {
+        name
+        for path in NOTEBOOKS
+        for cell in read_notebook(path)["cells"]
+        for name in MARK.findall(source(cell))
+    }
     assert in_chapters | marks(ROOT / "README.md") <= recorded
 
 
 def test_readme_shows_the_tables_as_recorded():
     text = (ROOT / "README.md").read_text()
-    assert fill(text, keep_marks=True) == text, "run: make bench, or benchmarks.record.write_tables()"
+    assert fill(text, keep_marks=True) == text, (
+        "run: make bench, or benchmarks.record.write_tables()"
+    )
 
 
 def test_marks_are_filled_once_and_kept_apart():
     name = sorted(RESULTS.glob("*.json"))[0].stem
     mark = f"<!-- measured: {name} -->"
     text = f"{mark}\n\nbetween\n\n{mark}\nold\n{END}"
-    assert fill(text).count(section(name)) == 2 and "between" in fill(text) and "old" not in fill(text)
+    assert (
+        fill(text).count(section(name)) == 2
+        and "between" in fill(text)
+        and "old" not in fill(text)
+    )
     kept = fill(text, keep_marks=True)
     assert kept.count(mark) == 2 and fill(kept, keep_marks=True) == kept
     with pytest.raises(SystemExit, match="make bench NAME=never_run"):
@@ -285,12 +490,19 @@ def test_marks_are_filled_once_and_kept_apart():
 
 
 def test_a_table_has_real_minus_signs_and_breaks_at_no_hyphen():
-    table = typeset("| net | CPU-s |\n| --- | --- |\n| 784-20-784 | -3.5 ± 0.2 |\n| one-cycle, 3 - 2 | 1 |")
-    assert table == "| net | CPU‑s |\n| --- | --- |\n| 784‑20‑784 | −3.5\u00a0±\u00a00.2 |\n| one-cycle, 3 - 2 | 1 |"
+    table = typeset(
+        "| net | CPU-s |\n| --- | --- |\n| 784-20-784 | -3.5 ± 0.2 |\n| one-cycle, 3 - 2 | 1 |"
+    )
+    assert (
+        table
+        == "| net | CPU‑s |\n| --- | --- |\n| 784‑20‑784 | −3.5\u00a0±\u00a00.2 |\n| one-cycle, 3 - 2 | 1 |"
+    )
 
 
 def test_cells_with_a_sentence_are_marked(tmp_path):
-    (tmp_path / "a.html").write_text(f"<tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr>")
+    (tmp_path / "a.html").write_text(
+        f"<tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr>"
+    )
     mark_long_cells(tmp_path)
     cells = re.findall("<td.*?>", (tmp_path / "a.html").read_text())
     assert cells == ["<td>", "<td>", '<td class="prose">']

@@ -1,4 +1,5 @@
 """The VAE as a triple; building, saving and loading."""
+
 import json
 import multiprocessing
 import os
@@ -21,9 +22,25 @@ import vae_nb
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, seed_everything
 from vae_nb.data import Images
-from vae_nb.elbo import LIKELIHOODS, NormalLikelihood, Pixels, kl_normal, make_likelihood
+from vae_nb.elbo import (
+    LIKELIHOODS,
+    NormalLikelihood,
+    Pixels,
+    kl_normal,
+    make_likelihood,
+)
 from vae_nb.joint import joint_vae
-from vae_nb.vae import _BUILDERS, ACTIVATIONS, VAE, build_from, builder, config_now, load_model, mlp_vae, save_model
+from vae_nb.vae import (
+    _BUILDERS,
+    ACTIVATIONS,
+    VAE,
+    build_from,
+    builder,
+    config_now,
+    load_model,
+    mlp_vae,
+    save_model,
+)
 
 SHAPE = (1, 4, 5)
 
@@ -36,7 +53,12 @@ def model():
 
 @pytest.fixture
 def x():
-    return torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1)).mul(255).round() / 255
+    return (
+        torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1))
+        .mul(255)
+        .round()
+        / 255
+    )
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -44,7 +66,9 @@ def test_terms_are_per_image_nats_that_add_up(likelihood, x):
     model = mlp_vae(SHAPE, latent=3, hidden=(8,), likelihood=likelihood)
     torch.manual_seed(0)
     terms = model.terms(x)
-    assert terms["recon"].shape == terms["kl"].shape == (6,) and terms["kl_per_dim"].shape == (6, 3)
+    assert terms["recon"].shape == terms["kl"].shape == (6,) and terms[
+        "kl_per_dim"
+    ].shape == (6, 3)
     assert torch.allclose(terms["loss"], terms["recon"] + terms["kl"])
     q = model.encode(x)
     assert torch.allclose(terms["kl"], kl_normal(q.mu, q.logvar), atol=1e-5)
@@ -94,9 +118,18 @@ def test_a_plain_autoencoder_has_no_kl_and_no_noise(x):
 
 
 @settings(max_examples=25, deadline=None)
-@given(channels=st.sampled_from([1, 3]), height=st.integers(1, 9), width=st.integers(1, 9), latent=st.integers(1, 5),
-       hidden=st.lists(st.integers(1, 8), min_size=1, max_size=3), likelihood=st.sampled_from(LIKELIHOODS), activation=st.sampled_from(list(ACTIVATIONS)))
-def test_any_shape_comes_back_as_it_went_in(channels, height, width, latent, hidden, likelihood, activation):
+@given(
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    latent=st.integers(1, 5),
+    hidden=st.lists(st.integers(1, 8), min_size=1, max_size=3),
+    likelihood=st.sampled_from(LIKELIHOODS),
+    activation=st.sampled_from(list(ACTIVATIONS)),
+)
+def test_any_shape_comes_back_as_it_went_in(
+    channels, height, width, latent, hidden, likelihood, activation
+):
     shape = (channels, height, width)
     model = mlp_vae(shape, latent, tuple(hidden), likelihood, activation=activation)
     x = torch.full((2, *shape), 1.0)
@@ -122,7 +155,9 @@ def test_the_untrained_model_predicts_the_mean_image(likelihood):
     mean = torch.linspace(0.05, 0.95, 20).reshape(SHAPE)
     model.initialise_from(mean)
     assert torch.allclose(model.decode(torch.zeros(1, 2)).mean[0], mean, atol=2e-3)
-    model.initialise_from(torch.zeros(SHAPE))  # a trained model must not be touched again
+    model.initialise_from(
+        torch.zeros(SHAPE)
+    )  # a trained model must not be touched again
     assert torch.allclose(model.decode(torch.zeros(1, 2)).mean[0], mean, atol=2e-3)
 
 
@@ -130,14 +165,34 @@ def test_the_untrained_model_predicts_the_mean_image(likelihood):
 
 FAMILIES = {
     "mlp": lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)),
-    "conv": lambda: conv_vae((3, 16, 16), latent=3, channels=(4, 8), likelihood="discretised_logistic"),
+    "conv": lambda: conv_vae(
+        (3, 16, 16), latent=3, channels=(4, 8), likelihood="discretised_logistic"
+    ),
     "joint": lambda: joint_vae((1, 16, 16), 2, (4,), hidden=(8,), likelihood="normal"),
-    "joint, conv, exact": lambda: joint_vae((3, 16, 16), 2, (4,), net="conv", channels=(4, 8), estimator="exact", likelihood="normal", sigma="optimal"),
+    "joint, conv, exact": lambda: joint_vae(
+        (3, 16, 16),
+        2,
+        (4,),
+        net="conv",
+        channels=(4, 8),
+        estimator="exact",
+        likelihood="normal",
+        sigma="optimal",
+    ),
 }
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 5e-2}
+TOLERANCE = {
+    torch.float64: 1e-5,
+    torch.float32: 1e-5,
+    torch.float16: 5e-3,
+    torch.bfloat16: 5e-2,
+}
 VERBS = {
     "encode": lambda model, x: model.encode(x).mean,
-    "decode": lambda model, x: model.decode(model.prior.sample((5,), torch.Generator().manual_seed(1)).to(x.dtype)).mean,
+    "decode": lambda model, x: (
+        model.decode(
+            model.prior.sample((5,), torch.Generator().manual_seed(1)).to(x.dtype)
+        ).mean
+    ),
     "sample": lambda model, x: model.sample(5, torch.Generator().manual_seed(1)),
     "reconstruct": lambda model, x: model.reconstruct(x),
     "forward": lambda model, x: model(x).mean,
@@ -156,8 +211,12 @@ def test_every_number_type_gives_the_same_within_its_precision(family, dtype, ve
         torch.manual_seed(2)
         results.append(VERBS[verb](model.to(weights), images))
     for result in results[1:]:
-        assert result.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        torch.testing.assert_close(result.float(), results[0], rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert result.dtype == (
+            torch.float64 if dtype == torch.float64 else torch.float32
+        )
+        torch.testing.assert_close(
+            result.float(), results[0], rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+        )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -165,13 +224,19 @@ def test_every_number_type_gives_the_same_within_its_precision(family, dtype, ve
 def test_every_number_type_trains(family, dtype):
     model = FAMILIES[family]().to(dtype).train()
     model.loss(torch.rand(4, *model.shape).mul(255).round() / 255)["loss"].backward()
-    assert all(weight.grad.dtype == dtype and weight.grad.isfinite().all() for weight in model.parameters())
+    assert all(
+        weight.grad.dtype == dtype and weight.grad.isfinite().all()
+        for weight in model.parameters()
+    )
 
 
 class OwnEncoder(torch.nn.Module):
     def __init__(self, sizes, joined):
         super().__init__()
-        self.joined, self.heads = joined, torch.nn.ModuleList(torch.nn.Linear(20, n) for n in sizes)
+        self.joined, self.heads = (
+            joined,
+            torch.nn.ModuleList(torch.nn.Linear(20, n) for n in sizes),
+        )
 
     def forward(self, x):
         out = [head(x.flatten(1)) for head in self.heads]
@@ -183,7 +248,11 @@ class OwnDecoder(torch.nn.Module):
 
     def __init__(self, size, bias=True):
         super().__init__()
-        self.out, self.between, self.block = torch.nn.Linear(8, size, bias=bias), torch.nn.Linear(3, 8), torch.nn.Identity()
+        self.out, self.between, self.block = (
+            torch.nn.Linear(8, size, bias=bias),
+            torch.nn.Linear(3, 8),
+            torch.nn.Identity(),
+        )
         self.block.bias = True
 
     def forward(self, z):
@@ -191,26 +260,48 @@ class OwnDecoder(torch.nn.Module):
 
 
 def own(encoder=((3, 3), False), decoder=None, likelihood="bernoulli", **options):
-    return VAE(OwnEncoder(*encoder), decoder or OwnDecoder(20), likelihood, SHAPE, 3, **options)
+    return VAE(
+        OwnEncoder(*encoder), decoder or OwnDecoder(20), likelihood, SHAPE, 3, **options
+    )
 
 
 def test_an_encoder_may_return_a_pair_and_the_likelihood_may_be_named(x):
     pair, joined = own(), own(((3, 3), True))
     joined.load_state_dict(pair.state_dict())
-    assert torch.equal(pair.encode(x).mu, joined.encode(x).mu) and torch.equal(pair.encode(x).logvar, joined.encode(x).logvar)
+    assert torch.equal(pair.encode(x).mu, joined.encode(x).mu) and torch.equal(
+        pair.encode(x).logvar, joined.encode(x).logvar
+    )
     assert torch.equal(pair.encode(x).mu, pair.encoder.heads[0](x.flatten(1)))
-    assert pair.loss(x)["loss"].isfinite() and isinstance(own(likelihood="normal").likelihood, NormalLikelihood)
+    assert pair.loss(x)["loss"].isfinite() and isinstance(
+        own(likelihood="normal").likelihood, NormalLikelihood
+    )
     with pytest.raises(ValueError, match="Did you mean 'bernoulli'"):
         own(likelihood="bernouli")
 
 
-@pytest.mark.parametrize("model, message", [
-    (lambda: own(((3, 3, 3), False)), r"encoder .* \(6, 9\), .* \(6, 6\)"),  # (z, mu, logvar)
-    (lambda: own(((3,), True)), r"encoder .* \(6, 3\), .* \(6, 6\)"),
-    (lambda: own(variational=False), r"encoder .* \(6, 6\), .* \(6, 3\)"),
-    (lambda: own(decoder=OwnDecoder(21)), r"decoder .* \(6, 21\), .* \(6, 1, 4, 5\)"),
-    (lambda: own(decoder=torch.nn.Sequential(OwnDecoder(20), torch.nn.Unflatten(1, (5, 4, 1)))), r"decoder .* \(6, 5, 4, 1\), .* \(6, 1, 4, 5\)"),
-])
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (
+            lambda: own(((3, 3, 3), False)),
+            r"encoder .* \(6, 9\), .* \(6, 6\)",
+        ),  # (z, mu, logvar)
+        (lambda: own(((3,), True)), r"encoder .* \(6, 3\), .* \(6, 6\)"),
+        (lambda: own(variational=False), r"encoder .* \(6, 6\), .* \(6, 3\)"),
+        (
+            lambda: own(decoder=OwnDecoder(21)),
+            r"decoder .* \(6, 21\), .* \(6, 1, 4, 5\)",
+        ),
+        (
+            lambda: own(
+                decoder=torch.nn.Sequential(
+                    OwnDecoder(20), torch.nn.Unflatten(1, (5, 4, 1))
+                )
+            ),
+            r"decoder .* \(6, 5, 4, 1\), .* \(6, 1, 4, 5\)",
+        ),
+    ],
+)
 def test_networks_of_the_wrong_size_are_named(model, message, x):
     with pytest.raises(ValueError, match=message):
         model().reconstruct(x)
@@ -225,25 +316,46 @@ def test_the_output_bias_is_found_wherever_it_was_registered(likelihood, dtype):
     between = model.decoder.between.bias.clone()
     mean = torch.linspace(0.05, 0.95, 20).reshape(SHAPE)
     model.initialise_from(mean)
-    assert torch.allclose(model.decode(torch.zeros(1, 3)).mean[0].float(), mean, atol=max(3e-3, TOLERANCE[dtype]))
+    assert torch.allclose(
+        model.decode(torch.zeros(1, 3)).mean[0].float(),
+        mean,
+        atol=max(3e-3, TOLERANCE[dtype]),
+    )
     assert torch.equal(model.decoder.between.bias, between)
 
 
 def without_a_bias():
     "The last registered bias has the image's size by chance, and is not the output's."
     decoder = OwnDecoder(20, bias=False)
-    decoder.between, decoder.out = torch.nn.Linear(3, 20), torch.nn.Linear(20, 20, bias=False)
+    decoder.between, decoder.out = (
+        torch.nn.Linear(3, 20),
+        torch.nn.Linear(20, 20, bias=False),
+    )
     return decoder
 
 
-@pytest.mark.parametrize("decoder", [
-    lambda: OwnDecoder(20, bias=False), without_a_bias, lambda: torch.nn.Linear(3, 20, bias=False), lambda: torch.nn.Sequential(OwnDecoder(20), torch.nn.Sigmoid()),
-    lambda: torch.nn.Sequential(OwnDecoder(10), torch.nn.Unflatten(1, (1, 2, 5)), torch.nn.Upsample((4, 5)))])
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        lambda: OwnDecoder(20, bias=False),
+        without_a_bias,
+        lambda: torch.nn.Linear(3, 20, bias=False),
+        lambda: torch.nn.Sequential(OwnDecoder(20), torch.nn.Sigmoid()),
+        lambda: torch.nn.Sequential(
+            OwnDecoder(10), torch.nn.Unflatten(1, (1, 2, 5)), torch.nn.Upsample((4, 5))
+        ),
+    ],
+)
 def test_no_other_bias_is_touched(decoder):
     model = own(decoder=decoder())
     before = {name: value.clone() for name, value in model.named_parameters()}
     model.initialise_from(torch.full(SHAPE, 0.9))
-    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters()) and model.initialised
+    assert (
+        all(
+            torch.equal(value, before[name]) for name, value in model.named_parameters()
+        )
+        and model.initialised
+    )
 
 
 def test_a_likelihood_of_ones_own_needs_no_link():
@@ -259,7 +371,11 @@ def test_a_likelihood_of_ones_own_needs_no_link():
 def test_a_called_model_is_the_distribution_of_the_reconstruction(model, x):
     model.eval()
     p = model(x)
-    assert torch.equal(p.mean, model.reconstruct(x)) and p.log_prob(x).shape == (6,) and p.mean.requires_grad
+    assert (
+        torch.equal(p.mean, model.reconstruct(x))
+        and p.log_prob(x).shape == (6,)
+        and p.mean.requires_grad
+    )
     model.train()
     torch.manual_seed(3)
     drawn = model(x).log_prob(x)
@@ -272,12 +388,18 @@ def test_a_called_model_is_the_distribution_of_the_reconstruction(model, x):
 
 def test_without_hidden_layers_both_halves_are_linear(x):
     model = mlp_vae(SHAPE, latent=3, hidden=(), likelihood="normal")
-    linear = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    linear = [
+        tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Linear)
+    ]
     assert linear == [(6, 20), (20, 3)] and model.loss(x)["loss"].isfinite()
-    assert not [m for m in model.modules() if isinstance(m, tuple(ACTIVATIONS.values()))]
+    assert not [
+        m for m in model.modules() if isinstance(m, tuple(ACTIVATIONS.values()))
+    ]
 
 
-@pytest.mark.parametrize("value, message", [(float("nan"), "1 NaN"), (1.5, "to 1.5"), (-0.25, "-0.25")])
+@pytest.mark.parametrize(
+    "value, message", [(float("nan"), "1 NaN"), (1.5, "to 1.5"), (-0.25, "-0.25")]
+)
 def test_pixels_out_of_range_are_refused_with_the_value(model, x, value, message):
     x[0, 0, 0, 0] = value
     with pytest.raises(ValueError, match=message):
@@ -289,7 +411,9 @@ def test_wrong_shapes_name_expected_and_given(model, x):
         model.encode(x.transpose(2, 3))
     with pytest.raises(ValueError, match=r"x\[None\]"):
         model.encode(x[0])
-    with pytest.raises(ValueError, match=r"torch.int64 may mean anything: pass x / 255"):
+    with pytest.raises(
+        ValueError, match=r"torch.int64 may mean anything: pass x / 255"
+    ):
         model.encode((x * 255).long())
     with pytest.raises(ValueError, match=r"\(\.\.\., 3\), not \(6, 2\)"):
         model.decode(torch.zeros(6, 2))
@@ -297,12 +421,21 @@ def test_wrong_shapes_name_expected_and_given(model, x):
         model.sample(0)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(latent=0), "latent"), (dict(latent=2.0), "latent"), (dict(hidden=(0,)), "hidden"), (dict(hidden=(8, -1)), "hidden"),
-    (dict(shape=(28, 28)), "channels, height, width"), (dict(activation="silo"), "Did you mean 'silu'"),
-    (dict(likelihood="bernouli"), "Did you mean 'bernoulli'"), (dict(sigma=0.1), "goes with likelihood='normal'"),
-    (dict(likelihood="normal", sigma=-1.0), "-1.0"), (dict(likelihood="normal", sigma="optimum"), "optimum"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(latent=0), "latent"),
+        (dict(latent=2.0), "latent"),
+        (dict(hidden=(0,)), "hidden"),
+        (dict(hidden=(8, -1)), "hidden"),
+        (dict(shape=(28, 28)), "channels, height, width"),
+        (dict(activation="silo"), "Did you mean 'silu'"),
+        (dict(likelihood="bernouli"), "Did you mean 'bernoulli'"),
+        (dict(sigma=0.1), "goes with likelihood='normal'"),
+        (dict(likelihood="normal", sigma=-1.0), "-1.0"),
+        (dict(likelihood="normal", sigma="optimum"), "optimum"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         mlp_vae(**{"shape": SHAPE, **arguments})
@@ -312,54 +445,119 @@ def by_hand(shape, *args, **options):
     return VAE(OwnEncoder((6,), True), OwnDecoder(20), "bernoulli", shape, 3, **options)
 
 
-@pytest.mark.parametrize("build", [mlp_vae, conv_vae, joint_vae, lambda *a, **o: joint_vae(*a, net="conv", **o), by_hand], ids=["mlp", "conv", "joint", "joint, conv", "by hand"])
-@pytest.mark.parametrize("shape, options, message", [
-    (784, {}, r"\(channels, height, width\), such as \(1, 28, 28\), not 784"), ((32, 32), {}, r"\(channels, height, width\).* not \(32, 32\)"), ("mnist", {}, "shape must be .* not 'mnist'"),
-    ((1, 32, 0), {}, "shape"), ((1, 32, 32.5), {}, "shape"), (None, {}, "shape must be .* not None"),
-    *[((1, 32, 32), {name: value}, f"{name} must be a finite number, 0 or more, not {value!r}") for name in ("beta", "free_bits")
-      for value in (-1, -0.1, float("nan"), float("inf"), True, "1", None)]])
-def test_shapes_and_weights_that_cannot_be_are_refused_when_a_model_is_made(build, shape, options, message):
+@pytest.mark.parametrize(
+    "build",
+    [
+        mlp_vae,
+        conv_vae,
+        joint_vae,
+        lambda *a, **o: joint_vae(*a, net="conv", **o),
+        by_hand,
+    ],
+    ids=["mlp", "conv", "joint", "joint, conv", "by hand"],
+)
+@pytest.mark.parametrize(
+    "shape, options, message",
+    [
+        (784, {}, r"\(channels, height, width\), such as \(1, 28, 28\), not 784"),
+        ((32, 32), {}, r"\(channels, height, width\).* not \(32, 32\)"),
+        ("mnist", {}, "shape must be .* not 'mnist'"),
+        ((1, 32, 0), {}, "shape"),
+        ((1, 32, 32.5), {}, "shape"),
+        (None, {}, "shape must be .* not None"),
+        *[
+            (
+                (1, 32, 32),
+                {name: value},
+                f"{name} must be a finite number, 0 or more, not {value!r}",
+            )
+            for name in ("beta", "free_bits")
+            for value in (-1, -0.1, float("nan"), float("inf"), True, "1", None)
+        ],
+    ],
+)
+def test_shapes_and_weights_that_cannot_be_are_refused_when_a_model_is_made(
+    build, shape, options, message
+):
     with pytest.raises(ValueError, match=message):
         build(shape, **options)
 
 
 def test_numpy_numbers_and_zero_are_weights():
     model = mlp_vae(SHAPE, hidden=(4,), beta=0, free_bits=0.0)
-    assert (model.beta, model.free_bits) == (0, 0.0) and by_hand(SHAPE, beta=np.float32(0.5)).beta == 0.5
+    assert (model.beta, model.free_bits) == (0, 0.0) and by_hand(
+        SHAPE, beta=np.float32(0.5)
+    ).beta == 0.5
 
 
 # ---- saving and loading ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [dict(), dict(likelihood="normal", sigma="per_channel"), dict(likelihood="normal", sigma="optimal"),
-                                       dict(likelihood="discretised_logistic", beta=2.0, free_bits=0.1), dict(variational=False, activation="tanh")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(),
+        dict(likelihood="normal", sigma="per_channel"),
+        dict(likelihood="normal", sigma="optimal"),
+        dict(likelihood="discretised_logistic", beta=2.0, free_bits=0.1),
+        dict(variational=False, activation="tanh"),
+    ],
+)
 def test_a_saved_model_comes_back_bit_identical(tmp_path, x, arguments):
     model = mlp_vae(SHAPE, latent=3, hidden=(8, 6), **arguments)
     model.initialise_from(x.mean(0))
     again = VAE.load(model.save(tmp_path / "run"))
     assert torch.equal(again.reconstruct(x), model.reconstruct(x))
     assert again.config == model.config and not again.training
-    assert (again.beta, again.free_bits, again.variational, again.latent) == (model.beta, model.free_bits, model.variational, 3)
+    assert (again.beta, again.free_bits, again.variational, again.latent) == (
+        model.beta,
+        model.free_bits,
+        model.variational,
+        3,
+    )
     assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "model.safetensors"]
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["builder"] == "vae_nb.vae.mlp_vae"
+    assert (
+        json.loads((tmp_path / "run" / "config.json").read_text())["builder"]
+        == "vae_nb.vae.mlp_vae"
+    )
 
 
-@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), latent=3, hidden=(64,)), lambda: conv_vae((1, 16, 16), latent=3, channels=(8, 16)),
-                                  lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(64,))], ids=["mlp", "conv", "joint"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(64,)),
+        lambda: conv_vae((1, 16, 16), latent=3, channels=(8, 16)),
+        lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(64,)),
+    ],
+    ids=["mlp", "conv", "joint"],
+)
 def test_16_bits_take_half_the_space_and_draw_the_same(tmp_path, make):
     model = make().eval()
     model.save(tmp_path / "whole")
-    again, size = VAE.load(model.save(tmp_path / "half", half=True)), lambda name: (tmp_path / name / "model.safetensors").stat().st_size
+    again, size = (
+        VAE.load(model.save(tmp_path / "half", half=True)),
+        lambda name: (tmp_path / name / "model.safetensors").stat().st_size,
+    )
     assert size("half") < 0.7 * size("whole")
-    assert {v.dtype for v in again.state_dict().values()} == {v.dtype for v in model.state_dict().values()}
+    assert {v.dtype for v in again.state_dict().values()} == {
+        v.dtype for v in model.state_dict().values()
+    }
     z = model.prior.sample((50,), torch.Generator().manual_seed(0))
     difference = (again.decode(z).mean - model.decode(z).mean).abs().max()
     assert 0 < difference < 1e-2 and again.config == model.config
 
 
-@pytest.mark.parametrize("half, value, message", [(True, 1e5, "more than 65,504.* save without half=True"), (True, float("inf"), "NaN or infinity, so the model is not saved"),
-                                                  (False, float("nan"), "NaN or infinity, so the model is not saved")])
-def test_what_no_file_should_hold_is_refused_before_anything_is_written(tmp_path, model, half, value, message):
+@pytest.mark.parametrize(
+    "half, value, message",
+    [
+        (True, 1e5, "more than 65,504.* save without half=True"),
+        (True, float("inf"), "NaN or infinity, so the model is not saved"),
+        (False, float("nan"), "NaN or infinity, so the model is not saved"),
+    ],
+)
+def test_what_no_file_should_hold_is_refused_before_anything_is_written(
+    tmp_path, model, half, value, message
+):
     model.save(tmp_path)
     with torch.no_grad():
         model.decoder[0].weight[0, 0] = value
@@ -376,7 +574,10 @@ def test_a_second_save_replaces_the_first(tmp_path, model):
 
 def test_a_model_built_by_hand_says_why_it_cannot_be_saved(tmp_path, model):
     by_hand = VAE(model.encoder, model.decoder, model.likelihood, SHAPE, 3)
-    with pytest.raises(ValueError, match="only a model that a function built.* mark the function .* @builder"):
+    with pytest.raises(
+        ValueError,
+        match="only a model that a function built.* mark the function .* @builder",
+    ):
         by_hand.save(tmp_path)
     assert not os.listdir(tmp_path)
 
@@ -397,18 +598,65 @@ def test_a_truncated_model_is_refused(tmp_path, model, keep):
 
 
 def forge(folder, model, config):
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors", metadata=config)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "model.safetensors",
+        metadata=config,
+    )
 
 
-@pytest.mark.parametrize("config, message", [
-    (None, "not written by vae_nb"), ({"format": "pt"}, "not written by vae_nb"), ({"config": "{}"}, "config has no 'builder'"), ({"config": "not json"}, "not written by vae_nb: its header is not readable"),
-    ({"config": "[1, 2]"}, "cannot load"),
-    ({"config": json.dumps({"builder": "os.system", "arguments": {"command": "true"}})}, r"asks for 'os.system'.*VAE.load\(folder, build=that_function\)"),
-    ({"config": json.dumps({"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}})}, "neither a builder of this version"),
-    ({"config": json.dumps({"builder": "vae_nb.nothing.here", "arguments": {}})}, "neither a builder of this version"),
-    ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "wrong": 1}})}, "wrong"),
-    ({"config": json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": {"shape": [1, 4, 5], "latent": 4}})}, "is needed"),
-])
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (None, "not written by vae_nb"),
+        ({"format": "pt"}, "not written by vae_nb"),
+        ({"config": "{}"}, "config has no 'builder'"),
+        ({"config": "not json"}, "not written by vae_nb: its header is not readable"),
+        ({"config": "[1, 2]"}, "cannot load"),
+        (
+            {
+                "config": json.dumps(
+                    {"builder": "os.system", "arguments": {"command": "true"}}
+                )
+            },
+            r"asks for 'os.system'.*VAE.load\(folder, build=that_function\)",
+        ),
+        (
+            {
+                "config": json.dumps(
+                    {"builder": "vae_nb.core.seed_everything", "arguments": {"seed": 1}}
+                )
+            },
+            "neither a builder of this version",
+        ),
+        (
+            {"config": json.dumps({"builder": "vae_nb.nothing.here", "arguments": {}})},
+            "neither a builder of this version",
+        ),
+        (
+            {
+                "config": json.dumps(
+                    {
+                        "builder": "vae_nb.vae.mlp_vae",
+                        "arguments": {"shape": [1, 4, 5], "wrong": 1},
+                    }
+                )
+            },
+            "wrong",
+        ),
+        (
+            {
+                "config": json.dumps(
+                    {
+                        "builder": "vae_nb.vae.mlp_vae",
+                        "arguments": {"shape": [1, 4, 5], "latent": 4},
+                    }
+                )
+            },
+            "is needed",
+        ),
+    ],
+)
 def test_foreign_files_are_refused_with_the_reason(tmp_path, model, config, message):
     forge(tmp_path, model, config)
     with pytest.raises(ValueError, match=message):
@@ -416,56 +664,127 @@ def test_foreign_files_are_refused_with_the_reason(tmp_path, model, config, mess
 
 
 def test_only_functions_of_the_list_are_called_and_nothing_is_imported_for_others():
-    for path in ("vae_nb.vae.importlib.import_module", "vae_nb.vae.VAE", "vae_nbx.vae.mlp_vae", "vae_nb.__main__.main", "antigravity.geohash"):
+    for path in (
+        "vae_nb.vae.importlib.import_module",
+        "vae_nb.vae.VAE",
+        "vae_nbx.vae.mlp_vae",
+        "vae_nb.__main__.main",
+        "antigravity.geohash",
+    ):
         with pytest.raises(ValueError, match="neither a builder"):
             build_from({"builder": path, "arguments": {}})
     assert not {"vae_nb.__main__", "antigravity"} & sys.modules.keys()
 
 
 def test_the_list_holds_every_builder_of_the_library():
-    names = {f"vae_nb.{name}" for name in re.findall(r'@builder\("vae_nb\.(.+)"\)', "".join(p.read_text() for p in Path(vae_nb.__file__).parent.rglob("*.py")))}
-    assert names == {path for path in _BUILDERS if path.startswith("vae_nb.")} == {"vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"}
+    names = {
+        f"vae_nb.{name}"
+        for name in re.findall(
+            r'@builder\("vae_nb\.(.+)"\)',
+            "".join(p.read_text() for p in Path(vae_nb.__file__).parent.rglob("*.py")),
+        )
+    }
+    assert (
+        names
+        == {path for path in _BUILDERS if path.startswith("vae_nb.")}
+        == {"vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"}
+    )
 
 
 def test_a_file_cannot_run_the_command(tmp_path, model):
-    forge(tmp_path, model, {"config": json.dumps({"builder": "vae_nb.__main__.x", "arguments": {}})})
+    forge(
+        tmp_path,
+        model,
+        {"config": json.dumps({"builder": "vae_nb.__main__.x", "arguments": {}})},
+    )
     code = "import sys, vae_nb.__main__\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0 and "asks for 'vae_nb.__main__.x'" in done.stdout and not done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 0
+        and "asks for 'vae_nb.__main__.x'" in done.stdout
+        and not done.stderr
+    )
 
 
 MLP = {"shape": [1, 4, 5], "latent": 3, "hidden": [8]}
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ("[" * 100_000 + "]" * 100_000, "has 200,0.. characters"), ("[" * 20_000 + "]" * 20_000, "not readable .*recursion"), ([[[[[[[[[[[[1]]]]]]]]]]]], "nested more than 10 deep"),
-    (MLP | {"hidden": [1] * 20_000}, "20,004 values for 9 tensors"), (MLP | {"beta": "x"}, "beta='x' should be of type float"), (MLP | {"beta": True}, "beta=True"),
-    (MLP | {"beta": float("nan")}, "config holds nan"), (MLP | {"free_bits": float("inf")}, "config holds inf"), (MLP | {"latent": 10**30}, "config holds 1000"),
-    (MLP | {"variational": "no"}, "variational='no'"), (MLP | {"shape": "145"}, "shape='145'"), (MLP | {"latent": 3.0}, "latent=3.0"), (MLP | {"sigma": [1]}, r"float \| str \| None"),
-    (MLP | {"latent": 10**15}, "is needed|overflow"),
-])
-def test_a_config_is_checked_before_anything_is_built(tmp_path, model, arguments, message):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("[" * 100_000 + "]" * 100_000, "has 200,0.. characters"),
+        ("[" * 20_000 + "]" * 20_000, "not readable .*recursion"),
+        ([[[[[[[[[[[[1]]]]]]]]]]]], "nested more than 10 deep"),
+        (MLP | {"hidden": [1] * 20_000}, "20,004 values for 9 tensors"),
+        (MLP | {"beta": "x"}, "beta='x' should be of type float"),
+        (MLP | {"beta": True}, "beta=True"),
+        (MLP | {"beta": float("nan")}, "config holds nan"),
+        (MLP | {"free_bits": float("inf")}, "config holds inf"),
+        (MLP | {"latent": 10**30}, "config holds 1000"),
+        (MLP | {"variational": "no"}, "variational='no'"),
+        (MLP | {"shape": "145"}, "shape='145'"),
+        (MLP | {"latent": 3.0}, "latent=3.0"),
+        (MLP | {"sigma": [1]}, r"float \| str \| None"),
+        (MLP | {"latent": 10**15}, "is needed|overflow"),
+    ],
+)
+def test_a_config_is_checked_before_anything_is_built(
+    tmp_path, model, arguments, message
+):
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    forge(tmp_path, model, {"config": '{"builder": "vae_nb.vae.mlp_vae", "arguments": {"a": ' + text + "}}" if text[0] == "[" else json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": arguments})})
+    forge(
+        tmp_path,
+        model,
+        {
+            "config": '{"builder": "vae_nb.vae.mlp_vae", "arguments": {"a": '
+            + text
+            + "}}"
+            if text[0] == "["
+            else json.dumps({"builder": "vae_nb.vae.mlp_vae", "arguments": arguments})
+        },
+    )
     with pytest.raises(ValueError, match=message) as caught:
         load_model(tmp_path)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 and "model.safetensors" in str(caught.value)
+    assert (
+        "\n" not in str(caught.value)
+        and len(str(caught.value)) < 400
+        and "model.safetensors" in str(caught.value)
+    )
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda w: w.to(torch.int64), "of type torch.int64, and torch.float32 is needed"), (lambda w: w.bool(), "torch.bool"), (lambda w: w.to(torch.complex64), "torch.complex64"),
-    (lambda w: w * float("nan"), "'decoder.0.weight' holds NaN"), (lambda w: w / 0, "'decoder.0.weight' holds NaN or infinity"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda w: w.to(torch.int64),
+            "of type torch.int64, and torch.float32 is needed",
+        ),
+        (lambda w: w.bool(), "torch.bool"),
+        (lambda w: w.to(torch.complex64), "torch.complex64"),
+        (lambda w: w * float("nan"), "'decoder.0.weight' holds NaN"),
+        (lambda w: w / 0, "'decoder.0.weight' holds NaN or infinity"),
+    ],
+)
 def test_weights_that_are_no_weights_are_refused(tmp_path, model, change, message):
     weights = model.state_dict()
-    save_file(weights | {"decoder.0.weight": change(weights["decoder.0.weight"])}, tmp_path / "model.safetensors", metadata={"config": json.dumps(model.config)})
+    save_file(
+        weights | {"decoder.0.weight": change(weights["decoder.0.weight"])},
+        tmp_path / "model.safetensors",
+        metadata={"config": json.dumps(model.config)},
+    )
     with pytest.raises(ValueError, match=message):
         load_model(tmp_path)
 
 
 def one_of_each():
     "A model of every family."
-    return {"mlp": mlp_vae(SHAPE, 3, (8,)), "conv": conv_vae((1, 16, 16), 3, (4, 8), likelihood="bernoulli", dropout=0.1), "joint": joint_vae(SHAPE, 2, (3,), hidden=(8,))}
+    return {
+        "mlp": mlp_vae(SHAPE, 3, (8,)),
+        "conv": conv_vae((1, 16, 16), 3, (4, 8), likelihood="bernoulli", dropout=0.1),
+        "joint": joint_vae(SHAPE, 2, (3,), hidden=(8,)),
+    }
 
 
 @pytest.mark.parametrize("family", ["mlp", "conv", "joint"])
@@ -480,7 +799,17 @@ def test_what_was_set_after_building_is_saved(tmp_path, family):
     if family == "joint":
         model.tau, model.estimator = 0.3, "straight_through"
     again = load_model(model.save(tmp_path))
-    assert again.config["arguments"] | {"beta": 0.25, "free_bits": 0.5, "likelihood": "normal", "sigma": "optimal", "activation": "tanh"} == again.config["arguments"]
+    assert (
+        again.config["arguments"]
+        | {
+            "beta": 0.25,
+            "free_bits": 0.5,
+            "likelihood": "normal",
+            "sigma": "optimal",
+            "activation": "tanh",
+        }
+        == again.config["arguments"]
+    )
     for one in (model.train(), again.train()):
         torch.manual_seed(0)
         one.total = one.loss(x)["loss"].item()
@@ -493,7 +822,9 @@ def test_a_likelihood_that_was_replaced_keeps_its_sigma(tmp_path, sigma):
     model.likelihood = make_likelihood("normal", 3, sigma)
     again = load_model(model.save(tmp_path))
     assert again.config["arguments"]["sigma"] == (None if sigma == "learned" else sigma)
-    assert torch.equal(again.likelihood.log_sigma, model.likelihood.log_sigma) and again.likelihood.optimal == (sigma == "optimal")
+    assert torch.equal(
+        again.likelihood.log_sigma, model.likelihood.log_sigma
+    ) and again.likelihood.optimal == (sigma == "optimal")
 
 
 CHANGES = {
@@ -518,24 +849,39 @@ def test_what_cannot_be_rebuilt_is_refused_when_it_is_saved(tmp_path, model, cha
     with pytest.raises(ValueError) as caught:
         model.save(tmp_path)
     assert not os.listdir(tmp_path) and "\n" not in str(caught.value)
-    assert "any more: " in str(caught.value) or "beta" in str(caught.value) or "config holds nan" in str(caught.value)
+    assert (
+        "any more: " in str(caught.value)
+        or "beta" in str(caught.value)
+        or "config holds nan" in str(caught.value)
+    )
 
 
 def test_a_compiled_model_or_part_is_saved_as_what_it_is(tmp_path, model, x):
     whole, part = torch.compile(model), mlp_vae(SHAPE, 3, (8,))
     part.encoder[1] = torch.compile(part.encoder[1])
-    part.load_state_dict(dict(zip(part.state_dict(), model.state_dict().values(), strict=True)))
+    part.load_state_dict(
+        dict(zip(part.state_dict(), model.state_dict().values(), strict=True))
+    )
     whole.save(tmp_path / "save")
     save_model(whole, tmp_path / "whole")
     part.save(tmp_path / "part")
     for name in ("save", "whole", "part"):
-        assert torch.equal(load_model(tmp_path / name).reconstruct(x), model.reconstruct(x))
-        assert "encoder.1.weight" in load_tensors(tmp_path / name / "model.safetensors")[0]
+        assert torch.equal(
+            load_model(tmp_path / name).reconstruct(x), model.reconstruct(x)
+        )
+        assert (
+            "encoder.1.weight" in load_tensors(tmp_path / name / "model.safetensors")[0]
+        )
 
 
 def test_float64_comes_back_as_float64(tmp_path, model):
     again = load_model(model.double().save(tmp_path))
-    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) and a.dtype == b.dtype
+        for a, b in zip(
+            model.state_dict().values(), again.state_dict().values(), strict=True
+        )
+    )
 
 
 def test_saving_draws_no_random_number(tmp_path, model):
@@ -551,8 +897,18 @@ def test_saving_draws_no_random_number(tmp_path, model):
 
 def own_vae(latent, width=4, beta=1.0):
     "Tied weights, and a number that only a real tensor has: no meta device."
-    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 2 * latent))
-    decoder = torch.nn.Sequential(torch.nn.Linear(latent, width), torch.nn.Linear(width, width), torch.nn.Linear(width, 20), torch.nn.Unflatten(1, SHAPE))
+    encoder = torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.Linear(20, width),
+        torch.nn.Linear(width, width),
+        torch.nn.Linear(width, 2 * latent),
+    )
+    decoder = torch.nn.Sequential(
+        torch.nn.Linear(latent, width),
+        torch.nn.Linear(width, width),
+        torch.nn.Linear(width, 20),
+        torch.nn.Unflatten(1, SHAPE),
+    )
     decoder[1].weight = encoder[2].weight
     torch.linspace(0, 1, 3)[1].item()
     return VAE(encoder, decoder, make_likelihood("bernoulli"), SHAPE, latent, beta=beta)
@@ -563,30 +919,54 @@ def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
     model.beta = 0.5
     model.save(tmp_path)
     for again in (load_model(tmp_path), VAE.load(tmp_path, build=own_vae)):
-        assert torch.equal(again.reconstruct(x), model.reconstruct(x)) and again.beta == 0.5
+        assert (
+            torch.equal(again.reconstruct(x), model.reconstruct(x))
+            and again.beta == 0.5
+        )
         assert again.decoder[1].weight is again.encoder[2].weight
-    assert config_now(load_model(tmp_path)) == {"builder": f"{__name__}.own_vae", "arguments": {"latent": 2, "width": 6, "beta": 0.5}}
+    assert config_now(load_model(tmp_path)) == {
+        "builder": f"{__name__}.own_vae",
+        "arguments": {"latent": 2, "width": 6, "beta": 0.5},
+    }
 
 
 def test_another_session_asks_for_the_function(tmp_path):
     builder(own_vae)(2).save(tmp_path)
     code = "import sys\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
-    said = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
-    assert f"asks for '{__name__}.own_vae'" in said and "VAE.load(folder, build=that_function)" in said
-    with pytest.raises(ValueError, match="cannot load .* missing a required argument: 'shape'"):
+    said = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert (
+        f"asks for '{__name__}.own_vae'" in said
+        and "VAE.load(folder, build=that_function)" in said
+    )
+    with pytest.raises(
+        ValueError, match="cannot load .* missing a required argument: 'shape'"
+    ):
         load_model(tmp_path, build=mlp_vae)
 
 
 def test_a_builder_whose_calls_cannot_be_written_down_says_so():
-    with pytest.raises(TypeError, match=r"takes \*\*options, and a builder's arguments need names"):
+    with pytest.raises(
+        TypeError, match=r"takes \*\*options, and a builder's arguments need names"
+    ):
         builder("mine.vae")(lambda **options: None)
     take = builder("mine.vae")(lambda net, latent=2: mlp_vae(SHAPE, latent))
-    with pytest.raises(TypeError, match="mine.vae got an argument that no file can hold"):
+    with pytest.raises(
+        TypeError, match="mine.vae got an argument that no file can hold"
+    ):
         take(torch.nn.Linear(2, 2))
 
 
 def test_what_would_be_refused_when_loading_is_refused_when_saving(tmp_path):
-    for words, message in (("x" * 100_000, "characters, more than 100,000"), (["x"] * 2000, "lists 2,000 values"), ([[[[[[[[[[[[]]]]]]]]]]]], "nested more than 10 deep")):
+    for words, message in (
+        ("x" * 100_000, "characters, more than 100,000"),
+        (["x"] * 2000, "lists 2,000 values"),
+        ([[[[[[[[[[[[]]]]]]]]]]]], "nested more than 10 deep"),
+    ):
         with pytest.raises(ValueError, match=message):
             builder("mine.worded")(lambda words: own_vae(2))(words).save(tmp_path)
 
@@ -594,7 +974,10 @@ def test_what_would_be_refused_when_loading_is_refused_when_saving(tmp_path):
 def test_what_a_users_builder_cannot_say_is_refused(tmp_path):
     model = builder("mine.plain")(lambda latent: own_vae(latent))(2)
     model.beta = 0.5
-    with pytest.raises(ValueError, match="mine.plain does not build this model any more: beta is 0.5, and is built as 1.0"):
+    with pytest.raises(
+        ValueError,
+        match="mine.plain does not build this model any more: beta is 0.5, and is built as 1.0",
+    ):
         model.save(tmp_path)
 
 
@@ -607,7 +990,9 @@ def save_for_ever(folder):
 
 def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
     mlp_vae((1, 28, 28), latent=2, hidden=(64,)).save(tmp_path)
-    process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(tmp_path,), daemon=True)
+    process = multiprocessing.get_context("fork").Process(
+        target=save_for_ever, args=(tmp_path,), daemon=True
+    )
     process.start()
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
     while (tmp_path / "model.safetensors").stat().st_mtime_ns == before:  # it is saving
@@ -623,15 +1008,34 @@ def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
 # ---- images in every form --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)), lambda: conv_vae((1, 16, 16), latent=3, channels=(4, 8)),
-                                  lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(8,)), lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,), variational=False)], ids=["mlp", "conv", "joint", "plain"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)),
+        lambda: conv_vae((1, 16, 16), latent=3, channels=(4, 8)),
+        lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(8,)),
+        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,), variational=False),
+    ],
+    ids=["mlp", "conv", "joint", "plain"],
+)
 def test_every_verb_takes_images_in_any_form(make):
     model, pixels = make().eval(), torch.randint(256, (6, 1, 16, 16), dtype=torch.uint8)
     x = pixels / 255
-    forms = [pixels, Images(pixels), x.numpy(), x.double(), x.flatten(1), pixels.numpy()[:, 0], [Image.fromarray(p[0].numpy()) for p in pixels],
-             torch.utils.data.TensorDataset(x, torch.arange(6)), torch.utils.data.DataLoader(x, batch_size=4)]
+    forms = [
+        pixels,
+        Images(pixels),
+        x.numpy(),
+        x.double(),
+        x.flatten(1),
+        pixels.numpy()[:, 0],
+        [Image.fromarray(p[0].numpy()) for p in pixels],
+        torch.utils.data.TensorDataset(x, torch.arange(6)),
+        torch.utils.data.DataLoader(x, batch_size=4),
+    ]
     for form in forms:
-        assert torch.equal(model.encode(form).mean, model.encode(x).mean) and torch.equal(model.reconstruct(form), model.reconstruct(x))
+        assert torch.equal(
+            model.encode(form).mean, model.encode(x).mean
+        ) and torch.equal(model.reconstruct(form), model.reconstruct(x))
         torch.manual_seed(0)
         expected = model.loss(x)["loss"]
         torch.manual_seed(0)

@@ -57,9 +57,17 @@ def readable(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+        return (
+            f"{value:,.0f}"
+            if value % 1 == 0
+            else f"{value:,.2f}"
+            if abs(value) >= 1
+            else f"{value:.3g}"
+        )
     if isinstance(value, dict):
-        return ", ".join(f"{_visible(name)} {readable(part)}" for name, part in value.items())
+        return ", ".join(
+            f"{_visible(name)} {readable(part)}" for name, part in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(map(readable, value))
     return _visible(value)
@@ -67,7 +75,9 @@ def readable(value) -> str:
 
 def _visible(text) -> str:
     "Text without line breaks and without characters that a terminal would obey."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #63fb303b
 def table(
@@ -78,23 +88,37 @@ def table(
     Args:
         rows: dictionaries with the same keys
     """
-    cells = [list(rows[0])] + [[readable(value) for value in row.values()] for row in rows]
+    cells = [list(rows[0])] + [
+        [readable(value) for value in row.values()] for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+        for row in cells
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
 def as_text(facts: dict) -> str:
     "Facts as lines `name: value`, folded at 76 characters; a list of dictionaries is a table."
-    fold = functools.partial(textwrap.fill, width=76, subsequent_indent="  ", break_long_words=False,
-                             break_on_hyphens=False)
+    fold = functools.partial(
+        textwrap.fill,
+        width=76,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     shown = []
     for name, value in facts.items():
         values = value if isinstance(value, list) else [value]
         if values is value and values and isinstance(values[0], dict):
             shown.append(table(values))
-        elif any(isinstance(part, str) and len(part) > 40 for part in values):  # sentences: a line for each
-            shown += [fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values]
+        elif any(
+            isinstance(part, str) and len(part) > 40 for part in values
+        ):  # sentences: a line for each
+            shown += [
+                fold(f"{name.replace('_', ' ')}: {readable(part)}") for part in values
+            ]
         else:
             shown.append(fold(f"{name.replace('_', ' ')}: {readable(value)}"))
     return "\n".join(shown)
@@ -115,7 +139,9 @@ def _tell(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains when it ends
         raise typer.Exit(141) from None
 
 # %% ../nbs/lib/60_cli.ipynb #8119dd6e
@@ -127,7 +153,14 @@ def say(line: str) -> None:
 def foreseen(error: Exception) -> bool:
     "Is this an error that the library or the system raises on purpose?"
     ours = type(error).__module__.split(".")[0] in ("vae_nb", "safetensors")
-    usual = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError)
+    usual = (
+        ValueError,
+        OSError,
+        RuntimeError,
+        ImportError,
+        ArithmeticError,
+        MemoryError,
+    )
     return ours or isinstance(error, usual)
 
 # %% ../nbs/lib/60_cli.ipynb #c9fa44fe
@@ -135,7 +168,9 @@ def _reason(error: Exception) -> str:
     "What went wrong, in words: the system's errors without their numbers."
     if not foreseen(error):
         return f"fault: {type(error).__name__}: {error}. Please report it, with what --debug shows."
-    return "error: " + (re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__)
+    return "error: " + (
+        re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    )
 
 
 def _refuse(line: str, as_json: bool, status: int) -> None:
@@ -177,8 +212,10 @@ def _no_empty_words(words: list[str]) -> None:
     "Refuse an empty word, or an option that is set to one."
     for before, word in zip(["vae_nb", *words], words):
         if not word or re.fullmatch("--[a-z-]+=", word):
-            raise ValueError(f"what follows {word.rstrip('=') or before!r} is empty (is a variable not set?): "
-                             "fill it in, or leave it out.")
+            raise ValueError(
+                f"what follows {word.rstrip('=') or before!r} is empty (is a variable not set?): "
+                "fill it in, or leave it out."
+            )
 
 # %% ../nbs/lib/60_cli.ipynb #17d34e9f
 class _Group(TyperGroup):
@@ -204,16 +241,33 @@ class _Group(TyperGroup):
 
 # %% ../nbs/lib/60_cli.ipynb #3e3ecf05
 app = typer.Typer(  # the command `vae_nb`
-    cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Variational autoencoders from the shell: train, look, edit, evaluate.",
     epilog="MODEL is a run folder, a saved model file, or the name of a pretrained model such as faces. "
-           "Exit status: 0 done, 1 refused (one line says why), 2 not understood, 130 stopped by Ctrl-C.")
+    "Exit status: 0 done, 1 refused (one line says why), 2 not understood, 130 stopped by Ctrl-C.",
+)
 COMMON = [  # the options that every command has: --json and --debug
-    inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[
-        bool, typer.Option("--json", help="Print the facts as one JSON object.")]),
-    inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")]),
+    inspect.Parameter(
+        "as_json",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool, typer.Option("--json", help="Print the facts as one JSON object.")
+        ],
+    ),
+    inspect.Parameter(
+        "debug",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool, typer.Option("--debug", help="Show the traceback of an error.")
+        ],
+    ),
 ]
 
 # %% ../nbs/lib/60_cli.ipynb #17b778f3
@@ -228,7 +282,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
 ):
     "The options of the command itself."
 
@@ -252,7 +311,9 @@ def command(
 
         own = inspect.signature(work).parameters.values()
         run.__signature__ = inspect.Signature([*own, *COMMON])
-        run.__annotations__ = {part.name: part.annotation for part in run.__signature__.parameters.values()}
+        run.__annotations__ = {
+            part.name: part.annotation for part in run.__signature__.parameters.values()
+        }
         app.command(epilog=f"Example: {example}")(run)
         work.example = example
         return work
@@ -265,14 +326,13 @@ RUN = "run.json"  # what a run folder keeps of how it was trained
 
 def remembered(
     word,  # a run folder, or a model in it
-) -> dict:  # recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
+) -> (
+    dict
+):  # recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
     """What a run folder says about how it was trained.
 
     Args:
         word: a run folder, or a model in it
-
-    Returns:
-        recipe, data, n, size, latent, settings; empty if it is no run of `vae_nb train`
     """
     folder = Path(word or "run").expanduser()
     folder = folder.parent if folder.is_file() else folder
@@ -286,11 +346,14 @@ def remembered(
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'settings'}")
         return facts
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}). Remove the folder to start anew.") from error
+        raise ValueError(
+            f"{path} is damaged ({error}). Remove the folder to start anew."
+        ) from error
 
 # %% ../nbs/lib/60_cli.ipynb #6f8447e3
 def model_of(
-    text: str | None = None,  # a run folder, a saved file, the name of a pretrained model; None: the folder run if it is there, else faces
+    text: str
+    | None = None,  # a run folder, a saved file, the name of a pretrained model; None: the folder run if it is there, else faces
 ):  # in evaluation mode, on the best device there is
     """The model that a word on the command line means.
 
@@ -334,12 +397,18 @@ def some(
 
     if n < 1:
         raise ValueError(f"--n must be at least 1, not {n}.")
-    most = min(n, EMBEDDED[name][1][split]) if name in EMBEDDED and split in EMBEDDED[name][1] else None
+    most = (
+        min(n, EMBEDDED[name][1][split])
+        if name in EMBEDDED and split in EMBEDDED[name][1]
+        else None
+    )
     images = load(name, split, n=most, size=tuple(shape[1:]), fallback=fallback)[:n]
     if images.shape != tuple(shape):
         kind = {1: "grey", 3: "in colour"}
-        raise ValueError(f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's "
-                         f"{kind.get(shape[0])}: choose other --data, or another model.")
+        raise ValueError(
+            f"the pictures of {name!r} are {kind.get(images.shape[0])}, the model's "
+            f"{kind.get(shape[0])}: choose other --data, or another model."
+        )
     return images
 
 # %% ../nbs/lib/60_cli.ipynb #60b1d04e
@@ -364,7 +433,13 @@ def images_for(
     known = data or remembered(text).get("data")
     if known:
         return some(known, split, n, model.shape)
-    return some("mnist" if grey else "faces", split, n, model.shape, "digits" if grey else "faces")
+    return some(
+        "mnist" if grey else "faces",
+        split,
+        n,
+        model.shape,
+        "digits" if grey else "faces",
+    )
 
 
 def tossed(
@@ -379,7 +454,11 @@ def tossed(
     Returns:
         Images
     """
-    return images.binarised("fixed") if model.config["arguments"].get("likelihood") == "bernoulli" else images
+    return (
+        images.binarised("fixed")
+        if model.config["arguments"].get("likelihood") == "bernoulli"
+        else images
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #93f180bc
 def one_picture(
@@ -402,10 +481,14 @@ def one_picture(
     name, _, number = text.rpartition(":")
     there = Path(text).expanduser().exists()
     if not there and name not in DATASETS:
-        raise FileNotFoundError(f"there is no picture {text!r}: name a file, or an image of a set by its number, "
-                                f"such as faces:3.{nearest(name, DATASETS) if name else ''}")
+        raise FileNotFoundError(
+            f"there is no picture {text!r}: name a file, or an image of a set by its number, "
+            f"such as faces:3.{nearest(name, DATASETS) if name else ''}"
+        )
     if not there and number.isdigit():
-        return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[int(number)].floats()
+        return load(name, "valid", n=int(number) + 1, size=tuple(shape[1:]))[
+            int(number)
+        ].floats()
     return photograph(text, shape)
 
 # %% ../nbs/lib/60_cli.ipynb #8ac46b85
@@ -430,7 +513,11 @@ def pictures_of(
     from vae_nb.train import device_of
 
     found = [one_picture(word, model.shape) for word in pictures or []]
-    x = torch.cat(found) if found else images_for(model, text, None, "valid", n).floats()
+    x = (
+        torch.cat(found)
+        if found
+        else images_for(model, text, None, "valid", n).floats()
+    )
     return x.to(device_of(model))
 
 # %% ../nbs/lib/60_cli.ipynb #954453f9
@@ -445,7 +532,11 @@ def _cannot_write(
     missing = next(i for i, part in enumerate(path) if part.exists())
     if missing > new:
         return f"there is no folder {str(path[new])!r}"
-    return cannot_write(path[missing]) if path[missing].is_dir() else f"{str(path[missing])!r} is not a folder"
+    return (
+        cannot_write(path[missing])
+        if path[missing].is_dir()
+        else f"{str(path[missing])!r} is not a folder"
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #98a43b1e
 FORMATS = (".png", ".jpg", ".pdf", ".svg", ".webp")
@@ -459,13 +550,19 @@ def free(
     "A path to write to: refused, before any work is done, if something is there or the kind is unknown."
     path = Path(path).expanduser()
     if path.suffix.lower() not in formats:
-        raise ValueError(f"--out must end in {', '.join(formats)}, not {path.suffix!r} as in {str(path)!r}.")
+        raise ValueError(
+            f"--out must end in {', '.join(formats)}, not {path.suffix!r} as in {str(path)!r}."
+        )
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file.")
     if path.exists() and not force:
-        raise FileExistsError(f"{path} is there already: --force replaces it, --out names another file.")
+        raise FileExistsError(
+            f"{path} is there already: --force replaces it, --out names another file."
+        )
     if problem := _cannot_write(path.parent):
-        raise OSError(f"cannot write {str(path)!r}: {problem}. Make the folder, or name another file with --out.")
+        raise OSError(
+            f"cannot write {str(path)!r}: {problem}. Make the folder, or name another file with --out."
+        )
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d97ef3f4
@@ -489,21 +586,43 @@ def draw(
         figure = make().figure
         try:
             with atomic_path(path) as partial:
-                figure.savefig(partial, format=path.suffix[1:].lower(), bbox_inches="tight")
+                figure.savefig(
+                    partial, format=path.suffix[1:].lower(), bbox_inches="tight"
+                )
         finally:
             plt.close(figure)
     return path
 
 # %% ../nbs/lib/60_cli.ipynb #d052e757
-ModelWord = Annotated[str | None, typer.Argument(
-    metavar="[MODEL]", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
-ModelOption = Annotated[str | None, typer.Option(
-    "--model", "-m", show_default=False,
-    help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.")]
-Pictures = Annotated[list[str] | None, typer.Argument(
-    metavar="[IMG]...", show_default=False, help="Picture files, or numbers of images in a set: faces:3.")]
-Data = Annotated[str | None, typer.Option(show_default=False, help="A set by name, or a folder of pictures.")]
+ModelWord = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        show_default=False,
+        help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        show_default=False,
+        help="A run folder, a saved file, or a pretrained model; if none, the folder run or else faces.",
+    ),
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[IMG]...",
+        show_default=False,
+        help="Picture files, or numbers of images in a set: faces:3.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(show_default=False, help="A set by name, or a folder of pictures."),
+]
 Split = Annotated[str, typer.Option(help="train, valid or test.")]
 Count = Annotated[int, typer.Option("--n", "-n", help="How many, at most.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]
@@ -511,18 +630,36 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Seed = Annotated[int, typer.Option(help="Of everything that is random.")]
 
 # %% ../nbs/lib/60_cli.ipynb #1deafaad
-RUN_FILES = (RUN, "checkpoint.safetensors", "model.safetensors", "config.json", "best/model.safetensors",
-             "best/config.json", "history.csv", "losses.png", "samples.png")
+RUN_FILES = (
+    RUN,
+    "checkpoint.safetensors",
+    "model.safetensors",
+    "config.json",
+    "best/model.safetensors",
+    "best/config.json",
+    "history.csv",
+    "losses.png",
+    "samples.png",
+)
 
 # %% ../nbs/lib/60_cli.ipynb #4a078fc9
-EARLIER, MOVING = ".earlier", ".moving"  # an earlier run's files while another starts; the same, on their way
+EARLIER, MOVING = (
+    ".earlier",
+    ".moving",
+)  # an earlier run's files while another starts; the same, on their way
 
 
 def _content(folder: Path) -> list:  # paths
     "What lies in a folder, but for what a kill has left: files of ours half written, the lock of a run."
     names = tuple(f".{Path(name).name}." for name in RUN_FILES)
-    torn = lambda path: path.name == ".checkpoint.lock" or path.name.startswith(names) and path.suffix == ".partial"
-    return [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
+    torn = lambda path: (
+        path.name == ".checkpoint.lock"
+        or path.name.startswith(names)
+        and path.suffix == ".partial"
+    )
+    return (
+        [path for path in folder.iterdir() if not torn(path)] if folder.is_dir() else []
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #58a4d0a8
 def run_folder(
@@ -544,15 +681,25 @@ def run_folder(
     known = remembered(folder) if resume or not force else {}
     if resume and known:
         if known["recipe"] != recipe:
-            raise ValueError(f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: "
-                             "name that one, or another --out.")
+            raise ValueError(
+                f"{str(folder)!r} holds a run of {known['recipe']!r}, not of {recipe!r}: "
+                "name that one, or another --out."
+            )
         return known
     if _content(folder) and not force:
-        way = "--resume goes on with the run in it" if known else "there is no run of `vae_nb train` in it"
-        raise FileExistsError(f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are not "
-                              "a run's stay), --out names another folder.")
+        way = (
+            "--resume goes on with the run in it"
+            if known
+            else "there is no run of `vae_nb train` in it"
+        )
+        raise FileExistsError(
+            f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are not "
+            "a run's stay), --out names another folder."
+        )
     if problem := _cannot_write(folder, 2):  # the run's own folder, and one above
-        raise OSError(f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out.")
+        raise OSError(
+            f"cannot write to {str(folder)!r}: {problem}. Name another folder with --out."
+        )
     return {}
 
 # %% ../nbs/lib/60_cli.ipynb #9d9fa8f2
@@ -604,12 +751,15 @@ def _put_aside(folder: Path) -> None:
 @contextmanager
 def _run_in(
     folder: Path,
-    note: dict | None,  # what is remembered of a new run; None: go on with the one that is there
+    note: dict
+    | None,  # what is remembered of a new run; None: go on with the one that is there
 ):
     "The block trains a run in the folder. If it ends before a checkpoint was saved, all is as it was."
     from vae_nb.core import atomic_path
 
-    made = [path for path in (folder / "best", folder, folder.parent) if not path.exists()]
+    made = [
+        path for path in (folder / "best", folder, folder.parent) if not path.exists()
+    ]
     try:
         if note is not None:
             _put_aside(folder)
@@ -637,7 +787,11 @@ def absolute(
     from vae_nb.data import DATASETS
 
     folder = Path(name or "").expanduser()
-    return str(folder.absolute()) if name and name not in DATASETS and folder.is_dir() else name
+    return (
+        str(folder.absolute())
+        if name and name not in DATASETS and folder.is_dir()
+        else name
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #f0c37f54
 def _check_run(told: dict) -> None:
@@ -646,10 +800,20 @@ def _check_run(told: dict) -> None:
     from vae_nb.train import check_settings, fit
 
     for name in ("n", "size", "latent"):
-        if told[name] is not None and not (isinstance(told[name], int) and told[name] > 0):
+        if told[name] is not None and not (
+            isinstance(told[name], int) and told[name] > 0
+        ):
             raise ValueError(f"--{name} must be at least 1, not {told[name]!r}.")
-    usual = {name: option.default for name, option in inspect.signature(fit).parameters.items()}
-    check_settings(**{name: (usual | told["settings"])[name] for name in inspect.signature(check_settings).parameters})
+    usual = {
+        name: option.default
+        for name, option in inspect.signature(fit).parameters.items()
+    }
+    check_settings(
+        **{
+            name: (usual | told["settings"])[name]
+            for name in inspect.signature(check_settings).parameters
+        }
+    )
     seed_everything(told["settings"]["seed"])
 
 # %% ../nbs/lib/60_cli.ipynb #2c7bd319
@@ -675,7 +839,9 @@ def training_images(
     made = replace(made, dataset=name or made.dataset, size=size or made.size)
     train = made.data("train", n=n, fallback=None if name else made.stand_in)
     if train.note:
-        say("`vae_nb datasets` says where the real ones are looked for, and what a download is.")
+        say(
+            "`vae_nb datasets` says where the real ones are looked for, and what a download is."
+        )
         made = replace(made, dataset=made.stand_in)
     try:
         return train, made.data("valid"), made.dataset
@@ -685,14 +851,18 @@ def training_images(
 
 # %% ../nbs/lib/60_cli.ipynb #d6bcbadb
 OWN = "the recipe's"
-Own = Annotated[int | None, typer.Option(show_default=OWN)]  # a setting; None: as the recipe has it
+Own = Annotated[
+    int | None, typer.Option(show_default=OWN)
+]  # a setting; None: as the recipe has it
 
 # %% ../nbs/lib/60_cli.ipynb #dfa80571
 @command("vae_nb train mnist_mlp --epochs 3 --out run")
 def train(
     recipe: Annotated[str, typer.Argument(help="Its name: see `vae_nb recipes`.")],
     data: Data = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("run"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path(
+        "run"
+    ),
     epochs: Own = None,
     batch_size: Own = None,
     lr: Annotated[float | None, typer.Option(show_default=OWN)] = None,
@@ -700,7 +870,12 @@ def train(
     size: Own = None,
     n: Annotated[int | None, typer.Option("--n", "-n", show_default="all")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out; start it if there is none."
+        ),
+    ] = False,
     force: Force = False,
 ):
     "Train a recipe, on its own data or on yours. Ctrl-C saves the run; --resume goes on with it."
@@ -710,31 +885,60 @@ def train(
     made, out = recipe_of(recipe), out.expanduser()
     known = run_folder(out, made.name, resume, force)
     start = {"data": None, "n": None, "size": None, "latent": None, "stand_in": False}
-    told = start | known | given(data=absolute(data), n=n, size=size, latent=latent) | {"recipe": made.name}
-    told["settings"] = {**made.settings, "seed": 0, **known.get("settings", {}),
-                        **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)}
+    told = (
+        start
+        | known
+        | given(data=absolute(data), n=n, size=size, latent=latent)
+        | {"recipe": made.name}
+    )
+    told["settings"] = {
+        **made.settings,
+        "seed": 0,
+        **known.get("settings", {}),
+        **given(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed),
+    }
     _check_run(told)
-    images, valid, told["data"] = training_images(made, told["data"], told["n"], told["size"])
+    images, valid, told["data"] = training_images(
+        made, told["data"], told["n"], told["size"]
+    )
     if images.note:
-        told |= {"stand_in": True, "n": told["n"] and len(images)}  # the stand-in may have fewer
+        told |= {
+            "stand_in": True,
+            "n": told["n"] and len(images),
+        }  # the stand-in may have fewer
     seed_everything(told["settings"]["seed"])
     model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
     with _run_in(out, None if known else told):
-        history = _trained(made, model, images, valid, out, bool(known), told["settings"])
+        history = _trained(
+            made, model, images, valid, out, bool(known), told["settings"]
+        )
     return finished(model.eval(), history, out, told, images)
 
 # %% ../nbs/lib/60_cli.ipynb #a262ac8c
-def _trained(made, model, images, valid, out: Path, resume: bool, settings: dict):  # History
+def _trained(
+    made, model, images, valid, out: Path, resume: bool, settings: dict
+):  # History
     "Train, and after Ctrl-C say how to go on."
     from vae_nb.train import CHECKPOINT
 
     try:
-        return made.fit(model, images, valid, checkpoint=out, resume=resume, progress=sys.stderr.isatty(), **settings)
+        return made.fit(
+            model,
+            images,
+            valid,
+            checkpoint=out,
+            resume=resume,
+            progress=sys.stderr.isatty(),
+            **settings,
+        )
     except KeyboardInterrupt as stop:
         goes_on = f"vae_nb train {made.name} --out {shlex.quote(str(out))} --resume"
         saved = Path(out, CHECKPOINT).is_file()
-        raise KeyboardInterrupt(f"stopped; this goes on: {goes_on}" if saved else
-                                "stopped before anything was saved") from stop
+        raise KeyboardInterrupt(
+            f"stopped; this goes on: {goes_on}"
+            if saved
+            else "stopped before anything was saved"
+        ) from stop
 
 # %% ../nbs/lib/60_cli.ipynb #9911c897
 def finished(model, history, out: Path, told: dict, images) -> dict:  # facts
@@ -746,12 +950,24 @@ def finished(model, history, out: Path, told: dict, images) -> dict:  # facts
     from vae_nb.plots import show_grid
 
     history.to_csv(out / "history.csv")
-    losses = {name: value for name, value in history.last.items() if name.endswith("_loss")}
-    return {"run": out, "recipe": told["recipe"], "data": images.name, "images": len(images),
-            "stand_in": told["stand_in"], "epochs": history.last["epoch"], **losses,
-            "seconds": history.last["seconds"],
-            "history": out / "history.csv", "losses": draw(out / "losses.png", history.plot),
-            "samples": draw(out / "samples.png", lambda: show_grid(seeded_samples(model, 32, 0)))}
+    losses = {
+        name: value for name, value in history.last.items() if name.endswith("_loss")
+    }
+    return {
+        "run": out,
+        "recipe": told["recipe"],
+        "data": images.name,
+        "images": len(images),
+        "stand_in": told["stand_in"],
+        "epochs": history.last["epoch"],
+        **losses,
+        "seconds": history.last["seconds"],
+        "history": out / "history.csv",
+        "losses": draw(out / "losses.png", history.plot),
+        "samples": draw(
+            out / "samples.png", lambda: show_grid(seeded_samples(model, 32, 0))
+        ),
+    }
 
 
 def seeded_samples(model, n: int, seed: int):  # (n, C, H, W)
@@ -769,8 +985,11 @@ def seeded_samples(model, n: int, seed: int):  # (n, C, H, W)
 # %% ../nbs/lib/60_cli.ipynb #9531340a
 @command("vae_nb sample faces")
 def sample(
-    model: ModelWord = None, n: Count = 16, seed: Seed = 0,
-    out: Out = Path("samples.png"), force: Force = False,
+    model: ModelWord = None,
+    n: Count = 16,
+    seed: Seed = 0,
+    out: Out = Path("samples.png"),
+    force: Force = False,
 ):
     "Draw new pictures: latents from the prior, decoded."
     from vae_nb.plots import show_grid
@@ -782,8 +1001,10 @@ def sample(
 # %% ../nbs/lib/60_cli.ipynb #f4b9b95b
 @command("vae_nb reconstruct faces:0 faces:1 --model faces")
 def reconstruct(
-    pictures: Pictures = None, model: ModelOption = None,
-    out: Out = Path("reconstruct.png"), force: Force = False,
+    pictures: Pictures = None,
+    model: ModelOption = None,
+    out: Out = Path("reconstruct.png"),
+    force: Force = False,
 ):
     "Draw pictures above their reconstructions. Without IMG, the first validation images."
     from vae_nb.plots import show_pairs
@@ -792,16 +1013,27 @@ def reconstruct(
     x = pictures_of(net, model, pictures)
     x_hat = net.reconstruct(x)
     errors = (x - x_hat).square().mean((1, 2, 3)).tolist()
-    return {"picture": draw(out, lambda: show_pairs(x, x_hat)), "squared_error_of_each": errors}
+    return {
+        "picture": draw(out, lambda: show_pairs(x, x_hat)),
+        "squared_error_of_each": errors,
+    }
 
 # %% ../nbs/lib/60_cli.ipynb #c82ffe17
 @command("vae_nb interpolate faces:0 faces:5 --model faces")
 def interpolate(
-    a: Annotated[str | None, typer.Argument(show_default=False, help="A file, or faces:3.")] = None,
-    b: Annotated[str | None, typer.Argument(show_default=False, help="Another.")] = None,
+    a: Annotated[
+        str | None, typer.Argument(show_default=False, help="A file, or faces:3.")
+    ] = None,
+    b: Annotated[
+        str | None, typer.Argument(show_default=False, help="Another.")
+    ] = None,
     model: ModelOption = None,
-    n: Annotated[int, typer.Option("--n", "-n", help="Pictures, both ends included.")] = 9,
-    spherical: Annotated[bool, typer.Option("--spherical", help="Along an arc, not a line.")] = False,
+    n: Annotated[
+        int, typer.Option("--n", "-n", help="Pictures, both ends included.")
+    ] = 9,
+    spherical: Annotated[
+        bool, typer.Option("--spherical", help="Along an arc, not a line.")
+    ] = False,
     out: Out = Path("interpolate.png"),
     force: Force = False,
 ):
@@ -858,7 +1090,9 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     from vae_nb.plots import latent_histograms, latent_map, latent_map_3d, latent_tsne
     from vae_nb.train import device_of
 
-    if kind == "histograms":  # of samples: all posteriors together should look like the prior
+    if (
+        kind == "histograms"
+    ):  # of samples: all posteriors together should look like the prior
         with evaluating(model), torch.random.fork_rng():
             torch.manual_seed(seed)
             batches = images.batches(500, device=device_of(model))
@@ -870,16 +1104,24 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     figure, many = {"map": (latent_map, 2), "map3d": (latent_map_3d, 3)}[kind]
     dims = sorted(latent_order(model, images)[0][:many])
     if len(dims) < many:
-        raise ValueError(f"--as {kind} needs {many} continuous latents, the model has {len(dims)}: "
-                         "try --as tsne.")
-    return figure(z[:, dims], labels, classes, names=tuple(f"$z_{{{i}}}$" for i in dims))
+        raise ValueError(
+            f"--as {kind} needs {many} continuous latents, the model has {len(dims)}: "
+            "try --as tsne."
+        )
+    return figure(
+        z[:, dims], labels, classes, names=tuple(f"$z_{{{i}}}$" for i in dims)
+    )
 
 # %% ../nbs/lib/60_cli.ipynb #c854024e
 @command("vae_nb latents faces --as map --colour smile --n 300")
 def latents(
     model: ModelWord = None,
-    kind: Annotated[str, typer.Option("--as", help=f"One of {', '.join(KINDS)}.")] = "map",
-    colour: Annotated[str | None, typer.Option(show_default="the labels", help="An attribute.")] = None,
+    kind: Annotated[
+        str, typer.Option("--as", help=f"One of {', '.join(KINDS)}.")
+    ] = "map",
+    colour: Annotated[
+        str | None, typer.Option(show_default="the labels", help="An attribute.")
+    ] = None,
     data: Data = None,
     split: Split = "valid",
     n: Count = 1000,
@@ -892,7 +1134,9 @@ def latents(
 
     check_choice(**{"--as": (kind, KINDS)})
     if kind == "histograms" and colour:
-        raise ValueError(f"histograms have no colours: leave --colour {colour} out, or choose --as map.")
+        raise ValueError(
+            f"histograms have no colours: leave --colour {colour} out, or choose --as map."
+        )
     out, net = free(out, force), model_of(model)
     images = tossed(net, images_for(net, model, data, split, n))
     labels, classes = (None, None) if kind == "histograms" else colours(images, colour)
@@ -925,19 +1169,31 @@ def strengths(
     except (ValueError, OverflowError):
         found = []
     if not 1 <= len(found) <= MOST_STEPS or not all(map(math.isfinite, found)):
-        raise ValueError("--strength takes a range such as -3:4 (whole steps), or -3:4:15 (15 steps), or "
-                         f"numbers such as -1,0,2; {MOST_STEPS} at most. It was {text!r}.")
+        raise ValueError(
+            "--strength takes a range such as -3:4 (whole steps), or -3:4:15 (15 steps), or "
+            f"numbers such as -1,0,2; {MOST_STEPS} at most. It was {text!r}."
+        )
     return found
 
 # %% ../nbs/lib/60_cli.ipynb #bdedf485
 @command("vae_nb manipulate faces:3 --attribute smile --strength -3:4")
 def manipulate(
     pictures: Pictures = None,
-    attribute: Annotated[str, typer.Option("--attribute", "-a", help="What to change.")] = "smile",
-    strength: Annotated[str, typer.Option(
-        "--strength", "-s", help="-3:4, or -3:4:15, or -1,0,2. 0 is the reconstruction, 1 the way from the "
-                                 "average without to the average with.")] = "-3:4",
-    against: Annotated[list[str] | None, typer.Option(help="An attribute to hold fixed; repeatable.")] = None,
+    attribute: Annotated[
+        str, typer.Option("--attribute", "-a", help="What to change.")
+    ] = "smile",
+    strength: Annotated[
+        str,
+        typer.Option(
+            "--strength",
+            "-s",
+            help="-3:4, or -3:4:15, or -1,0,2. 0 is the reconstruction, 1 the way from the "
+            "average without to the average with.",
+        ),
+    ] = "-3:4",
+    against: Annotated[
+        list[str] | None, typer.Option(help="An attribute to hold fixed; repeatable.")
+    ] = None,
     model: ModelOption = None,
     data: Data = None,
     split: Split = "valid",
@@ -955,18 +1211,27 @@ def manipulate(
     direction = attribute_direction(net, images, attribute, tuple(against or ()))
     moments = edit_images(net, x, direction, steps).transpose(0, 1)
     labels = [f"{s:.3g}".replace("-", "−") for s in steps]
-    return {"picture": draw(out, lambda: strip(moments, labels, name="strength", scale=2)), "attribute": attribute,
-            "strengths": steps, "direction_from": f"{len(images):,} images of {images.name}",
-            "recommended_strength": direction.strength}
+    return {
+        "picture": draw(out, lambda: strip(moments, labels, name="strength", scale=2)),
+        "attribute": attribute,
+        "strengths": steps,
+        "direction_from": f"{len(images):,} images of {images.name}",
+        "recommended_strength": direction.strength,
+    }
 
 # %% ../nbs/lib/60_cli.ipynb #ef64d694
 @command("vae_nb evaluate faces --n 100 --k 10")
 def evaluate(
     model: ModelWord = None,
     data: Data = None,
-    split: Annotated[str, typer.Option(help="valid for choices; test once, at the end.")] = "valid",
+    split: Annotated[
+        str, typer.Option(help="valid for choices; test once, at the end.")
+    ] = "valid",
     n: Count = 1000,
-    k: Annotated[int, typer.Option("--k", "-k", help="Importance samples of the likelihood bound.")] = 100,
+    k: Annotated[
+        int,
+        typer.Option("--k", "-k", help="Importance samples of the likelihood bound."),
+    ] = 100,
     seed: Seed = 0,
 ):
     "Score a model on held-out images: bounds, information, distances."
@@ -974,15 +1239,26 @@ def evaluate(
 
     net = model_of(model)
     images = images_for(net, model, data, split, n)
-    found = scores(net, tossed(net, images), k=k, n_pictures=n, n_information=min(n, 1000), reference=images,
-                   seed=seed)
+    found = scores(
+        net,
+        tossed(net, images),
+        k=k,
+        n_pictures=n,
+        n_information=min(n, 1000),
+        reference=images,
+        seed=seed,
+    )
     rows = [{"score": name, **row} for name, row in found.to_dict("index").items()]
     return {"data": images.name, "split": split, "images": len(images), "scores": rows}
 
 # %% ../nbs/lib/60_cli.ipynb #4b8347d5
 @command("vae_nb diagnose faces --n 500")
 def diagnose(
-    model: ModelWord = None, data: Data = None, split: Split = "train", n: Count = 1000, seed: Seed = 0,
+    model: ModelWord = None,
+    data: Data = None,
+    split: Split = "train",
+    n: Count = 1000,
+    seed: Seed = 0,
 ):
     "Look for the usual illnesses of a VAE. It wants images like those that the model learned from."
     from vae_nb.evaluate import diagnose as doctor
@@ -990,9 +1266,14 @@ def diagnose(
     net = model_of(model)
     images = tossed(net, images_for(net, model, data, split, n))
     found = doctor(net, images, n, seed)
-    return {"data": images.name, "images": len(images),
-            "finding": [str(f) for f in found] or ["nothing found"],
-            "not_checked": found.skipped, "numbers": found.numbers, "standard_errors": found.errors}
+    return {
+        "data": images.name,
+        "images": len(images),
+        "finding": [str(f) for f in found] or ["nothing found"],
+        "not_checked": found.skipped,
+        "numbers": found.numbers,
+        "standard_errors": found.errors,
+    }
 
 # %% ../nbs/lib/60_cli.ipynb #40e645de
 @command("vae_nb recipes")
@@ -1000,14 +1281,25 @@ def recipes():
     "List what can be trained: networks, data and settings of known projects, with the loss put right."
     from vae_nb.recipes import RECIPES
 
-    return {"recipes": [{"recipe": name, "data": made.dataset, "pixels": made.size,
-                         "epochs": made.settings["epochs"], "follows": made.matches.split(";")[0]}
-                        for name, made in RECIPES.items()]}
+    return {
+        "recipes": [
+            {
+                "recipe": name,
+                "data": made.dataset,
+                "pixels": made.size,
+                "epochs": made.settings["epochs"],
+                "follows": made.matches.split(";")[0],
+            }
+            for name, made in RECIPES.items()
+        ]
+    }
 
 # %% ../nbs/lib/60_cli.ipynb #09f3c517
 @command("vae_nb datasets")
 def datasets(
-    download: Annotated[str | None, typer.Option(metavar="NAME", help="Fetch this set now.")] = None,
+    download: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Fetch this set now.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Look here first.")] = None,
 ):
     "List the sets. What is on disk, where, and what would be a download?"
@@ -1015,12 +1307,24 @@ def datasets(
 
     if download is not None:
         load(download, n=1, root=root, download=True)
-    here = {name: "embedded" if name in EMBEDDED else on_disk(name, root) for name in DATASETS}
-    rows = [{"set": name, "here": place or "no", "download": DOWNLOADS.get(name, "none needed")}
-            for name, place in here.items()]
-    return {"sets": rows, "looked_in": list(map(str, places(root))),
-            "folders": "a folder of pictures is a set too: --data my/pictures",
-            "large_sets": "vae_nb datasets --download celeba"}
+    here = {
+        name: "embedded" if name in EMBEDDED else on_disk(name, root)
+        for name in DATASETS
+    }
+    rows = [
+        {
+            "set": name,
+            "here": place or "no",
+            "download": DOWNLOADS.get(name, "none needed"),
+        }
+        for name, place in here.items()
+    ]
+    return {
+        "sets": rows,
+        "looked_in": list(map(str, places(root))),
+        "folders": "a folder of pictures is a set too: --data my/pictures",
+        "large_sets": "vae_nb datasets --download celeba",
+    }
 
 # %% ../nbs/lib/60_cli.ipynb #2b3831aa
 @command("vae_nb info faces")
@@ -1031,29 +1335,46 @@ def info(model: ModelWord = None):
     from vae_nb.train import CHECKPOINT
 
     net, known = model_of(model), remembered(model)
-    facts = {"builder": net.config["builder"], "arguments": net.config["arguments"],
-             "images": "×".join(map(str, net.shape)), "latents": net.latent,
-             "weights": sum(weight.numel() for weight in net.parameters())}
+    facts = {
+        "builder": net.config["builder"],
+        "arguments": net.config["arguments"],
+        "images": "×".join(map(str, net.shape)),
+        "latents": net.latent,
+        "weights": sum(weight.numel() for weight in net.parameters()),
+    }
     if not Path(model or "run").exists():
         facts |= {"pretrained": model or "faces", "about": PRETRAINED[model or "faces"]}
     checkpoint = Path(model or "run", CHECKPOINT)
     if checkpoint.is_file():
         _, run = load_tensors(checkpoint, "at", "rows")
-        facts |= known | {"epochs_done": len(run["rows"]), "finished": run["at"]["finished"],
-                          "last": run["rows"][-1] if run["rows"] else None}
+        facts |= known | {
+            "epochs_done": len(run["rows"]),
+            "finished": run["at"]["finished"],
+            "last": run["rows"][-1] if run["rows"] else None,
+        }
     return facts
 
 # %% ../nbs/lib/60_cli.ipynb #78843262
 @command("vae_nb export faces --html --attribute smile")
 def export(
     model: ModelWord = None,
-    html: Annotated[bool, typer.Option("--html", help="An explorer in one file, for any browser.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="The decoder for other programs.")] = False,
-    attribute: Annotated[list[str] | None, typer.Option(
-        "--attribute", "-a", help="A slider for it in the explorer; repeatable.")] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="An explorer in one file, for any browser.")
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="The decoder for other programs.")
+    ] = False,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute", "-a", help="A slider for it in the explorer; repeatable."
+        ),
+    ] = None,
     data: Data = None,
     n: Count = 1000,
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="explorer.html")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", show_default="explorer.html")
+    ] = None,
     force: Force = False,
 ):
     "Give a model away. An explorer in one file (--html), or the decoder in the ONNX format (--onnx)."
@@ -1068,8 +1389,12 @@ def export(
     if onnx:
         return {"network": to_onnx(net, out), "from": "z", "to": "x"}
     images = tossed(net, images_for(net, model, data, "valid", n))
-    directions = {name: attribute_direction(net, images, name) for name in attribute or ()}
-    explorer = LatentExplorer(net, images, directions=directions, title=f"{model or 'My'} latents")
+    directions = {
+        name: attribute_direction(net, images, name) for name in attribute or ()
+    }
+    explorer = LatentExplorer(
+        net, images, directions=directions, title=f"{model or 'My'} latents"
+    )
     return {"explorer": explorer.to_html(out), "bytes": out.stat().st_size}
 
 # %% ../nbs/lib/60_cli.ipynb #192d6d26
@@ -1088,5 +1413,7 @@ def main(
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no character stops a command
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as standard error: no character stops a command
     app(arguments, prog_name="vae_nb")

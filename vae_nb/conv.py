@@ -59,7 +59,10 @@ def down_layers(
     if pool == "stride":
         layers = [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=norm == "none")]
     else:
-        layers = [nn.Conv2d(n_in, n_out, 3, padding=1, bias=norm == "none"), nn.MaxPool2d(2)]
+        layers = [
+            nn.Conv2d(n_in, n_out, 3, padding=1, bias=norm == "none"),
+            nn.MaxPool2d(2),
+        ]
     layers += [NORMS[norm](n_out), ACTIVATIONS[activation]()]
     return layers + ([nn.Dropout2d(dropout)] if dropout else [])
 
@@ -81,7 +84,9 @@ def up_layers(
     if upsample == "nearest":
         return [nn.Upsample(size=large), nn.Conv2d(n_in, n_out, 3, padding=1)]
     rest = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-    return [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=rest)]
+    return [
+        nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=rest)
+    ]
 
 # %% ../nbs/03_conv_vae.ipynb #185c2e45
 class ConvEncoder(nn.Sequential):
@@ -109,11 +114,17 @@ class ConvEncoder(nn.Sequential):
         pool: str,  # "stride" or "max"
         dropout: float,  # share of feature maps set to 0 in training
     ):
-        sizes, widths, layers = halvings(shape[1:], len(channels)), (shape[0], *channels), []
+        sizes, widths, layers = (
+            halvings(shape[1:], len(channels)),
+            (shape[0], *channels),
+            [],
+        )
         for n_in, n_out in zip(widths, channels):
             layers += down_layers(n_in, n_out, activation, norm, pool, dropout)
         flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
-        super().__init__(*layers, nn.Flatten(), *mlp_layers([flat, *hidden, heads], activation))
+        super().__init__(
+            *layers, nn.Flatten(), *mlp_layers([flat, *hidden, heads], activation)
+        )
 
 # %% ../nbs/03_conv_vae.ipynb #f5cf56c9
 class ConvDecoder(nn.Sequential):
@@ -144,7 +155,9 @@ class ConvDecoder(nn.Sequential):
         layers = mlp_layers([latent, *reversed(hidden), flat], activation)
         layers += [ACTIVATIONS[activation](), nn.Unflatten(1, (channels[-1], *last))]
         for i in reversed(range(len(channels))):
-            layers += up_layers(widths[i + 1], widths[i], sizes[i + 1], sizes[i], upsample)
+            layers += up_layers(
+                widths[i + 1], widths[i], sizes[i + 1], sizes[i], upsample
+            )
             layers += [NORMS[norm](widths[i]), ACTIVATIONS[activation]()] if i else []
         super().__init__(*layers)
 
@@ -174,16 +187,26 @@ def conv_networks(
     check_sizes(channels=channels)
     if hidden:
         check_sizes(hidden=hidden)
-    check_choice(activation=(activation, ACTIVATIONS), norm=(norm, NORMS),
-                 pool=(pool, ("stride", "max")), upsample=(upsample, ("transposed", "nearest")))
+    check_choice(
+        activation=(activation, ACTIVATIONS),
+        norm=(norm, NORMS),
+        pool=(pool, ("stride", "max")),
+        upsample=(upsample, ("transposed", "nearest")),
+    )
     least = max(16, 2 ** len(channels))
     if min(shape[1:]) < least:
-        raise ValueError(f"shape must be (channels, height, width) with at least {least} pixels each way "
-                         f"for {len(channels)} halvings, not {tuple(shape)}.")
+        raise ValueError(
+            f"shape must be (channels, height, width) with at least {least} pixels each way "
+            f"for {len(channels)} halvings, not {tuple(shape)}."
+        )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be from 0 to below 1, not {dropout!r}.")
-    encoder = ConvEncoder(shape, channels, hidden, heads, activation, norm, pool, dropout)
-    return encoder, ConvDecoder(shape, channels, hidden, latent, activation, norm, upsample)
+    encoder = ConvEncoder(
+        shape, channels, hidden, heads, activation, norm, pool, dropout
+    )
+    return encoder, ConvDecoder(
+        shape, channels, hidden, latent, activation, norm, upsample
+    )
 
 # %% ../nbs/03_conv_vae.ipynb #2c3e6de7
 @builder("vae_nb.conv.conv_vae")
@@ -193,7 +216,9 @@ def conv_vae(
     channels: tuple = (32, 64, 128, 256),  # feature maps after each halving
     hidden: tuple = (),  # fully connected layers between the last feature maps and the latents
     likelihood: str = "normal",  # see `vae_nb.elbo.LIKELIHOODS`
-    sigma: float | str | None = None,  # of "normal": a number, "learned", "per_channel" or "optimal"
+    sigma: float
+    | str
+    | None = None,  # of "normal": a number, "learned", "per_channel" or "optimal"
     activation: str = "leaky_relu",  # see `vae_nb.vae.ACTIVATIONS`
     norm: str = "batch",  # "batch", "group" or "none"
     pool: str = "stride",  # how the encoder halves: "stride" or "max"
@@ -223,8 +248,18 @@ def conv_vae(
     """
     check_sizes(latent=latent)
     heads = 2 * latent if variational else latent
-    encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm, pool, upsample,
-                                     dropout)
+    encoder, decoder = conv_networks(
+        shape,
+        heads,
+        latent,
+        channels,
+        hidden,
+        activation,
+        norm,
+        pool,
+        upsample,
+        dropout,
+    )
     p = make_likelihood(likelihood, shape[0], sigma)
     model = VAE(encoder, decoder, p, shape, latent, variational, beta, free_bits)
     return model.to(memory_format=torch.channels_last)
@@ -233,7 +268,8 @@ def conv_vae(
 def bits_per_dim(
     nats: float | Tensor,  # −ELBO or −log p(x), nats per image
     shape: tuple,  # of one image, (C, H, W)
-    levels: int | None = None,  # None: nats of probabilities; 256: of a density on [0, 1], cut into levels
+    levels: int
+    | None = None,  # None: nats of probabilities; 256: of a density on [0, 1], cut into levels
 ) -> float | Tensor:  # bits per dimension
     """Nats per image as bits per dimension; of a density about right where it hardly changes within one level.
 
@@ -246,5 +282,9 @@ def bits_per_dim(
         bits per dimension
     """
     if levels is not None and levels < 2:
-        raise ValueError(f"levels must be at least 2, or None for nats of probabilities, not {levels!r}.")
-    return nats / (math.prod(shape) * math.log(2)) + (0 if levels is None else math.log2(levels))
+        raise ValueError(
+            f"levels must be at least 2, or None for nats of probabilities, not {levels!r}."
+        )
+    return nats / (math.prod(shape) * math.log(2)) + (
+        0 if levels is None else math.log2(levels)
+    )

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 # %% ../nbs/lib/00_core.ipynb #b5f2f4c8
 def seed_everything(
@@ -33,28 +33,42 @@ def seed_everything(
         seed: any integer from 0 to 2³² - 1
     """
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be from 0 to 2**32 - 1, not {seed}: NumPy accepts no other.")
+        raise ValueError(
+            f"seed must be from 0 to 2**32 - 1, not {seed}: NumPy accepts no other."
+        )
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 # %% ../nbs/lib/00_core.ipynb #90006b62
 def pick_device(
-    device: str | torch.device | None = None,  # "cpu", "cuda", "cuda:1", "mps"…; None: the best that is there
+    device: str
+    | torch.device
+    | None = None,  # "cpu", "cuda", "cuda:1", "mps"…; None: the best that is there
 ) -> torch.device:
     """The device asked for, checked to exist; without a wish, an accelerator if there is one and the CPU if not.
 
     Args:
         device: "cpu", "cuda", "cuda:1", "mps"…; None: the best that is there
     """
-    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    if best.type != "cpu" and "LOCAL_RANK" in os.environ:  # one of several processes on this machine: each gets its own
-        best = torch.device(best.type, int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count())
+    best = (
+        torch.accelerator.current_accelerator()
+        if torch.accelerator.is_available()
+        else torch.device("cpu")
+    )
+    if (
+        best.type != "cpu" and "LOCAL_RANK" in os.environ
+    ):  # one of several processes on this machine: each gets its own
+        best = torch.device(
+            best.type, int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
+        )
     if device is None:
         return best
     wanted = torch.device(device)
     if wanted.type not in ("cpu", "meta", best.type):
-        raise ValueError(f"device {str(device)!r} is not on this machine; there is {best.type!r}. Leave device=None to use it.")
+        raise ValueError(
+            f"device {str(device)!r} is not on this machine; there is {best.type!r}. Leave device=None to use it."
+        )
     return wanted
 
 # %% ../nbs/lib/00_core.ipynb #00982635
@@ -99,7 +113,9 @@ def check_choice(
     """
     for name, (value, options) in choices.items():
         if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}.{nearest(str(value), options)}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}.{nearest(str(value), options)}"
+            )
 
 # %% ../nbs/lib/00_core.ipynb #8a8ae6e8
 @contextmanager
@@ -128,7 +144,9 @@ def atomic_path(
     path = Path(path)
     with _room_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        fd, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+        )
         os.close(fd)
         temporary = Path(name)
         try:
@@ -137,7 +155,9 @@ def atomic_path(
                 os.fsync(f.fileno())  # on disk before the name is
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else can read
+            temporary.chmod(
+                0o666 & ~umask
+            )  # mkstemp makes files that nobody else can read
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -172,10 +192,16 @@ def save_tensors(
         for name, value in tensors.items():
             value = value.detach().contiguous()
             place = value.untyped_storage().data_ptr()
-            values[name] = value.clone() if place in seen else value  # tied: each on its own
+            values[name] = (
+                value.clone() if place in seen else value
+            )  # tied: each on its own
             seen.add(place)
-        data = save(values, {name: json.dumps(fact, indent=2) for name, fact in facts.items()})
-        partial.write_bytes(data)  # not by safetensors' own hand, whose errors do not say that the disk is full
+        data = save(
+            values, {name: json.dumps(fact, indent=2) for name, fact in facts.items()}
+        )
+        partial.write_bytes(
+            data
+        )  # not by safetensors' own hand, whose errors do not say that the disk is full
     return Path(path)
 
 # %% ../nbs/lib/00_core.ipynb #793155c6
@@ -195,19 +221,31 @@ def load_tensors(
         name → Tensor, on the CPU; name → fact
     """
     path = Path(path)
-    data = path.read_bytes()  # once: whatever is being saved meanwhile, this is one whole file
+    data = (
+        path.read_bytes()
+    )  # once: whatever is being saved meanwhile, this is one whole file
     try:
         tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get(
+            "__metadata__", {}
+        )
         if long := [name for name in facts if len(header[name]) > longest]:
-            raise ValueError(f"{long[0]!r} has {len(header[long[0]]):,} characters, more than {longest:,}")
+            raise ValueError(
+                f"{long[0]!r} has {len(header[long[0]]):,} characters, more than {longest:,}"
+            )
         found = {name: json.loads(header[name]) for name in facts}
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}). Save it again or fetch a whole copy.") from error
+        raise ValueError(
+            f"{path} is truncated or not a safetensors file ({error}). Save it again or fetch a whole copy."
+        ) from error
     except KeyError as error:
-        raise ValueError(f"{path} was not written by vae_nb: its header has no {error}.") from error
+        raise ValueError(
+            f"{path} was not written by vae_nb: its header has no {error}."
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} was not written by vae_nb: its header is not readable ({error}).") from error
+        raise ValueError(
+            f"{path} was not written by vae_nb: its header is not readable ({error})."
+        ) from error
     return tensors, found
 
 # %% ../nbs/lib/00_core.ipynb #af409b64
@@ -243,11 +281,19 @@ def check_state(
     """
     for name in sorted(tensors.keys() | expected.keys()):
         if name not in tensors or name not in expected:
-            raise ValueError(f"{name!r} is missing" if name in expected else f"there is no place for {name!r}")
+            raise ValueError(
+                f"{name!r} is missing"
+                if name in expected
+                else f"there is no place for {name!r}"
+            )
         if tensors[name].shape != expected[name].shape:
-            raise ValueError(f"{name!r} is of shape {tuple(tensors[name].shape)}, and {tuple(expected[name].shape)} is needed")
+            raise ValueError(
+                f"{name!r} is of shape {tuple(tensors[name].shape)}, and {tuple(expected[name].shape)} is needed"
+            )
         if _kind(tensors[name]) != _kind(expected[name]):
-            raise ValueError(f"{name!r} is of type {tensors[name].dtype}, and {expected[name].dtype} is needed")
+            raise ValueError(
+                f"{name!r} is of type {tensors[name].dtype}, and {expected[name].dtype} is needed"
+            )
     check_finite(tensors)
 
 # %% ../nbs/lib/00_core.ipynb #e8494ca4
@@ -269,6 +315,8 @@ def evaluating(
 def in_notebook() -> bool:
     "Whether this is a Jupyter or Colab kernel (not a terminal, not a script)."
     try:
-        return get_ipython().kernel is not None  # defined by IPython where it runs; terminals have no kernel
+        return (
+            get_ipython().kernel is not None
+        )  # defined by IPython where it runs; terminals have no kernel
     except (NameError, AttributeError):
         return False

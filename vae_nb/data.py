@@ -6,8 +6,22 @@
 __all__ = ['SPLITS', 'TEN_DIGITS', 'DIGITS', 'FACES', 'CIFAR_URL', 'CIFAR_MD5', 'UNITS', 'SUFFIXES', 'SPLIT_FOLDERS', 'PIECE', 'FASHION', 'DATASETS', 'EMBEDDED', 'say_once', 'KNOWN_ATTRIBUTES', 'to_unit', 'random_words', 'binarise', 'gather', 'epoch_order', 'on_device', 'iterate', 'Batched', 'resize', 'fixed_tosses', 'as_size', 'check_n', 'Views', 'label_number', 'Images', 'as_index', 'check_images', 'describe', 'digits', 'faces', 'cache_dir', 'places', 'DatasetError', 'read_idx', 'idx_names', 'find_idx', 'socket_timeout', 'fetch', 'download', 'failed_download', 'ways_on', 'idx_files', 'idx_set', 'name_hash', 'image_paths', 'by_split', 'class_names', 'flat', 'centre', 'check_file', 'decode', 'look', 'survey', 'reason', 'common_size', 'decode_all', 'unreadable', 'write_header', 'write_decoded', 'read_decoded', 'decoded_path', 'cannot_write', 'fits', 'decode_in_pieces', 'write_pixels', 'forget_pieces', 'sweep', 'decoded', 'decoded_in_memory', 'report', 'read_pictures', 'of_split', 'folder_set', 'as_tensor', 'as_batch', 'check_numbers', 'reader', 'stand_in', 'attribute_columns', 'with_attributes', 'load', 'CIFAR_CLASSES', 'CIFAR_RECORD', 'CELEBA', 'CELEBA_ATTRIBUTES', 'DOWNLOADS', 'first_found', 'obtain', 'read_cifar', 'cifar_at', 'cifar_binary', 'cifar_jpeg', 'cifar10', 'table_rows', 'split_header', 'read_attributes', 'read_partition', 'names_in', 'celeba_in', 'celeba_at', 'celeba_splits', 'celeba', 'caltech_at', 'caltech101', 'on_disk']
 
 # %% ../nbs/lib/10_data.ipynb #7f111765
-import csv, errno, gzip, hashlib, io, json, mimetypes, os, re, socket, sys
-import tarfile, tempfile, time, warnings, zlib
+import csv
+import errno
+import gzip
+import hashlib
+import io
+import json
+import mimetypes
+import os
+import re
+import socket
+import sys
+import tarfile
+import tempfile
+import time
+import warnings
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,8 +44,8 @@ from .faces import draw_faces, factor_table, random_factors
 
 # %% ../nbs/lib/10_data.ipynb #e3c5d9a3
 def to_unit(
-    pixels:Tensor, # uint8, 0…255
-)->Tensor:         # float32 in [0, 1]
+    pixels: Tensor,  # uint8, 0…255
+) -> Tensor:  # float32 in [0, 1]
     """What the model sees: bytes divided by 255.
 
     Args:
@@ -44,9 +58,9 @@ def to_unit(
 
 # %% ../nbs/lib/10_data.ipynb #36d0c9a0
 def random_words(
-    device,         # where the words are wanted
-    generator=None, # the torch generator that decides; None: the global one
-):                  # a function: n ↦ n int16 tensor
+    device,  # where the words are wanted
+    generator=None,  # the torch generator that decides; None: the global one
+):  # a function: n ↦ n int16 tensor
     """A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`.
 
     Args:
@@ -60,17 +74,19 @@ def random_words(
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
     if device.type == "cuda":
         g = torch.Generator(device).manual_seed(seed)
-        raw = lambda n: torch.empty(n, dtype=torch.int64, device=device).random_(-2**63, None, generator=g)
+        raw = lambda n: torch.empty(n, dtype=torch.int64, device=device).random_(
+            -(2**63), None, generator=g
+        )
     else:
         bits = np.random.SFC64(seed)  # twice as fast as torch's generator on a CPU
         raw = lambda n: torch.from_numpy(bits.random_raw(n).view(np.int64)).to(device)
-    return lambda n: raw((n + 3)//4).view(torch.int16)[:n]
+    return lambda n: raw((n + 3) // 4).view(torch.int16)[:n]
 
 # %% ../nbs/lib/10_data.ipynb #bd360723
 def binarise(
-    pixels:Tensor, # uint8, any shape
-    words,         # from `random_words`, on the same device
-)->Tensor:         # float32, 0 or 1: 1 with probability pixel/255
+    pixels: Tensor,  # uint8, any shape
+    words,  # from `random_words`, on the same device
+) -> Tensor:  # float32, 0 or 1: 1 with probability pixel/255
     """Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶.
 
     Args:
@@ -82,13 +98,15 @@ def binarise(
     """
     u = words(pixels.numel()).clamp_max_(2**15 - 2).view(pixels.shape)
     threshold = pixels.short().mul_(257).sub_(2**15)
-    return torch.lt(u, threshold, out=torch.empty(pixels.shape, device=pixels.device))  # float out: no slow detour through bool
+    return torch.lt(
+        u, threshold, out=torch.empty(pixels.shape, device=pixels.device)
+    )  # float out: no slow detour through bool
 
 # %% ../nbs/lib/10_data.ipynb #0b58105d
 def gather(
-    pixels:Tensor,         # (N, …)
-    batch_size:int,        # the last batch may be smaller
-    order:Tensor|None=None, # int64 (N,) on the same device; None: as they come
+    pixels: Tensor,  # (N, …)
+    batch_size: int,  # the last batch may be smaller
+    order: Tensor | None = None,  # int64 (N,) on the same device; None: as they come
 ):
     """Cut `pixels`, in the given order, into batches.
 
@@ -99,15 +117,19 @@ def gather(
     """
     for start in range(0, len(pixels), batch_size):
         stop = start + batch_size
-        yield pixels[start:stop] if order is None else pixels.index_select(0, order[start:stop])
+        yield (
+            pixels[start:stop]
+            if order is None
+            else pixels.index_select(0, order[start:stop])
+        )
 
 # %% ../nbs/lib/10_data.ipynb #84a3baba
 def epoch_order(
-    n:int,          # how many
-    shuffle:bool,   # a new order, or none
-    generator=None, # decides the order
-    device="cpu",   # where the indices are wanted
-)->Tensor|None:
+    n: int,  # how many
+    shuffle: bool,  # a new order, or none
+    generator=None,  # decides the order
+    device="cpu",  # where the indices are wanted
+) -> Tensor | None:
     """A random order of 0…n-1, or None when nothing is to be shuffled.
 
     Args:
@@ -116,16 +138,17 @@ def epoch_order(
         generator: decides the order
         device: where the indices are wanted
     """
-    if not shuffle: return None
+    if not shuffle:
+        return None
     at = generator.device if generator else "cpu"
     return torch.randperm(n, generator=generator, device=at).to(device)
 
 # %% ../nbs/lib/10_data.ipynb #4fb04473
 def on_device(
-    data,   # anything with a tensor `.pixels`
-    device, # where it is wanted
-    below=2**31, # bytes: larger tensors stay where they are
-)->Tensor:
+    data,  # anything with a tensor `.pixels`
+    device,  # where it is wanted
+    below=2**31,  # bytes: larger tensors stay where they are
+) -> Tensor:
     """All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large.
 
     Args:
@@ -133,19 +156,21 @@ def on_device(
         device: where it is wanted
         below: bytes: larger tensors stay where they are
     """
-    if data.pixels.device == device or data.pixels.nbytes >= below: return data.pixels
+    if data.pixels.device == device or data.pixels.nbytes >= below:
+        return data.pixels
     moved = data.__dict__.setdefault("_moved", {})
-    if device not in moved: moved[device] = data.pixels.to(device)
+    if device not in moved:
+        moved[device] = data.pixels.to(device)
     return moved[device]
 
 # %% ../nbs/lib/10_data.ipynb #da393b09
 def iterate(
-    data,             # anything with a tensor `.pixels` and a `.binarisation`
-    batch_size:int,   # images per batch; the last may have fewer
-    shuffle=False,    # a new order each time
-    generator=None,   # decides the order, and the coin tosses; None: torch's global generator
-    device=None,      # where the batches are wanted; None: where the pixels are
-):                    # iterator of float32 batches in [0, 1]
+    data,  # anything with a tensor `.pixels` and a `.binarisation`
+    batch_size: int,  # images per batch; the last may have fewer
+    shuffle=False,  # a new order each time
+    generator=None,  # decides the order, and the coin tosses; None: torch's global generator
+    device=None,  # where the batches are wanted; None: where the pixels are
+):  # iterator of float32 batches in [0, 1]
     """One epoch: every image once.
 
     Args:
@@ -158,42 +183,54 @@ def iterate(
     Returns:
         iterator of float32 batches in [0, 1]
     """
-    if batch_size < 1: raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     device = data.pixels.device if device is None else torch.device(device)
     pixels = on_device(data, device)
     order = epoch_order(len(pixels), shuffle, generator, pixels.device)
     toss = data.binarisation == "dynamic"
-    prepare = partial(binarise, words=random_words(device, generator)) if toss else to_unit
+    prepare = (
+        partial(binarise, words=random_words(device, generator)) if toss else to_unit
+    )
     return (prepare(x.to(device)) for x in gather(pixels, batch_size, order))
 
 # %% ../nbs/lib/10_data.ipynb #94ad5927
 class Batched:
     "Anything with a tensor `.pixels` of shape (N, …): its length, shape, batches and mean."
+
     binarisation = ""
-    def __len__(self): return len(self.pixels)
+
+    def __len__(self):
+        return len(self.pixels)
 
     @property
-    def shape(self): return tuple(self.pixels.shape[1:])
+    def shape(self):
+        return tuple(self.pixels.shape[1:])
 
-    def batches(self, batch_size:int, shuffle=False, generator=None, device=None):
+    def batches(self, batch_size: int, shuffle=False, generator=None, device=None):
         "One epoch of float32 batches in [0, 1]; order and coin tosses are decided by `generator`."
         return iterate(self, batch_size, shuffle, generator, device)
 
-    def floats(self, generator=None)->Tensor:
+    def floats(self, generator=None) -> Tensor:
         "All of it as one float32 tensor, (N, C, H, W)."
-        return torch.cat([to_unit(self.pixels[:0]), *self.batches(4096, generator=generator)])
+        return torch.cat(
+            [to_unit(self.pixels[:0]), *self.batches(4096, generator=generator)]
+        )
 
-    def mean(self)->Tensor:
+    def mean(self) -> Tensor:
         "The mean image, float32 (C, H, W)."
-        if not len(self): raise ValueError("no images, no mean.")
-        total = sum(c.float().sum(0).double() for c in self.pixels.split(4096))  # 4096·255 < 2²⁴: each sum is exact
-        return (total/len(self)/255).float()
+        if not len(self):
+            raise ValueError("no images, no mean.")
+        total = sum(
+            c.float().sum(0).double() for c in self.pixels.split(4096)
+        )  # 4096·255 < 2²⁴: each sum is exact
+        return (total / len(self) / 255).float()
 
 # %% ../nbs/lib/10_data.ipynb #61544bdc
 def resize(
-    pixels:Tensor, # uint8 or float in 0…255, (N, C, H, W)
-    size,          # (h, w)
-)->Tensor:         # uint8, (N, C, h, w)
+    pixels: Tensor,  # uint8 or float in 0…255, (N, C, H, W)
+    size,  # (h, w)
+) -> Tensor:  # uint8, (N, C, h, w)
     """The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation.
 
     Args:
@@ -204,18 +241,21 @@ def resize(
         uint8, (N, C, h, w)
     """
     (height, width), (h, w) = pixels.shape[-2:], size
-    scale = min(height/h, width/w)
-    ch, cw = max(1, round(h*scale)), max(1, round(w*scale))
-    top, left = (height - ch)//2, (width - cw)//2
-    window = pixels[..., top:top + ch, left:left + cw]
-    parts = [F.interpolate(x.float(), size, mode="bicubic", antialias=True) for x in window.split(1024)]
+    scale = min(height / h, width / w)
+    ch, cw = max(1, round(h * scale)), max(1, round(w * scale))
+    top, left = (height - ch) // 2, (width - cw) // 2
+    window = pixels[..., top : top + ch, left : left + cw]
+    parts = [
+        F.interpolate(x.float(), size, mode="bicubic", antialias=True)
+        for x in window.split(1024)
+    ]
     return torch.cat([x.round_().clamp_(0, 255).byte() for x in parts])
 
 # %% ../nbs/lib/10_data.ipynb #7ecf4382
 def fixed_tosses(
-    pixels:Tensor, # uint8
-    seed:int,      # the same seed, the same tosses
-)->Tensor:         # uint8, 0 or 255
+    pixels: Tensor,  # uint8
+    seed: int,  # the same seed, the same tosses
+) -> Tensor:  # uint8, 0 or 255
     """Binarise once and for all.
 
     Args:
@@ -230,8 +270,8 @@ def fixed_tosses(
 
 # %% ../nbs/lib/10_data.ipynb #936059d3
 def as_size(
-    size, # an integer, (height, width), or None
-):        # (height, width) or None
+    size,  # an integer, (height, width), or None
+):  # (height, width) or None
     """Check a size, and spell it out.
 
     Args:
@@ -240,17 +280,21 @@ def as_size(
     Returns:
         (height, width) or None
     """
-    if size is None: return None
+    if size is None:
+        return None
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair): return int(pair[0]), int(pair[1])
-    raise ValueError(f"size must be an integer or (height, width), at least 8 pixels each way, not {size!r}.")
+    if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair):
+        return int(pair[0]), int(pair[1])
+    raise ValueError(
+        f"size must be an integer or (height, width), at least 8 pixels each way, not {size!r}."
+    )
 
 # %% ../nbs/lib/10_data.ipynb #8a652319
 def check_n(
-    n,        # how many are wanted; None: all
-    have:int, # how many there are
-    what:str, # of what, for the message
-)->int:
+    n,  # how many are wanted; None: all
+    have: int,  # how many there are
+    what: str,  # of what, for the message
+) -> int:
     """How many to take: all, or `n` if that many are there.
 
     Args:
@@ -258,16 +302,21 @@ def check_n(
         have: how many there are
         what: of what, for the message
     """
-    if n is None: return have
-    if isinstance(n, Integral) and 1 <= n <= have: return int(n)
-    raise ValueError(f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to {have:,}, or leave n out for all.")
+    if n is None:
+        return have
+    if isinstance(n, Integral) and 1 <= n <= have:
+        return int(n)
+    raise ValueError(
+        f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to {have:,}, or leave n out for all."
+    )
 
 # %% ../nbs/lib/10_data.ipynb #c980e075
 class Views(Batched):
     "Other `Images` made from these; the ones here stay as they are."
+
     def take(self, n):
         "The first `n` (None: all)."
-        return self[:check_n(n, len(self), f"split {self.split!r} of {self.name!r}")]
+        return self[: check_n(n, len(self), f"split {self.split!r} of {self.name!r}")]
 
     def by_label(self, label):
         "Only those with this label: its number, or the name of its class."
@@ -276,34 +325,50 @@ class Views(Batched):
     def resized(self, size):
         "Centre-cropped to the aspect of `size` (an integer or (h, w)) and resized with antialiasing."
         size = as_size(size)
-        if size in (None, self.shape[1:]): return self
-        if self.binarisation == "fixed": raise ValueError("resizing would make 0 and 1 grey again: resize first, then binarise.")
+        if size in (None, self.shape[1:]):
+            return self
+        if self.binarisation == "fixed":
+            raise ValueError(
+                "resizing would make 0 and 1 grey again: resize first, then binarise."
+            )
         return replace(self, pixels=resize(self.pixels, size))
 
     def binarised(self, kind="dynamic", seed=0):
-        "As 0 and 1: tossed anew for each batch (\"dynamic\"), or once with `seed` (\"fixed\")."
+        'As 0 and 1: tossed anew for each batch ("dynamic"), or once with `seed` ("fixed").'
         if kind not in ("dynamic", "fixed"):
-            raise ValueError(f"kind must be 'dynamic' or 'fixed', not {kind!r}.{nearest(kind, ('dynamic', 'fixed'))}")
-        if kind == "dynamic": return replace(self, binarisation=kind)
-        return replace(self, pixels=fixed_tosses(self.pixels, seed), binarisation="fixed")
+            raise ValueError(
+                f"kind must be 'dynamic' or 'fixed', not {kind!r}.{nearest(kind, ('dynamic', 'fixed'))}"
+            )
+        if kind == "dynamic":
+            return replace(self, binarisation=kind)
+        return replace(
+            self, pixels=fixed_tosses(self.pixels, seed), binarisation="fixed"
+        )
 
 # %% ../nbs/lib/10_data.ipynb #99c9942c
 def label_number(
-    label, # 3, or "Trouser"
-    images, # with `.labels` and `.classes`
-)->int:
+    label,  # 3, or "Trouser"
+    images,  # with `.labels` and `.classes`
+) -> int:
     """The number of a class, given as number or name.
 
     Args:
         label: 3, or "Trouser"
         images: with `.labels` and `.classes`
     """
-    if images.labels is None: raise ValueError(f"{images.name!r} has no labels.")
+    if images.labels is None:
+        raise ValueError(f"{images.name!r} has no labels.")
     names = images.classes or ()
-    if isinstance(label, str) and label in names: return names.index(label)
-    if isinstance(label, Integral) and (0 <= label < len(names) if names else label in images.labels): return int(label)
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    if isinstance(label, Integral) and (
+        0 <= label < len(names) if names else label in images.labels
+    ):
+        return int(label)
     known = ", ".join(map(repr, names)) or "whole numbers"
-    raise ValueError(f"{images.name!r} has no class {label!r}, only {known}.{nearest(label, names)}")
+    raise ValueError(
+        f"{images.name!r} has no class {label!r}, only {known}.{nearest(label, names)}"
+    )
 
 # %% ../nbs/lib/10_data.ipynb #37ad84f9
 @dataclass(frozen=True, repr=False, eq=False)
@@ -319,58 +384,95 @@ class Images(Views):
         note: a sentence, if this set stands in for another
         binarisation: "dynamic" or "fixed"
     """
-    pixels: Tensor                       # uint8, (N, C, H, W)
-    labels: Tensor | None = None         # int64, (N,)
-    classes: tuple | None = None         # the name of each label
-    attributes: Tensor | None = None     # (N, A)
-    attribute_names: tuple | None = None # the name of each attribute
+
+    pixels: Tensor  # uint8, (N, C, H, W)
+    labels: Tensor | None = None  # int64, (N,)
+    classes: tuple | None = None  # the name of each label
+    attributes: Tensor | None = None  # (N, A)
+    attribute_names: tuple | None = None  # the name of each attribute
     name: str = "images"
     split: str = "train"
-    note: str = ""                       # a sentence, if this set stands in for another
-    binarisation: str = ""               # "dynamic" or "fixed"
+    note: str = ""  # a sentence, if this set stands in for another
+    binarisation: str = ""  # "dynamic" or "fixed"
 
-    def __post_init__(self): check_images(self)
-    def __repr__(self): return describe(self)
+    def __post_init__(self):
+        check_images(self)
+
+    def __repr__(self):
+        return describe(self)
 
     def __getitem__(self, which):
         "Those at an index, a slice, a list or tensor of indices, or where a mask is true: `Images` again, also of one."
         at = as_index(which)
         pick = lambda t: None if t is None else t[at]
-        return replace(self, pixels=pick(self.pixels), labels=pick(self.labels), attributes=pick(self.attributes))
+        return replace(
+            self,
+            pixels=pick(self.pixels),
+            labels=pick(self.labels),
+            attributes=pick(self.attributes),
+        )
 
 # %% ../nbs/lib/10_data.ipynb #f71931cb
 def as_index(which):
     "What a tensor's first dimension can be indexed with, keeping the dimension."
-    if isinstance(which, slice): return which
+    if isinstance(which, slice):
+        return which
     at = torch.as_tensor(which)
-    if at.numel() == 0 and at.dtype != torch.bool: at = at.long()  # an empty list is a list of no indices
+    if at.numel() == 0 and at.dtype != torch.bool:
+        at = at.long()  # an empty list is a list of no indices
     return at[None] if at.ndim == 0 else at
 
 # %% ../nbs/lib/10_data.ipynb #b680e7d1
 def check_images(images):
     "Refuse what would only fail later, or not at all."
-    p, wanted = images.pixels, "pixels must be a uint8 tensor of shape (N, C, H, W), not"
+    p, wanted = (
+        images.pixels,
+        "pixels must be a uint8 tensor of shape (N, C, H, W), not",
+    )
     if not isinstance(p, Tensor):
-        raise TypeError(f"{wanted} {type(p).__name__}" + (": torch.from_numpy(pixels) makes one of an array." if isinstance(p, np.ndarray) else "."))
+        raise TypeError(
+            f"{wanted} {type(p).__name__}"
+            + (
+                ": torch.from_numpy(pixels) makes one of an array."
+                if isinstance(p, np.ndarray)
+                else "."
+            )
+        )
     if p.dtype != torch.uint8 or p.ndim != 4:
-        way = "(255 * pixels).round().byte() for floats in [0, 1]" if p.is_floating_point() else "pixels.byte() for 0…255"
-        if p.dtype == torch.uint8: way = "pixels[:, None] for grey (N, H, W), pixels.movedim(-1, 1) for channels that come last"
+        way = (
+            "(255 * pixels).round().byte() for floats in [0, 1]"
+            if p.is_floating_point()
+            else "pixels.byte() for 0…255"
+        )
+        if p.dtype == torch.uint8:
+            way = "pixels[:, None] for grey (N, H, W), pixels.movedim(-1, 1) for channels that come last"
         raise ValueError(f"{wanted} {p.dtype} of shape {tuple(p.shape)}: {way}.")
     for what in ("labels", "attributes"):
         t = getattr(images, what)
-        if t is None: continue
-        if not isinstance(t, Tensor): raise TypeError(f"{what} must be a tensor, not {type(t).__name__}: torch.as_tensor({what}).")
-        if len(t) != len(p): raise ValueError(f"{len(p)} images, but {len(t)} {what}: there must be one for each.")
+        if t is None:
+            continue
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                f"{what} must be a tensor, not {type(t).__name__}: torch.as_tensor({what})."
+            )
+        if len(t) != len(p):
+            raise ValueError(
+                f"{len(p)} images, but {len(t)} {what}: there must be one for each."
+            )
 
 # %% ../nbs/lib/10_data.ipynb #034bd304
-def describe(images)->str:
+def describe(images) -> str:
     "One line of plain text about a set."
     shape = "×".join(map(str, images.shape))
     facts = [repr(images.name), f"split={images.split!r}", f"{len(images):,} × {shape}"]
-    if images.classes: facts.append(f"{len(images.classes)} class{'es'*(len(images.classes) != 1)}")
-    if images.attribute_names: facts.append(f"{len(images.attribute_names)} attributes")
-    if images.binarisation: facts.append(f"{images.binarisation} binarisation")
-    if images.note: facts.append("a stand-in: see .note")
+    if images.classes:
+        facts.append(f"{len(images.classes)} class{'es' * (len(images.classes) != 1)}")
+    if images.attribute_names:
+        facts.append(f"{len(images.attribute_names)} attributes")
+    if images.binarisation:
+        facts.append(f"{images.binarisation} binarisation")
+    if images.note:
+        facts.append("a stand-in: see .note")
     return f"Images({', '.join(facts)})"
 
 # %% ../nbs/lib/10_data.ipynb #0ce95f9e
@@ -380,51 +482,81 @@ TEN_DIGITS = tuple("0123456789")
 # %% ../nbs/lib/10_data.ipynb #ef28321d
 DIGITS = {"train": 1197, "valid": 300, "test": 300}
 
-def digits(split, n=None, *_)->Images:
+
+def digits(split, n=None, *_) -> Images:
     "scikit-learn's digits, enlarged to 20×20 in a frame of 28×28, split by one fixed shuffle."
     from sklearn.datasets import load_digits
+
     scans = load_digits()
-    order = np.random.RandomState(0).permutation(1797)  # NumPy keeps this old stream as it is, for ever
+    order = np.random.RandomState(0).permutation(
+        1797
+    )  # NumPy keeps this old stream as it is, for ever
     chosen = dict(zip(SPLITS, np.split(order, np.cumsum([*DIGITS.values()]))))[split]
-    pixels = F.pad(resize(torch.from_numpy(scans.images[chosen, None]*(255/16)), (20, 20)), (4,)*4) # a margin, as in MNIST
+    pixels = F.pad(
+        resize(torch.from_numpy(scans.images[chosen, None] * (255 / 16)), (20, 20)),
+        (4,) * 4,
+    )  # a margin, as in MNIST
     labels = torch.from_numpy(scans.target[chosen]).long()
     return Images(pixels, labels, TEN_DIGITS, name="digits", split=split).take(n)
 
 # %% ../nbs/lib/10_data.ipynb #5059a72b
 FACES = {"train": 20_000, "valid": 2_000, "test": 2_000}
 
-def faces(split, n=None, size=None, *_, seed=0)->Images:
+
+def faces(split, n=None, size=None, *_, seed=0) -> Images:
     "Drawn faces, 64×64; every factor is an attribute. Each split of each seed has its own faces, and n faces are the first n of it."
     n = check_n(n, FACES[split], f"split {split!r} of 'faces'")
-    factors = random_factors(n, seed=3*seed + SPLITS.index(split))  # no two splits share a stream, whatever their seeds
+    factors = random_factors(
+        n, seed=3 * seed + SPLITS.index(split)
+    )  # no two splits share a stream, whatever their seeds
     attributes, names = factor_table(factors)
     pixels = draw_faces(factors, max(*(size or (64, 64)), 16))
-    return Images(pixels, attributes=attributes, attribute_names=tuple(names), name="faces", split=split)
+    return Images(
+        pixels,
+        attributes=attributes,
+        attribute_names=tuple(names),
+        name="faces",
+        split=split,
+    )
 
 # %% ../nbs/lib/10_data.ipynb #3eadc543
 @lru_cache
-def _temporary_cache(user:int)->Path:
+def _temporary_cache(user: int) -> Path:
     "A folder of this user's among the temporary ones, for those who have no home folder; said once."
     folder = Path(os.environ.get("TMPDIR") or "/tmp", f"vae_nb-{user}")
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.lstat().st_uid != user: folder = Path(tempfile.mkdtemp(prefix="vae_nb-"))  # someone else's: not to be trusted
-    warnings.warn(f"This user has no home folder: downloads and decoded pictures are kept in {folder}. "
-                  "Set VAE_NB_CACHE to a folder that can be written.", stacklevel=3)
+        if folder.lstat().st_uid != user:
+            folder = Path(
+                tempfile.mkdtemp(prefix="vae_nb-")
+            )  # someone else's: not to be trusted
+    warnings.warn(
+        f"This user has no home folder: downloads and decoded pictures are kept in {folder}. "
+        "Set VAE_NB_CACHE to a folder that can be written.",
+        stacklevel=3,
+    )
     return folder
 
 # %% ../nbs/lib/10_data.ipynb #61702cdf
-def cache_dir()->Path:
+def cache_dir() -> Path:
     "The folder for downloads and decoded images: $VAE_NB_CACHE, or the platform's cache folder; without a home folder, a temporary one."
-    if os.environ.get("VAE_NB_CACHE"): return _expand(os.environ["VAE_NB_CACHE"])
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"): return Path(os.environ["LOCALAPPDATA"], "vae_nb")
+    if os.environ.get("VAE_NB_CACHE"):
+        return _expand(os.environ["VAE_NB_CACHE"])
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"], "vae_nb")
     try:
-        if sys.platform == "darwin": return Path.home()/"Library/Caches/vae_nb"
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()/"vae_nb"
-    except RuntimeError: return _temporary_cache(getattr(os, "getuid", int)())  # an unknown user, as in a container
+        if sys.platform == "darwin":
+            return Path.home() / "Library/Caches/vae_nb"
+        return (
+            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_nb"
+        )
+    except RuntimeError:
+        return _temporary_cache(
+            getattr(os, "getuid", int)()
+        )  # an unknown user, as in a container
 
 # %% ../nbs/lib/10_data.ipynb #6dac8b5f
-def places(root=None)->list:
+def places(root=None) -> list:
     "Where data sets are looked for, in this order: `root`, $VAE_NB_DATA, the cache folder."
     given = [root, os.environ.get("VAE_NB_DATA")]
     return [_expand(p) for p in given if p] + [cache_dir()]
@@ -432,20 +564,26 @@ def places(root=None)->list:
 # %% ../nbs/lib/10_data.ipynb #e58397be
 class DatasetError(RuntimeError):
     "A data set cannot be had. `.why` is the reason in one line; the message adds what was tried and the ways on."
+
     def __init__(self, why, *more):
         super().__init__("\n".join([f"{why}.", *more]))
         self.why = why
 
 # %% ../nbs/lib/10_data.ipynb #b274f623
-def _expand(path)->Path:
+def _expand(path) -> Path:
     "A path with its ~ written out."
-    try: return Path(path).expanduser()
-    except RuntimeError: raise DatasetError(f"{path} begins with a home folder, and there is none", "Write the path out, from / on.") from None
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DatasetError(
+            f"{path} begins with a home folder, and there is none",
+            "Write the path out, from / on.",
+        ) from None
 
 # %% ../nbs/lib/10_data.ipynb #12502740
 def read_idx(
-    path:Path, # a file of bytes in IDX format, or the same gzipped
-)->Tensor:     # uint8, of the shape its header gives
+    path: Path,  # a file of bytes in IDX format, or the same gzipped
+) -> Tensor:  # uint8, of the shape its header gives
     """Read an IDX file, or say precisely what is wrong with it.
 
     Args:
@@ -455,22 +593,29 @@ def read_idx(
         uint8, of the shape its header gives
     """
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f: data = bytearray(f.read())
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f:
+            data = bytearray(f.read())
     except (OSError, EOFError, zlib.error) as e:
         raise DatasetError(f"{path} cannot be read ({e})") from e
-    start = 4 + 4*data[3] if len(data) > 3 else 4
+    start = 4 + 4 * data[3] if len(data) > 3 else 4
     if data[:3] != b"\0\0\x08" or len(data) <= start or start == 4:
-        raise DatasetError(f"{path} is not an IDX file of bytes (it begins {data[:4].hex(' ') or 'with nothing'}, not 00 00 08 and the dimensions)")
+        raise DatasetError(
+            f"{path} is not an IDX file of bytes (it begins {data[:4].hex(' ') or 'with nothing'}, not 00 00 08 and the dimensions)"
+        )
     shape = [int(d) for d in np.frombuffer(data, ">u4", data[3], offset=4)]
     if len(data) - start != np.prod(shape, dtype=object):
-        raise DatasetError(f"{path} holds {len(data) - start:,} bytes of data, but its header promises {'×'.join(map(str, shape))}: "
-                           "it is damaged, or was cut short")
+        raise DatasetError(
+            f"{path} holds {len(data) - start:,} bytes of data, but its header promises {'×'.join(map(str, shape))}: "
+            "it is damaged, or was cut short"
+        )
     return torch.frombuffer(data, dtype=torch.uint8, offset=start).view(shape)
 
 # %% ../nbs/lib/10_data.ipynb #88553f9f
-def idx_names(split)->list:
+def idx_names(split) -> list:
     "The two files that a split needs: images, labels."
-    stem = "t10k" if split == "test" else "train"  # the validation images are the last 10,000 of the training file
+    stem = (
+        "t10k" if split == "test" else "train"
+    )  # the validation images are the last 10,000 of the training file
     return [f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"]
 
 # %% ../nbs/lib/10_data.ipynb #ed034985
@@ -478,17 +623,24 @@ def find_idx(kind, split, root):
     "The files of a split, from the first place that has them (or None), and one line for each place that has not."
     missed = []
     for place in places(root):
-        raw = place/kind/"raw"
-        found = [next((p for p in (raw/name, raw/f"{name}.gz") if p.is_file()), None) for name in idx_names(split)]
-        if all(found): return found, missed
+        raw = place / kind / "raw"
+        found = [
+            next((p for p in (raw / name, raw / f"{name}.gz") if p.is_file()), None)
+            for name in idx_names(split)
+        ]
+        if all(found):
+            return found, missed
         lacks = [name for name, p in zip(idx_names(split), found) if p is None]
-        missed.append(f"  {raw}: " + (f"no {' and no '.join(lacks)}" if raw.is_dir() else "no such folder"))
+        missed.append(
+            f"  {raw}: "
+            + (f"no {' and no '.join(lacks)}" if raw.is_dir() else "no such folder")
+        )
     return None, missed
 
 # %% ../nbs/lib/10_data.ipynb #2484a889
 @contextmanager
 def socket_timeout(
-    seconds:float, # how long one connection, or one read, may take
+    seconds: float,  # how long one connection, or one read, may take
 ):
     """New sockets give up after so many seconds, inside the `with` block.
 
@@ -497,29 +649,42 @@ def socket_timeout(
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
-    try: yield
-    finally: socket.setdefaulttimeout(before)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 # %% ../nbs/lib/10_data.ipynb #ce75b994
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
+
 def fetch(kind, folder):
     "Let torchvision download, check and unpack a set into `folder`."
     import torchvision.datasets as sets
-    if kind == "CIFAR10": sets.utils.download_and_extract_archive(CIFAR_URL, folder, md5=CIFAR_MD5)  # its own class reads pickles
-    else: getattr(sets, kind)(folder, download=True)
-    for archive in [*Path(folder).rglob("*.zip"), *Path(folder).rglob("*.gz")]: archive.unlink()
+
+    if kind == "CIFAR10":
+        sets.utils.download_and_extract_archive(
+            CIFAR_URL, folder, md5=CIFAR_MD5
+        )  # its own class reads pickles
+    else:
+        getattr(sets, kind)(folder, download=True)
+    for archive in [*Path(folder).rglob("*.zip"), *Path(folder).rglob("*.gz")]:
+        archive.unlink()
 
 # %% ../nbs/lib/10_data.ipynb #05fad4c9
-UNITS = { # what is moved into place in one step
-    "MNIST": "MNIST/raw/*-ubyte", "FashionMNIST": "FashionMNIST/raw/*-ubyte",
-    "CIFAR10": "cifar-10-batches-bin", "CelebA": "celeba", "Caltech101": "caltech101",
+UNITS = {  # what is moved into place in one step
+    "MNIST": "MNIST/raw/*-ubyte",
+    "FashionMNIST": "FashionMNIST/raw/*-ubyte",
+    "CIFAR10": "cifar-10-batches-bin",
+    "CelebA": "celeba",
+    "Caltech101": "caltech101",
 }
 
+
 def download(
-    kind,   # one of UNITS; most are classes of torchvision.datasets
-    folder, # the place that shall hold it
+    kind,  # one of UNITS; most are classes of torchvision.datasets
+    folder,  # the place that shall hold it
 ):
     """Download a set by torchvision into `folder`: whole and checked, or not at all.
 
@@ -528,7 +693,10 @@ def download(
         folder: the place that shall hold it
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as new, socket_timeout(5):
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as new,
+        socket_timeout(5),
+    ):
         fetch(kind, new)
         for item in sorted(Path(new).glob(UNITS[kind])):
             target = Path(folder, item.relative_to(new))
@@ -537,99 +705,183 @@ def download(
 
 # %% ../nbs/lib/10_data.ipynb #8afe36d8
 @lru_cache(maxsize=64)
-def failed_download(kind, folder, minute)->str: # why it failed, or ""
+def failed_download(kind, folder, minute) -> str:  # why it failed, or ""
     """Try `download`. Within one minute a second call only repeats the answer.
 
     Returns:
         why it failed, or ""
     """
-    try: download(kind, folder)
-    except (OSError, RuntimeError, ImportError, EOFError, HTTPException, tarfile.TarError, zlib.error) as e:
-        return f"  download by torchvision: {' '.join(str(e).split()) or type(e).__name__}"
+    try:
+        download(kind, folder)
+    except (
+        OSError,
+        RuntimeError,
+        ImportError,
+        EOFError,
+        HTTPException,
+        tarfile.TarError,
+        zlib.error,
+    ) as e:
+        return (
+            f"  download by torchvision: {' '.join(str(e).split()) or type(e).__name__}"
+        )
     return ""
 
 # %% ../nbs/lib/10_data.ipynb #3a71cf4f
-def ways_on(kind, split, name)->str:
+def ways_on(kind, split, name) -> str:
     "What someone can do who has not got the files."
     files = ", ".join(idx_names(split))
-    return (f"Three ways on:\n  1. put {files} (or the same with .gz) into {cache_dir()/kind/'raw'};\n"
-            f"  2. set VAE_NB_DATA to the folder that holds {kind}/raw, or pass it as root=;\n"
-            f"  3. use the embedded set instead: load({name!r}, fallback=\"digits\").")
+    return (
+        f"Three ways on:\n  1. put {files} (or the same with .gz) into {cache_dir() / kind / 'raw'};\n"
+        f"  2. set VAE_NB_DATA to the folder that holds {kind}/raw, or pass it as root=;\n"
+        f'  3. use the embedded set instead: load({name!r}, fallback="digits").'
+    )
 
 # %% ../nbs/lib/10_data.ipynb #4347df2a
-def idx_files(kind, split, root, name)->list:
+def idx_files(kind, split, root, name) -> list:
     "The paths of a split's images and labels; downloaded if they are nowhere."
     files, missed = find_idx(kind, split, root)
-    if files: return files
-    failure = failed_download(kind, str(cache_dir()), int(time.time()//60))
+    if files:
+        return files
+    failure = failed_download(kind, str(cache_dir()), int(time.time() // 60))
     files, _ = find_idx(kind, split, root)
-    if files: return files
-    raise DatasetError(f"The real {kind} was not found", "Tried:", *missed, failure, ways_on(kind, split, name))
+    if files:
+        return files
+    raise DatasetError(
+        f"The real {kind} was not found",
+        "Tried:",
+        *missed,
+        failure,
+        ways_on(kind, split, name),
+    )
 
 # %% ../nbs/lib/10_data.ipynb #d36ba6ea
-def idx_set(name, kind, classes, split, n=None, size=None, root=None, *_)->Images:
+def idx_set(name, kind, classes, split, n=None, size=None, root=None, *_) -> Images:
     "MNIST, or a set that has its files: 50,000/10,000/10,000, the validation images being the last of the training file."
     files = idx_files(kind, split, root, name)
     try:
         x, y = map(read_idx, files)
         total = 10_000 if split == "test" else 60_000
         if x.shape != (total, 28, 28) or y.shape != (total,) or y.max() >= len(classes):
-            raise DatasetError(f"{files[0].parent} is not the real {kind} (images {tuple(x.shape)}, labels {tuple(y.shape)}; "
-                               f"{total:,} of 28×28 with labels 0…{len(classes) - 1} were expected)")
-    except DatasetError as e: raise DatasetError(e.why, "Delete the damaged file, or:", ways_on(kind, split, name)) from e
-    keep = {"train": slice(0, 50_000), "valid": slice(50_000, None), "test": slice(None)}[split]
-    return Images(x[keep, None], y[keep].long(), classes, name=name, split=split).take(n)
+            raise DatasetError(
+                f"{files[0].parent} is not the real {kind} (images {tuple(x.shape)}, labels {tuple(y.shape)}; "
+                f"{total:,} of 28×28 with labels 0…{len(classes) - 1} were expected)"
+            )
+    except DatasetError as e:
+        raise DatasetError(
+            e.why, "Delete the damaged file, or:", ways_on(kind, split, name)
+        ) from e
+    keep = {
+        "train": slice(0, 50_000),
+        "valid": slice(50_000, None),
+        "test": slice(None),
+    }[split]
+    return Images(x[keep, None], y[keep].long(), classes, name=name, split=split).take(
+        n
+    )
 
 # %% ../nbs/lib/10_data.ipynb #4499d857
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".avif", ".jp2", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".avif",
+    ".jp2",
+    ".tif",
+    ".tiff",
+    ".pgm",
+    ".ppm",
+)
 
 # %% ../nbs/lib/10_data.ipynb #44e689ad
-def name_hash(path:str)->float:
+def name_hash(path: str) -> float:
     "A number in [0, 1) that depends on nothing but the name."
-    return int.from_bytes(hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=6).digest(), "big")/2**48
+    return (
+        int.from_bytes(
+            hashlib.blake2b(
+                path.encode("utf-8", "surrogateescape"), digest_size=6
+            ).digest(),
+            "big",
+        )
+        / 2**48
+    )
 
 # %% ../nbs/lib/10_data.ipynb #13ad7d74
 def _skip(
-    left_out:dict, # {why: [paths]}
-    why:str,       # in the plural: "folders that cannot be read"
-    path:str,
+    left_out: dict,  # {why: [paths]}
+    why: str,  # in the plural: "folders that cannot be read"
+    path: str,
 ):
     "Remember a path that is left out."
     left_out.setdefault(why, []).append(path)
 
 
-def _left(what, left_out:dict)->str:
+def _left(what, left_out: dict) -> str:
     "The sentence about it, with numbers and examples; empty if there is nothing."
-    some = ", ".join(f"{why} ({len(paths):,}, such as {paths[0]})" for why, paths in left_out.items())
+    some = ", ".join(
+        f"{why} ({len(paths):,}, such as {paths[0]})" for why, paths in left_out.items()
+    )
     return f"Left out of {what}: {some}." if some else ""
 
 # %% ../nbs/lib/10_data.ipynb #bd669758
-def _walk(folder:Path, left_out:dict):
+def _walk(folder: Path, left_out: dict):
     "Each folder below `folder`, sorted: its relative path with a slash behind it, and the names of its files."
-    failed = lambda e: _skip(left_out, "folders that cannot be read", f"{Path(e.filename or folder).relative_to(folder)}: {reason(e)}")
+    failed = lambda e: _skip(
+        left_out,
+        "folders that cannot be read",
+        f"{Path(e.filename or folder).relative_to(folder)}: {reason(e)}",
+    )
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=failed, followlinks=True):
-        here, below = os.stat(parent), "" if Path(parent) == folder else f"{Path(parent).relative_to(folder).as_posix()}/"
+        here, below = (
+            os.stat(parent),
+            ""
+            if Path(parent) == folder
+            else f"{Path(parent).relative_to(folder).as_posix()}/",
+        )
         again, run = (here.st_dev, here.st_ino) in seen, below and "run.json" in names
-        if again: _skip(left_out, "folders that were read before, as links can be", below)
-        elif run: _skip(left_out, "folders that hold a run.json, what a training run has written", below)
-        else: yield below, sorted(n for n in names if not n.startswith("."))
+        if again:
+            _skip(left_out, "folders that were read before, as links can be", below)
+        elif run:
+            _skip(
+                left_out,
+                "folders that hold a run.json, what a training run has written",
+                below,
+            )
+        else:
+            yield below, sorted(n for n in names if not n.startswith("."))
         seen.add((here.st_dev, here.st_ino))
-        folders[:] = [] if again or run else sorted(d for d in folders if not d.startswith(".") and d not in ("__MACOSX", "__pycache__"))
+        folders[:] = (
+            []
+            if again or run
+            else sorted(
+                d
+                for d in folders
+                if not d.startswith(".") and d not in ("__MACOSX", "__pycache__")
+            )
+        )
 
 # %% ../nbs/lib/10_data.ipynb #0a5df747
-def _unknown_picture(path:Path)->bool:
+def _unknown_picture(path: Path) -> bool:
     "Whether a file that has none of `SUFFIXES` is a picture: by its suffix, or by its header where that says nothing."
     kind, _ = mimetypes.guess_type(path.name)
-    if kind: return kind.startswith("image/")
-    try: return bool(look(path))
-    except Exception: return False  # decoders raise all kinds of errors on other files
+    if kind:
+        return kind.startswith("image/")
+    try:
+        return bool(look(path))
+    except Exception:
+        return False  # decoders raise all kinds of errors on other files
 
 # %% ../nbs/lib/10_data.ipynb #2beebc6a
 def image_paths(
-    folder:Path,
-    left_out=None, # a dict that gets what is left out: {why: [paths]}
-)->list:
+    folder: Path,
+    left_out=None,  # a dict that gets what is left out: {why: [paths]}
+) -> list:
     """Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`.
 
     Args:
@@ -638,32 +890,53 @@ def image_paths(
     paths, left_out = [], {} if left_out is None else left_out
     for below, names in _walk(folder, left_out):
         for n in names:
-            if n.lower().endswith(SUFFIXES): paths.append(below + n)
-            elif _unknown_picture(folder/below/n): _skip(left_out, f"pictures that do not end in one of {' '.join(SUFFIXES)}", below + n)
+            if n.lower().endswith(SUFFIXES):
+                paths.append(below + n)
+            elif _unknown_picture(folder / below / n):
+                _skip(
+                    left_out,
+                    f"pictures that do not end in one of {' '.join(SUFFIXES)}",
+                    below + n,
+                )
     return _in_order(paths)
 
 
-def _in_order(paths): return sorted(paths, key=lambda p: (name_hash(p), p))
+def _in_order(paths):
+    return sorted(paths, key=lambda p: (name_hash(p), p))
 
 # %% ../nbs/lib/10_data.ipynb #e9eb5c35
-def _unwrap(folder:Path, left_out:dict)->tuple: # the folder, its image paths
+def _unwrap(folder: Path, left_out: dict) -> tuple:  # the folder, its image paths
     "The images of a folder; or of the one folder inside that holds them all, in folders of its own."
     paths = image_paths(folder, left_out)
     while paths:
         top = paths[0].split("/")[0]
-        alone = top.lower() not in SPLIT_FOLDERS and all(p.startswith(f"{top}/") and p.count("/") > 1 for p in paths)
-        if not alone: break
-        folder, paths = folder/top, _in_order([p.removeprefix(f"{top}/") for p in paths])
+        alone = top.lower() not in SPLIT_FOLDERS and all(
+            p.startswith(f"{top}/") and p.count("/") > 1 for p in paths
+        )
+        if not alone:
+            break
+        folder, paths = (
+            folder / top,
+            _in_order([p.removeprefix(f"{top}/") for p in paths]),
+        )
     return folder, paths
 
 # %% ../nbs/lib/10_data.ipynb #d073b03a
-SPLIT_FOLDERS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test", "testing": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 
 # %% ../nbs/lib/10_data.ipynb #7324b187
 def by_split(
-    paths, # relative, of all images in a folder
-    left_out=None, # a dict that gets those that belong to no split: {why: [paths]}
-)->dict:   # split → {path: its path without a split folder}
+    paths,  # relative, of all images in a folder
+    left_out=None,  # a dict that gets those that belong to no split: {why: [paths]}
+) -> dict:  # split → {path: its path without a split folder}
     """Each picture's split: by its split folder where there are such, else by `name_hash`.
 
     Args:
@@ -673,49 +946,80 @@ def by_split(
     Returns:
         split → {path: its path without a split folder}
     """
-    named = {top: SPLIT_FOLDERS[top.lower()] for top in {p.split("/")[0] for p in paths if "/" in p} if top.lower() in SPLIT_FOLDERS}
+    named = {
+        top: SPLIT_FOLDERS[top.lower()]
+        for top in {p.split("/")[0] for p in paths if "/" in p}
+        if top.lower() in SPLIT_FOLDERS
+    }
     out = {split: {} for split in SPLITS}
     for p in paths:
         top, _, rest = p.partition("/")
-        if "train" not in named.values(): out[SPLITS[(name_hash(p) >= 0.8) + (name_hash(p) >= 0.9)]][p] = p
+        if "train" not in named.values():
+            out[SPLITS[(name_hash(p) >= 0.8) + (name_hash(p) >= 0.9)]][p] = p
         elif top in named:
-            aside = named[top] == "train" and "valid" not in named.values() and name_hash(p) >= 0.9
+            aside = (
+                named[top] == "train"
+                and "valid" not in named.values()
+                and name_hash(p) >= 0.9
+            )
             out["valid" if aside else named[top]][p] = rest
-        elif left_out is not None: _skip(left_out, f"pictures beside {', '.join(sorted(named))}, the split folders", p)
+        elif left_out is not None:
+            _skip(
+                left_out,
+                f"pictures beside {', '.join(sorted(named))}, the split folders",
+                p,
+            )
     return out
 
 # %% ../nbs/lib/10_data.ipynb #716aa649
 def _not_splits(
-    splits:dict, # by `by_split`
-)->str:
+    splits: dict,  # by `by_split`
+) -> str:
     "A sentence about folders that are named like splits and are none; empty if there are none."
-    named = lambda inner: any(part.lower() in SPLIT_FOLDERS for part in inner.split("/")[:-1])
-    wrong = [p for v in splits.values() for p, inner in v.items() if inner == p and named(inner)]  # inner == p: the hash has decided
-    return (f"{len(wrong):,} pictures lie in folders named like splits, such as {wrong[0]}, but are split by a hash of their names: split folders "
-            "lie right inside the folder that is loaded, train/ among them.") if wrong else ""
+    named = lambda inner: any(
+        part.lower() in SPLIT_FOLDERS for part in inner.split("/")[:-1]
+    )
+    wrong = [
+        p
+        for v in splits.values()
+        for p, inner in v.items()
+        if inner == p and named(inner)
+    ]  # inner == p: the hash has decided
+    return (
+        (
+            f"{len(wrong):,} pictures lie in folders named like splits, such as {wrong[0]}, but are split by a hash of their names: split folders "
+            "lie right inside the folder that is loaded, train/ among them."
+        )
+        if wrong
+        else ""
+    )
 
 # %% ../nbs/lib/10_data.ipynb #3691d480
 def _tell(
-    what,              # the folder
-    left_out:dict,     # {why: [paths]}
-    strict:bool,       # whether it is an error
-    more="",           # a sentence to add
-    stacklevel=4,      # from here to whoever called `load`
+    what,  # the folder
+    left_out: dict,  # {why: [paths]}
+    strict: bool,  # whether it is an error
+    more="",  # a sentence to add
+    stacklevel=4,  # from here to whoever called `load`
 ):
     "Warn of what was left out, or raise if `strict`."
     said = " ".join(filter(None, [_left(what, left_out), more]))
-    if said and strict: raise DatasetError(said.removesuffix("."))
-    if said: warnings.warn(said, stacklevel=stacklevel)
+    if said and strict:
+        raise DatasetError(said.removesuffix("."))
+    if said:
+        warnings.warn(said, stacklevel=stacklevel)
 
 # %% ../nbs/lib/10_data.ipynb #ea2e8a2a
-def _natural(name:str): # a key for sorting
+def _natural(name: str):  # a key for sorting
     "Numbers by their value: 2 before 10."
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+    return [
+        int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)
+    ], name
 
 # %% ../nbs/lib/10_data.ipynb #9edddfac
 def class_names(
-    inner, # paths without split folders, of all splits: the numbers must agree between them
-)->tuple|None:
+    inner,  # paths without split folders, of all splits: the numbers must agree between them
+) -> tuple | None:
     """The subfolders at the first level, sorted, numbers by value; None if no picture, or not every picture, is in one.
 
     Args:
@@ -724,14 +1028,17 @@ def class_names(
     tops = sorted({p.split("/")[0] for p in inner if "/" in p}, key=_natural)
     loose = [p for p in inner if "/" not in p]
     if tops and loose:
-        warnings.warn(f"{len(loose)} of {len(inner)} pictures, such as {loose[0]}, lie beside the subfolders and so have no class: "
-                      "there will be no labels. Move them into a subfolder to have some.", stacklevel=4)
+        warnings.warn(
+            f"{len(loose)} of {len(inner)} pictures, such as {loose[0]}, lie beside the subfolders and so have no class: "
+            "there will be no labels. Move them into a subfolder to have some.",
+            stacklevel=4,
+        )
     return tuple(tops) if tops and not loose else None
 
 # %% ../nbs/lib/10_data.ipynb #0862683d
 def flat(
-    image, # a PIL image of any kind
-):         # one in mode L or RGB
+    image,  # a PIL image of any kind
+):  # one in mode L or RGB
     """8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white.
 
     Args:
@@ -741,20 +1048,27 @@ def flat(
         one in mode L or RGB
     """
     from PIL import Image
-    if image.mode == "F": raise ValueError("floating-point pixels have no agreed range")
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
         a = np.asarray(image).astype(np.int64)
-        if a.min() < 0 or a.max() > 65535: raise ValueError("pixels beyond 16 bits have no agreed range")
-        return Image.fromarray(((a*255 + 32767)//65535).astype(np.uint8))
+        if a.min() < 0 or a.max() > 65535:
+            raise ValueError("pixels beyond 16 bits have no agreed range")
+        return Image.fromarray(((a * 255 + 32767) // 65535).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+    return (
+        image
+        if image.mode in ("L", "RGB")
+        else image.convert("L" if image.mode == "1" else "RGB")
+    )
 
 # %% ../nbs/lib/10_data.ipynb #a1af7766
 def centre(
-    image, # PIL's
-    side:int, # pixels
+    image,  # PIL's
+    side: int,  # pixels
 ):
     """The square in the middle.
 
@@ -762,13 +1076,14 @@ def centre(
         image: PIL's
         side: pixels
     """
-    left, top = (image.width - side)//2, (image.height - side)//2
+    left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 # %% ../nbs/lib/10_data.ipynb #ab907257
 def check_file(path):
     "Refuse what is there and no file: to read from a pipe would be to wait for ever."
-    if os.path.exists(path) and not os.path.isfile(path): raise OSError(f"{path} is not a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{path} is not a file")
 
 # %% ../nbs/lib/10_data.ipynb #a60ed4fb
 TOO_LARGE = "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows: shrink it, or raise that limit before you load"
@@ -777,16 +1092,18 @@ TOO_LARGE = "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows: shrink it, or r
 def _check_area(image):
     "Refuse a picture that would fill the memory, before it is decoded. Pillow only warns up to twice its limit."
     from PIL import Image
+
     limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width*image.height > limit: raise ValueError(f"{image.width:,}×{image.height:,}, {TOO_LARGE}")
+    if limit and image.width * image.height > limit:
+        raise ValueError(f"{image.width:,}×{image.height:,}, {TOO_LARGE}")
 
 # %% ../nbs/lib/10_data.ipynb #94234154
 def decode(
-    path,        # an image file
-    channels:int, # 1 or 3
-    size,        # (h, w)
-    crop=None,   # first cut this square from the centre, unless the picture is square already, or smaller
-)->np.ndarray:   # uint8, (channels, h, w)
+    path,  # an image file
+    channels: int,  # 1 or 3
+    size,  # (h, w)
+    crop=None,  # first cut this square from the centre, unless the picture is square already, or smaller
+) -> np.ndarray:  # uint8, (channels, h, w)
     """One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing.
 
     Args:
@@ -799,36 +1116,56 @@ def decode(
         uint8, (channels, h, w)
     """
     from PIL import Image, ImageOps
+
     check_file(path)
     with Image.open(path) as image:
-        if not crop: image.draft(None, (2*max(size), 2*max(size)))  # a JPEG need not be decoded at 12 megapixels to make a thumbnail
+        if not crop:
+            image.draft(
+                None, (2 * max(size), 2 * max(size))
+            )  # a JPEG need not be decoded at 12 megapixels to make a thumbnail
         _check_area(image)
-        image = flat(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
-        if crop and image.width != image.height and min(image.size) >= crop: image = centre(image, crop)
+        image = flat(ImageOps.exif_transpose(image)).convert(
+            "L" if channels == 1 else "RGB"
+        )
+        if crop and image.width != image.height and min(image.size) >= crop:
+            image = centre(image, crop)
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(image).reshape(*size, channels).transpose(2, 0, 1))
+    return np.ascontiguousarray(
+        np.asarray(image).reshape(*size, channels).transpose(2, 0, 1)
+    )
 
 # %% ../nbs/lib/10_data.ipynb #6d861318
-def look(path)->tuple: # (has colour, (h, w) when upright, what is odd: of "pages", "deep")
+def look(
+    path,
+) -> tuple:  # (has colour, (h, w) when upright, what is odd: of "pages", "deep")
     """What a picture's header tells.
 
     Returns:
         (has colour, (h, w) when upright, what is odd: of "pages", "deep")
     """
     from PIL import Image
+
     check_file(path)
     with Image.open(path) as image:
         (w, h), turned = image.size, image.getexif().get(0x0112, 1) >= 5
         grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        pages = image.format != "MPO" and getattr(image, "is_animated", False)  # an MPO's other pictures are previews
-        deep = image.mode.startswith("I") or ";16" in str(image.tile)  # in colour, Pillow makes 8 bits of 16 itself
-        return not grey, ((w, h) if turned else (h, w)), ["pages"]*bool(pages) + ["deep"]*deep
+        pages = image.format != "MPO" and getattr(
+            image, "is_animated", False
+        )  # an MPO's other pictures are previews
+        deep = image.mode.startswith("I") or ";16" in str(
+            image.tile
+        )  # in colour, Pillow makes 8 bits of 16 itself
+        return (
+            not grey,
+            ((w, h) if turned else (h, w)),
+            ["pages"] * bool(pages) + ["deep"] * deep,
+        )
 
 # %% ../nbs/lib/10_data.ipynb #027c3de6
 def survey(
-    folder:Path,
-    paths, # relative to `folder`
-):         # {path: look(path)}, {path: why it cannot be read}
+    folder: Path,
+    paths,  # relative to `folder`
+):  # {path: look(path)}, {path: why it cannot be read}
     """Look at all headers.
 
     Args:
@@ -839,37 +1176,52 @@ def survey(
     """
     good, bad = {}, {}
     for p in paths:
-        try: good[p] = look(folder/p)
-        except Exception as e: bad[p] = reason(e)  # decoders raise all kinds of errors on damaged files
+        try:
+            good[p] = look(folder / p)
+        except Exception as e:
+            bad[p] = reason(e)  # decoders raise all kinds of errors on damaged files
     return good, bad
 
 # %% ../nbs/lib/10_data.ipynb #278284a1
-def reason(e)->str:
+def reason(e) -> str:
     "An exception in a few words."
-    if getattr(e, "errno", None) in (errno.EMFILE, errno.ENFILE):  # no fault of the picture
-        raise DatasetError(f"no file can be opened ({e.strerror})", "Close what is open, or raise the limit: ulimit -n 4096.") from e
-    if type(e).__name__ == "UnidentifiedImageError": return "not an image"
-    if type(e).__name__ == "DecompressionBombError": return TOO_LARGE
+    if getattr(e, "errno", None) in (
+        errno.EMFILE,
+        errno.ENFILE,
+    ):  # no fault of the picture
+        raise DatasetError(
+            f"no file can be opened ({e.strerror})",
+            "Close what is open, or raise the limit: ulimit -n 4096.",
+        ) from e
+    if type(e).__name__ == "UnidentifiedImageError":
+        return "not an image"
+    if type(e).__name__ == "DecompressionBombError":
+        return TOO_LARGE
     return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
 # %% ../nbs/lib/10_data.ipynb #b3080a36
-def common_size(sizes:list)->tuple: # (h, w)
+def common_size(sizes: list) -> tuple:  # (h, w)
     """The one size that all pictures have; else an error that lists the sizes.
 
     Returns:
         (h, w)
     """
     counts = Counter(sizes).most_common()
-    if len(counts) == 1: return counts[0][0]
-    some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5]) + (", …" if len(counts) > 5 else "")
-    raise ValueError(f"the pictures have {len(counts)} sizes (height×width: {some}): pass size=64, say, to crop and resize them to one.")
+    if len(counts) == 1:
+        return counts[0][0]
+    some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5]) + (
+        ", …" if len(counts) > 5 else ""
+    )
+    raise ValueError(
+        f"the pictures have {len(counts)} sizes (height×width: {some}): pass size=64, say, to crop and resize them to one."
+    )
 
 # %% ../nbs/lib/10_data.ipynb #1039fe92
 def decode_all(
-    folder:Path,
-    paths, # relative to `folder`
+    folder: Path,
+    paths,  # relative to `folder`
     *how,  # for `decode`: channels, size, crop
-    tick=lambda n=1: None, # told of every picture
+    tick=lambda n=1: None,  # told of every picture
 ):  # iterator, one for each path and in their order: its pixels, or the exception
     """Decode all pictures, on all cores: Pillow lets other threads run while it works.
 
@@ -881,31 +1233,40 @@ def decode_all(
     Returns:
         iterator, one for each path and in their order: its pixels, or the exception
     """
+
     def attempt(p):
-        try: return decode(folder/p, *how)
-        except Exception as e: return e  # decoders raise all kinds of errors on damaged files
+        try:
+            return decode(folder / p, *how)
+        except Exception as e:
+            return e  # decoders raise all kinds of errors on damaged files
+
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         for i in range(0, len(paths), 512):  # never far ahead of the disk
-            for x in pool.map(attempt, paths[i:i + 512]):
+            for x in pool.map(attempt, paths[i : i + 512]):
                 tick()
                 yield x
 
 # %% ../nbs/lib/10_data.ipynb #038d4da6
-def unreadable(bad:dict, total:int)->str:
+def unreadable(bad: dict, total: int) -> str:
     "A sentence about {path: why}, with the first ten names."
     some = ", ".join(f"{p} ({why})" for p, why in list(bad.items())[:10])
-    return f"{len(bad):,} of {total:,} pictures cannot be read: {some}" + (f" and {len(bad) - 10:,} more" if len(bad) > 10 else "")
+    return f"{len(bad):,} of {total:,} pictures cannot be read: {some}" + (
+        f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
+    )
 
 # %% ../nbs/lib/10_data.ipynb #7c38df03
 def write_header(f, shape):
     "The header of a `.npy` file of bytes. NumPy pads it so that the first dimension can later change in place."
-    np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        f, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
 
 # %% ../nbs/lib/10_data.ipynb #1b29fc09
 @contextmanager
 def _own_limit():
     "Without Pillow's warning of large pictures: `decode` refuses them, and they are named."
     from PIL import Image
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
@@ -913,14 +1274,14 @@ def _own_limit():
 # %% ../nbs/lib/10_data.ipynb #71ef2329
 @_own_limit()
 def write_decoded(
-    f,                  # a binary file, open for writing at its beginning
-    folder:Path,
-    paths,              # the pictures, relative to `folder`
-    size,               # (h, w), or None if all have one size
-    channels=None,      # 1 or 3; None: 3 if any has colour
-    crop=None,          # see `decode`
-    keep=None,          # the file's final name: pieces of a large set are kept beside it
-    room=True,          # False: no new pieces, only those that are there are used
+    f,  # a binary file, open for writing at its beginning
+    folder: Path,
+    paths,  # the pictures, relative to `folder`
+    size,  # (h, w), or None if all have one size
+    channels=None,  # 1 or 3; None: 3 if any has colour
+    crop=None,  # see `decode`
+    keep=None,  # the file's final name: pieces of a large set are kept beside it
+    room=True,  # False: no new pieces, only those that are there are used
 ):
     """Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others, {path: [what is odd]}.
 
@@ -933,24 +1294,43 @@ def write_decoded(
         keep: the file's final name: pieces of a large set are kept beside it
         room: False: no new pieces, only those that are there are used
     """
-    good, bad = (dict.fromkeys(paths, (True, size, [])), {}) if size and channels else survey(folder, paths)
+    good, bad = (
+        (dict.fromkeys(paths, (True, size, [])), {})
+        if size and channels
+        else survey(folder, paths)
+    )
     channels = channels or (3 if any(colour for colour, *_ in good.values()) else 1)
     size = size or common_size([s for _, s, _ in good.values()] or [(0, 0)])
     write_header(f, (len(good), channels, *size))
     n, decoder = 0, partial(decode_in_pieces, keep, room) if keep else decode_all
-    with tqdm(total=len(good), desc=f"decoding {folder.name}", unit=" images", delay=2, mininterval=1, leave=False) as bar:
-        for p, x in zip(good, decoder(folder, list(good), channels, size, crop, tick=bar.update)):
-            if isinstance(x, Exception): bad[p] = reason(x); continue
-            f.write(x); n += 1
-    if n == 0: raise DatasetError(unreadable(bad, len(bad)))
-    f.write(json.dumps({p: odd for p, (_, _, odd) in good.items() if odd} | bad).encode())
+    with tqdm(
+        total=len(good),
+        desc=f"decoding {folder.name}",
+        unit=" images",
+        delay=2,
+        mininterval=1,
+        leave=False,
+    ) as bar:
+        for p, x in zip(
+            good, decoder(folder, list(good), channels, size, crop, tick=bar.update)
+        ):
+            if isinstance(x, Exception):
+                bad[p] = reason(x)
+                continue
+            f.write(x)
+            n += 1
+    if n == 0:
+        raise DatasetError(unreadable(bad, len(bad)))
+    f.write(
+        json.dumps({p: odd for p, (_, _, odd) in good.items() if odd} | bad).encode()
+    )
     f.seek(0)
     write_header(f, (n, channels, *size))
 
 # %% ../nbs/lib/10_data.ipynb #72c1b067
 def read_decoded(
-    path, # a file by `write_decoded`
-):        # (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
+    path,  # a file by `write_decoded`
+):  # (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
     """Open a file of decoded pictures; None if there is none, or if it is not whole.
 
     Args:
@@ -960,25 +1340,46 @@ def read_decoded(
         (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
     """
     try:
-        pixels = np.load(path, mmap_mode="c")  # "c": what is written to the tensor never reaches the file
+        pixels = np.load(
+            path, mmap_mode="c"
+        )  # "c": what is written to the tensor never reaches the file
         with open(path, "rb") as f:
             f.seek(pixels.offset + pixels.nbytes)
             return torch.from_numpy(pixels), json.loads(f.read())
-    except (OSError, ValueError, EOFError, RecursionError): return None
+    except (OSError, ValueError, EOFError, RecursionError):
+        return None
 
 # %% ../nbs/lib/10_data.ipynb #6fd3aa0f
-def decoded_path(folder:Path, paths, size, *how)->Path:
+def decoded_path(folder: Path, paths, size, *how) -> Path:
     "Where the decoded pictures are kept."
+
     def stamp(p):
-        try: s = os.stat(os.path.join(folder, p))
-        except OSError: return [p, 0, 0]  # it has vanished: decoding will say so
+        try:
+            s = os.stat(os.path.join(folder, p))
+        except OSError:
+            return [p, 0, 0]  # it has vanished: decoding will say so
         return [p, s.st_size, s.st_mtime_ns]
+
     from PIL import Image
-    recipe = json.dumps([3, Image.MAX_IMAGE_PIXELS, str(folder.resolve()), size, how, [stamp(p) for p in paths]])  # 3: the version of this format
-    return cache_dir()/"decoded"/f"{folder.resolve().name}-{hashlib.blake2b(recipe.encode(), digest_size=10).hexdigest()}.npy"
+
+    recipe = json.dumps(
+        [
+            3,
+            Image.MAX_IMAGE_PIXELS,
+            str(folder.resolve()),
+            size,
+            how,
+            [stamp(p) for p in paths],
+        ]
+    )  # 3: the version of this format
+    return (
+        cache_dir()
+        / "decoded"
+        / f"{folder.resolve().name}-{hashlib.blake2b(recipe.encode(), digest_size=10).hexdigest()}.npy"
+    )
 
 # %% ../nbs/lib/10_data.ipynb #9830ddc5
-def cannot_write(folder:Path)->str: # why not, or ""
+def cannot_write(folder: Path) -> str:  # why not, or ""
     """Whether files can be made in a folder (found out by making one).
 
     Returns:
@@ -987,16 +1388,20 @@ def cannot_write(folder:Path)->str: # why not, or ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e: return str(e)
+    except OSError as e:
+        return str(e)
     return ""
 
 # %% ../nbs/lib/10_data.ipynb #d965df23
-def fits(pixels, bad, paths, size)->bool:
+def fits(pixels, bad, paths, size) -> bool:
     "Whether decoded pictures can be those that are wanted: a file may have been copied over another."
-    return len(pixels) + len(_unread(bad)) == len(paths) and size in (None, tuple(pixels.shape[2:]))
+    return len(pixels) + len(_unread(bad)) == len(paths) and size in (
+        None,
+        tuple(pixels.shape[2:]),
+    )
 
 
-def _unread(told:dict)->dict:
+def _unread(told: dict) -> dict:
     "Of what is told of pictures, {path: why} of those that could not be read. (What is odd about others is a list.)"
     return {p: why for p, why in told.items() if isinstance(why, str)}
 
@@ -1005,12 +1410,12 @@ PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
 
 
 def decode_in_pieces(
-    path:Path, # of the whole set; its pieces lie beside it
-    room:bool, # whether new pieces may be written
-    folder:Path,
-    paths,     # relative to `folder`
-    *how,      # for `decode`: channels, size, crop
-    tick,      # told how many are done
+    path: Path,  # of the whole set; its pieces lie beside it
+    room: bool,  # whether new pieces may be written
+    folder: Path,
+    paths,  # relative to `folder`
+    *how,  # for `decode`: channels, size, crop
+    tick,  # told how many are done
 ):  # iterator, as `decode_all`
     """Decode all pictures, except those of pieces that an earlier process has left.
 
@@ -1024,26 +1429,35 @@ def decode_in_pieces(
     Returns:
         iterator, as `decode_all`
     """
-    per = max(1, PIECE//(how[0]*how[1][0]*how[1][1]))  # pictures in a piece
-    pieces = {path.with_name(f".{path.name}.{i}.piece"): paths[i:i + per] for i in range(0, len(paths), per)}
+    per = max(1, PIECE // (how[0] * how[1][0] * how[1][1]))  # pictures in a piece
+    pieces = {
+        path.with_name(f".{path.name}.{i}.piece"): paths[i : i + per]
+        for i in range(0, len(paths), per)
+    }
     for kept, some in pieces.items() if room and len(pieces) > 1 else ():
-        if _kept(kept, some, how[1]): tick(len(some)); continue
-        with atomic_path(kept) as new, open(new, "wb") as f: write_pixels(f, *_fresh(folder, some, how, tick))
+        if _kept(kept, some, how[1]):
+            tick(len(some))
+            continue
+        with atomic_path(kept) as new, open(new, "wb") as f:
+            write_pixels(f, *_fresh(folder, some, how, tick))
     for kept, some in pieces.items():
         pixels, bad = _kept(kept, some, how[1]) or _fresh(folder, some, how, tick)
-        pixels = pixels.clone()  # no longer mapped: the file's room is free once it has gone
+        pixels = (
+            pixels.clone()
+        )  # no longer mapped: the file's room is free once it has gone
         kept.unlink(missing_ok=True)
         rows = iter(pixels.numpy())
-        for p in some: yield OSError(bad[p]) if p in bad else next(rows)
+        for p in some:
+            yield OSError(bad[p]) if p in bad else next(rows)
 
 # %% ../nbs/lib/10_data.ipynb #f60f779b
-def _kept(kept:Path, some, size):
+def _kept(kept: Path, some, size):
     "Pixels and {path: why} of some pictures from the file of their piece; None if it has not these."
     found = read_decoded(kept)
     return found if found and fits(*found, some, size) else None
 
 
-def _fresh(folder:Path, some, how, tick):
+def _fresh(folder: Path, some, how, tick):
     "The same by decoding them."
     got = list(decode_all(folder, some, *how, tick=tick))
     bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
@@ -1059,27 +1473,29 @@ def write_pixels(f, pixels, bad):
 
 
 def forget_pieces(
-    path:Path, # of the whole set, whose pieces lie beside it
+    path: Path,  # of the whole set, whose pieces lie beside it
 ):
     """Remove its pieces.
 
     Args:
         path: of the whole set, whose pieces lie beside it
     """
-    for piece in path.parent.glob(f".{path.name}.*.piece"): piece.unlink(missing_ok=True)
+    for piece in path.parent.glob(f".{path.name}.*.piece"):
+        piece.unlink(missing_ok=True)
 
 # %% ../nbs/lib/10_data.ipynb #0ba15e56
-def sweep(folder:Path):
+def sweep(folder: Path):
     "Remove what killed processes have left: half-written files after an hour (a living process writes all the time), pieces after a week."
-    for pattern, hours in ((".*.partial", 1), (".*.piece", 7*24)):
+    for pattern, hours in ((".*.partial", 1), (".*.piece", 7 * 24)):
         for f in folder.glob(pattern):
             with suppress(OSError):
-                if time.time() - f.stat().st_mtime > hours*3600: f.unlink()
+                if time.time() - f.stat().st_mtime > hours * 3600:
+                    f.unlink()
 
 # %% ../nbs/lib/10_data.ipynb #57862cdd
 def decoded(
-    folder:Path,
-    paths, # relative to `folder`
+    folder: Path,
+    paths,  # relative to `folder`
     size,  # (h, w), or None if all have one size
     *how,  # for `write_decoded`: channels, crop
 ):
@@ -1092,67 +1508,93 @@ def decoded(
     """
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
-    if found and fits(*found, paths, size): return found
-    if problem := cannot_write(path.parent): return _not_kept(problem, folder, paths, size, *how)
+    if found and fits(*found, paths, size):
+        return found
+    if problem := cannot_write(path.parent):
+        return _not_kept(problem, folder, paths, size, *how)
     sweep(path.parent)
     try:
-        with atomic_path(path) as new, open(new, "wb") as f: write_decoded(f, folder, paths, size, *how, keep=path)
+        with atomic_path(path) as new, open(new, "wb") as f:
+            write_decoded(f, folder, paths, size, *how, keep=path)
     except OSError as e:  # the disk's: those of pictures are caught where they arise
-        found = _not_kept(f"{path.parent}: {e.strerror or e}", folder, paths, size, *how, keep=path)
+        found = _not_kept(
+            f"{path.parent}: {e.strerror or e}", folder, paths, size, *how, keep=path
+        )
         forget_pieces(path)
         return found
     forget_pieces(path)
     return read_decoded(path) or decoded_in_memory(folder, paths, size, *how)
 
 # %% ../nbs/lib/10_data.ipynb #95c523c2
-def _not_kept(problem:str, folder:Path, *rest, keep=None):
+def _not_kept(problem: str, folder: Path, *rest, keep=None):
     "Decode into memory, and say why."
-    warnings.warn(f"The decoded pictures cannot be kept ({problem}): they are decoded into memory, now and each time. "
-                  "Make room there, or set VAE_NB_CACHE to a folder that can be written.", stacklevel=6)
+    warnings.warn(
+        f"The decoded pictures cannot be kept ({problem}): they are decoded into memory, now and each time. "
+        "Make room there, or set VAE_NB_CACHE to a folder that can be written.",
+        stacklevel=6,
+    )
     return decoded_in_memory(folder, *rest, keep=keep)
 
 # %% ../nbs/lib/10_data.ipynb #92c6d16e
-def decoded_in_memory(folder:Path, paths, size, *how, keep=None):
+def decoded_in_memory(folder: Path, paths, size, *how, keep=None):
     "What `decoded` gives, without a file; pieces that lie beside `keep` are used."
     f = io.BytesIO()
     write_decoded(f, folder, paths, size, *how, keep=keep, room=False)
     f.seek(0)
     np.lib.format.read_magic(f)
     shape = np.lib.format.read_array_header_1_0(f)[0]
-    pixels = np.frombuffer(f.getbuffer(), np.uint8, int(np.prod(shape)), f.tell()).reshape(shape)  # in place: no second copy
+    pixels = np.frombuffer(
+        f.getbuffer(), np.uint8, int(np.prod(shape)), f.tell()
+    ).reshape(shape)  # in place: no second copy
     f.seek(pixels.nbytes, io.SEEK_CUR)
     return torch.from_numpy(pixels), json.loads(f.read())
 
 # %% ../nbs/lib/10_data.ipynb #3a037f0a
-def _odd(told:dict, kept, pixels)->list:
+def _odd(told: dict, kept, pixels) -> list:
     "Sentences about the pages that were not taken, and about 16 bits that hold fewer."
-    pages, deep = ([i for i, p in enumerate(kept) if what in told.get(p, ())] for what in ("pages", "deep"))
-    out = [f"{len(pages):,} of {len(kept):,} pictures have more pages or frames than the first, which alone is taken: {kept[pages[0]]}"] if pages else []
+    pages, deep = (
+        [i for i, p in enumerate(kept) if what in told.get(p, ())]
+        for what in ("pages", "deep")
+    )
+    out = (
+        [
+            f"{len(pages):,} of {len(kept):,} pictures have more pages or frames than the first, which alone is taken: {kept[pages[0]]}"
+        ]
+        if pages
+        else []
+    )
     if deep and all(pixels[i].max() <= DARK for i in deep):
         top = max(1, *(int(pixels[i].max()) for i in deep))
-        out.append(f"{len(deep):,} pictures with 16 bits come out nearly black, {kept[deep[0]]} for one: no pixel is above {top} of 255. They probably "
-                   f"hold 12 bits or so: save them with their values multiplied by {2**int(np.log2(256/top))}")
+        out.append(
+            f"{len(deep):,} pictures with 16 bits come out nearly black, {kept[deep[0]]} for one: no pixel is above {top} of 255. They probably "
+            f"hold 12 bits or so: save them with their values multiplied by {2 ** int(np.log2(256 / top))}"
+        )
     return out
 
 
-DARK = 72  # of 255: what 14 of 16 bits reach, and a little more, for resizing overshoots
+DARK = (
+    72  # of 255: what 14 of 16 bits reach, and a little more, for resizing overshoots
+)
 
 # %% ../nbs/lib/10_data.ipynb #1904efd9
-def report(bad:dict, total:int, strict:bool, odd=()):
+def report(bad: dict, total: int, strict: bool, odd=()):
     "Warn of unreadable pictures, and of what is odd about others; or raise if `strict`."
-    said = [unreadable(bad, total)]*bool(bad) + [*odd]
-    if said and strict: raise DatasetError(". ".join(said))
-    if bad: said[0] += ". They are left out"
-    if said: warnings.warn(". ".join(said) + ".", stacklevel=5)
+    said = [unreadable(bad, total)] * bool(bad) + [*odd]
+    if said and strict:
+        raise DatasetError(". ".join(said))
+    if bad:
+        said[0] += ". They are left out"
+    if said:
+        warnings.warn(". ".join(said) + ".", stacklevel=5)
 
 # %% ../nbs/lib/10_data.ipynb #84a9d8fb
 def read_pictures(
-    folder:Path,
-    paths,       # relative to `folder`
-    strict:bool, # whether one that cannot be read is an error
-    size,        # as for `decoded`
-    *how,        # as for `decoded`
-):               # pixels, and the paths that they come from
+    folder: Path,
+    paths,  # relative to `folder`
+    strict: bool,  # whether one that cannot be read is an error
+    size,  # as for `decoded`
+    *how,  # as for `decoded`
+):  # pixels, and the paths that they come from
     """Decoded pictures, those that cannot be read left out and reported.
 
     Args:
@@ -1172,12 +1614,12 @@ def read_pictures(
 
 # %% ../nbs/lib/10_data.ipynb #ba6291a2
 def of_split(
-    splits:dict, # split → paths
+    splits: dict,  # split → paths
     split,
-    n,           # how many; None: all
-    what,        # whose they are
-    hint="",     # what to do if there are none
-)->list:
+    n,  # how many; None: all
+    what,  # whose they are
+    hint="",  # what to do if there are none
+) -> list:
     """The first `n` paths of a split (None: all), which must have some.
 
     Args:
@@ -1187,153 +1629,248 @@ def of_split(
         hint: what to do if there are none
     """
     counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
-    if not splits[split]: raise DatasetError(f"{what} has no pictures for split {split!r} ({counts})", hint)
-    return list(splits[split])[:check_n(n, len(splits[split]), f"split {split!r} of {getattr(what, 'name', what)!r}")]
+    if not splits[split]:
+        raise DatasetError(
+            f"{what} has no pictures for split {split!r} ({counts})", hint
+        )
+    return list(splits[split])[
+        : check_n(
+            n, len(splits[split]), f"split {split!r} of {getattr(what, 'name', what)!r}"
+        )
+    ]
 
 # %% ../nbs/lib/10_data.ipynb #bf76e8ee
-def folder_set(folder:Path, split, n=None, size=None, root=None, strict=False, *_)->Images:
+def folder_set(
+    folder: Path, split, n=None, size=None, root=None, strict=False, *_
+) -> Images:
     "The pictures below a folder."
     name, left_out = folder.resolve().name, {}
     folder, paths = _unwrap(folder, left_out)
     if not paths:
-        raise DatasetError(f"{folder} holds no image", *filter(None, [_left(folder, left_out)]), f"Images are files that end in {', '.join(SUFFIXES)}, at any depth.")
+        raise DatasetError(
+            f"{folder} holds no image",
+            *filter(None, [_left(folder, left_out)]),
+            f"Images are files that end in {', '.join(SUFFIXES)}, at any depth.",
+        )
     splits = by_split(paths, left_out)
     _tell(folder, left_out, strict, _not_splits(splits))
-    chosen = of_split(splits, split, n, folder, "Pictures go to a split by a hash of their name, 80/10/10, or by subfolders "
-                      "train/, valid/, test/: add pictures, or make such subfolders.")
+    chosen = of_split(
+        splits,
+        split,
+        n,
+        folder,
+        "Pictures go to a split by a hash of their name, 80/10/10, or by subfolders "
+        "train/, valid/, test/: add pictures, or make such subfolders.",
+    )
     pixels, kept = read_pictures(folder, chosen, strict, size)
     classes = class_names([p for v in splits.values() for p in v.values()])
-    labels = [classes.index(splits[split][p].split("/")[0]) for p in kept] if classes else None
-    return Images(pixels, torch.tensor(labels) if classes else None, classes, name=name, split=split)
+    labels = (
+        [classes.index(splits[split][p].split("/")[0]) for p in kept]
+        if classes
+        else None
+    )
+    return Images(
+        pixels,
+        torch.tensor(labels) if classes else None,
+        classes,
+        name=name,
+        split=split,
+    )
 
 # %% ../nbs/lib/10_data.ipynb #8c1d4214
 def _from_array(
-    a, # a NumPy array of numbers
-)->Tensor:
+    a,  # a NumPy array of numbers
+) -> Tensor:
     "The same numbers as a tensor, in the same memory where that can be."
-    if a.dtype.kind not in "biufc": raise TypeError(f"images are arrays of numbers, not of {a.dtype}.")
-    known = a.dtype.newbyteorder("=") if a.dtype.itemsize <= 8 or a.dtype.kind == "c" else np.float64
+    if a.dtype.kind not in "biufc":
+        raise TypeError(f"images are arrays of numbers, not of {a.dtype}.")
+    known = (
+        a.dtype.newbyteorder("=")
+        if a.dtype.itemsize <= 8 or a.dtype.kind == "c"
+        else np.float64
+    )
     a = np.ascontiguousarray(a, known)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody here writes
+        warnings.filterwarnings(
+            "ignore", "The given NumPy array is not writable"
+        )  # nobody here writes
         return torch.from_numpy(a)
 
 # %% ../nbs/lib/10_data.ipynb #71863244
 def _from_pictures(
-    pictures,   # PIL's
-    shape=None, # (C, H, W) that is wanted; None: that of the first picture, in colour if any has colour
-)->Tensor:      # uint8, (N, C, H, W)
+    pictures,  # PIL's
+    shape=None,  # (C, H, W) that is wanted; None: that of the first picture, in colour if any has colour
+) -> Tensor:  # uint8, (N, C, H, W)
     "Pictures of one size as a tensor."
     pictures = [flat(p) for p in pictures]
-    c, h, w = shape or (1 + 2*any(p.mode == "RGB" for p in pictures), pictures[0].height, pictures[0].width)
+    c, h, w = shape or (
+        1 + 2 * any(p.mode == "RGB" for p in pictures),
+        pictures[0].height,
+        pictures[0].width,
+    )
     for i, p in enumerate(pictures):
         if p.size != (w, h):
-            raise ValueError(f"picture {i} is {p.width}×{p.height} pixels, not {w}×{h}: PIL.ImageOps.fit(picture, ({w}, {h})) crops and resizes it.")
-    arrays = [np.asarray(p.convert("L" if c == 1 else "RGB")).reshape(h, w, -1) for p in pictures]
+            raise ValueError(
+                f"picture {i} is {p.width}×{p.height} pixels, not {w}×{h}: PIL.ImageOps.fit(picture, ({w}, {h})) crops and resizes it."
+            )
+    arrays = [
+        np.asarray(p.convert("L" if c == 1 else "RGB")).reshape(h, w, -1)
+        for p in pictures
+    ]
     return torch.from_numpy(np.stack(arrays)).movedim(-1, 1).contiguous()
 
 # %% ../nbs/lib/10_data.ipynb #b31d8378
 def _image_of(item):
     "The image of a data set's item, which may be a pair (x, y)."
-    if isinstance(item, (tuple, list)) and item: item = item[0]
+    if isinstance(item, (tuple, list)) and item:
+        item = item[0]
     if isinstance(item, dict):
         keys = ", ".join(map(repr, item))
-        raise TypeError(f"images come as x or (x, y), and an item of this set is a dict with {keys}: pass [item[{next(iter(item), 'image')!r}] for item in data].")
+        raise TypeError(
+            f"images come as x or (x, y), and an item of this set is a dict with {keys}: pass [item[{next(iter(item), 'image')!r}] for item in data]."
+        )
     return item
 
 # %% ../nbs/lib/10_data.ipynb #d4f24e8d
 def _stack(
-    items,      # images, or pairs (x, y)
-    shape=None, # see `_from_pictures`
-    join=torch.stack, # what makes one tensor of several: `torch.cat` for batches
-)->Tensor:
+    items,  # images, or pairs (x, y)
+    shape=None,  # see `_from_pictures`
+    join=torch.stack,  # what makes one tensor of several: `torch.cat` for batches
+) -> Tensor:
     "One tensor of many."
     from PIL.Image import Image as Picture
+
     items = [_image_of(item) for item in items]
-    if not items: raise ValueError("there are no images: the data are empty.")
-    if all(isinstance(x, Picture) for x in items): return _from_pictures(items, shape)
-    parts = [_from_array(np.asarray(x)) if isinstance(x, (Picture, np.ndarray)) else x for x in items]
+    if not items:
+        raise ValueError("there are no images: the data are empty.")
+    if all(isinstance(x, Picture) for x in items):
+        return _from_pictures(items, shape)
+    parts = [
+        _from_array(np.asarray(x)) if isinstance(x, (Picture, np.ndarray)) else x
+        for x in items
+    ]
     for i, x in enumerate(parts):
-        if not isinstance(x, Tensor): raise TypeError(f"images are tensors, arrays or pictures, and this is a list of {type(x).__name__}.")
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"images are tensors, arrays or pictures, and this is a list of {type(x).__name__}."
+            )
         if join is torch.stack and x.shape != parts[0].shape:
-            raise ValueError(f"item {i} is of shape {tuple(x.shape)} and item 0 of {tuple(parts[0].shape)}: images have one shape; of a batch (x, y) pass x.")
+            raise ValueError(
+                f"item {i} is of shape {tuple(x.shape)} and item 0 of {tuple(parts[0].shape)}: images have one shape; of a batch (x, y) pass x."
+            )
     return join(parts)
 
 # %% ../nbs/lib/10_data.ipynb #bb8429a7
 def _read(
-    data,       # a Dataset, a list, or a DataLoader
-    shape=None, # see `_from_pictures`
-)->Tensor:
+    data,  # a Dataset, a list, or a DataLoader
+    shape=None,  # see `_from_pictures`
+) -> Tensor:
     "All of its images, always in the same order."
     is_loader = isinstance(data, torch.utils.data.DataLoader)
     source = data.dataset if is_loader else data
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
-        raise TypeError(f"{type(source).__name__} has no length, and images are read once, to the end: pass a list of as many as you want.")
+        raise TypeError(
+            f"{type(source).__name__} has no length, and images are read once, to the end: pass a list of as many as you want."
+        )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        if is_loader: x = _stack(data, shape, torch.cat)
-        else: x = _stack([source[i] for i in range(len(source))], shape)
+        if is_loader:
+            x = _stack(data, shape, torch.cat)
+        else:
+            x = _stack([source[i] for i in range(len(source))], shape)
         if isinstance(source, torch.utils.data.Dataset) and _changes(source):
-            warnings.warn("the items of this set differ from one reading to the next, and they are read once: a random augmentation is frozen. "
-                          "fit(…, training_loss=lambda model, x, step: model.loss(alter(x))) alters every batch anew.", stacklevel=4)
+            warnings.warn(
+                "the items of this set differ from one reading to the next, and they are read once: a random augmentation is frozen. "
+                "fit(…, training_loss=lambda model, x, step: model.loss(alter(x))) alters every batch anew.",
+                stacklevel=4,
+            )
     return x
 
 
-def _changes(source)->bool:
+def _changes(source) -> bool:
     "Whether any of the first eight items differs when it is read again."
     array = lambda i: np.asarray(_image_of(source[i]))
-    return any(not np.array_equal(array(i), array(i), equal_nan=array(i).dtype.kind == "f") for i in range(min(8, len(source))))
+    return any(
+        not np.array_equal(array(i), array(i), equal_nan=array(i).dtype.kind == "f")
+        for i in range(min(8, len(source)))
+    )
 
 # %% ../nbs/lib/10_data.ipynb #04b5b6c5
 def as_tensor(
-    x,          # images: a tensor, an array, a list of pictures, arrays or tensors, `Images`, a Dataset or DataLoader of x or (x, y)
-    shape=None, # (C, H, W), where it is known: pictures become grey or coloured as it says
-)->Tensor:
+    x,  # images: a tensor, an array, a list of pictures, arrays or tensors, `Images`, a Dataset or DataLoader of x or (x, y)
+    shape=None,  # (C, H, W), where it is known: pictures become grey or coloured as it says
+) -> Tensor:
     """Images in whatever form as one tensor, its numbers as they are.
 
     Args:
         x: images: a tensor, an array, a list of pictures, arrays or tensors, `Images`, a Dataset or DataLoader of x or (x, y)
         shape: (C, H, W), where it is known: pictures become grey or coloured as it says
     """
-    if isinstance(x, Tensor): return x
-    if hasattr(x, "floats"): return x.floats()
-    if hasattr(x, "to_numpy"): x = x.to_numpy()  # a pandas table
-    if isinstance(x, np.ndarray): return _from_array(x)
-    if isinstance(x, (list, tuple, torch.utils.data.Dataset, torch.utils.data.DataLoader)): return _read(x, shape)
-    hint = " A picture makes a list of one, [picture]." if hasattr(x, "getpixel") else ""
-    raise TypeError("images are a tensor, a NumPy array, a list of pictures, Images (vae_nb.data.load), "
-                    f"or a Dataset or DataLoader, not {type(x).__name__}.{hint}")
+    if isinstance(x, Tensor):
+        return x
+    if hasattr(x, "floats"):
+        return x.floats()
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()  # a pandas table
+    if isinstance(x, np.ndarray):
+        return _from_array(x)
+    if isinstance(
+        x, (list, tuple, torch.utils.data.Dataset, torch.utils.data.DataLoader)
+    ):
+        return _read(x, shape)
+    hint = (
+        " A picture makes a list of one, [picture]." if hasattr(x, "getpixel") else ""
+    )
+    raise TypeError(
+        "images are a tensor, a NumPy array, a list of pictures, Images (vae_nb.data.load), "
+        f"or a Dataset or DataLoader, not {type(x).__name__}.{hint}"
+    )
 
 # %% ../nbs/lib/10_data.ipynb #c43efc59
 def _laid_out(
-    x:Tensor,    # images, in some order of dimensions
-    shape:tuple, # (C, H, W) of one
-)->Tensor:       # (N, C, H, W)
+    x: Tensor,  # images, in some order of dimensions
+    shape: tuple,  # (C, H, W) of one
+) -> Tensor:  # (N, C, H, W)
     "The dimensions that the model wants, where there is one way only."
     c, h, w = shape
-    if x.ndim == 4 and x.shape[1:] == shape: return x
-    if c == 1 and x.shape != shape and x.shape[1:] in ((h, w), (h*w,)): return x.reshape(-1, 1, h, w)
-    if x.ndim == 4 and x.shape[1:] == (h, w, c): return x.movedim(-1, 1)
+    if x.ndim == 4 and x.shape[1:] == shape:
+        return x
+    if c == 1 and x.shape != shape and x.shape[1:] in ((h, w), (h * w,)):
+        return x.reshape(-1, 1, h, w)
+    if x.ndim == 4 and x.shape[1:] == (h, w, c):
+        return x.movedim(-1, 1)
     hint = " Add a batch dimension: x[None]." if x.shape == shape else ""
-    if x.shape[1:] == (c*h*w,): hint = f" If the channels are one after the other: x.reshape(-1, {c}, {h}, {w})."
-    raise ValueError(f"the model takes images of shape (batch, {c}, {h}, {w}), not {tuple(x.shape)}.{hint}")
+    if x.shape[1:] == (c * h * w,):
+        hint = (
+            f" If the channels are one after the other: x.reshape(-1, {c}, {h}, {w})."
+        )
+    raise ValueError(
+        f"the model takes images of shape (batch, {c}, {h}, {w}), not {tuple(x.shape)}.{hint}"
+    )
 
 # %% ../nbs/lib/10_data.ipynb #361d7d63
-def _check_meaning(x:Tensor):
+def _check_meaning(x: Tensor):
     "Refuse numbers of which nobody knows whether 1 or 255 is white."
     ways = "x / 255 for 0…255, x * 1.0 for 0 and 1"
     if x.dtype == torch.uint8 and x.numel() and x.max() == 1:
-        raise ValueError(f"the model takes floats in [0, 1], and these are bytes whose largest is 1: pass {ways}.")
+        raise ValueError(
+            f"the model takes floats in [0, 1], and these are bytes whose largest is 1: pass {ways}."
+        )
     if not (x.is_floating_point() or x.dtype in (torch.uint8, torch.bool)):
-        raise ValueError(f"the model takes floats in [0, 1], and {x.dtype} may mean anything: pass {ways}.")
+        raise ValueError(
+            f"the model takes floats in [0, 1], and {x.dtype} may mean anything: pass {ways}."
+        )
 
 # %% ../nbs/lib/10_data.ipynb #a54c2e27
 def as_batch(
-    x,           # images in any form that `as_tensor` knows
-    shape:tuple, # (C, H, W) of one
-    like:Tensor|None=None, # a weight of the model: its type and device (but tensors stay where they are); None: 32 bits, CPU
-    keep_bytes=False, # bytes may stay bytes: they are all there before the first batch is made
-)->Tensor:       # (batch, C, H, W), floats: of the weight's type or of 32 bits, whichever is wider
+    x,  # images in any form that `as_tensor` knows
+    shape: tuple,  # (C, H, W) of one
+    like: Tensor
+    | None = None,  # a weight of the model: its type and device (but tensors stay where they are); None: 32 bits, CPU
+    keep_bytes=False,  # bytes may stay bytes: they are all there before the first batch is made
+) -> (
+    Tensor
+):  # (batch, C, H, W), floats: of the weight's type or of 32 bits, whichever is wider
     """What a model computes with, of what it was given.
 
     Args:
@@ -1341,21 +1878,24 @@ def as_batch(
         shape: (C, H, W) of one
         like: a weight of the model: its type and device (but tensors stay where they are); None: 32 bits, CPU
         keep_bytes: bytes may stay bytes: they are all there before the first batch is made
-
-    Returns:
-        (batch, C, H, W), floats: of the weight's type or of 32 bits, whichever is wider
     """
     dtype, device = (torch.float32, None) if like is None else (like.dtype, like.device)
-    if not isinstance(x, Tensor): x = as_tensor(x, shape).to(device)
+    if not isinstance(x, Tensor):
+        x = as_tensor(x, shape).to(device)
     x = _laid_out(x, tuple(shape))
     _check_meaning(x)
-    if x.dtype == torch.uint8: x = x if keep_bytes else to_unit(x)
-    return x if x.dtype in (dtype, torch.uint8) else x.to(torch.promote_types(dtype, torch.float32))
+    if x.dtype == torch.uint8:
+        x = x if keep_bytes else to_unit(x)
+    return (
+        x
+        if x.dtype in (dtype, torch.uint8)
+        else x.to(torch.promote_types(dtype, torch.float32))
+    )
 
 # %% ../nbs/lib/10_data.ipynb #949ce45f
 def check_numbers(
-    x:Tensor, # (N, …)
-    what:str, # of what, for the message
+    x: Tensor,  # (N, …)
+    what: str,  # of what, for the message
 ):
     """Refuse NaN and infinity, and name the first image that holds one.
 
@@ -1363,22 +1903,41 @@ def check_numbers(
         x: (N, …)
         what: of what, for the message
     """
-    if not x.is_floating_point(): return
+    if not x.is_floating_point():
+        return
     for start in range(0, len(x), 4096):
-        good = x[start:start + 4096].flatten(1).isfinite().all(1) if x.ndim > 1 else x[start:start + 4096].isfinite()
-        if good.all(): continue
+        good = (
+            x[start : start + 4096].flatten(1).isfinite().all(1)
+            if x.ndim > 1
+            else x[start : start + 4096].isfinite()
+        )
+        if good.all():
+            continue
         first = start + int((~good).nonzero()[0])
-        raise ValueError(f"image {first} of {what} holds NaN or infinity (the first is image 0): leave it out, or mend it.")
+        raise ValueError(
+            f"image {first} of {what} holds NaN or infinity (the first is image 0): leave it out, or mend it."
+        )
 
 # %% ../nbs/lib/10_data.ipynb #d9066bfa
-FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-DATASETS = { # name of a set → the function that reads a split of it
+FASHION = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+DATASETS = {  # name of a set → the function that reads a split of it
     "digits": digits,
     "faces": faces,
     "mnist": partial(idx_set, "mnist", "MNIST", TEN_DIGITS),
     "fashion_mnist": partial(idx_set, "fashion_mnist", "FashionMNIST", FASHION),
 }
-EMBEDDED = { # always there, so that they can stand in for others: what they are, and how many images each split has
+EMBEDDED = {  # always there, so that they can stand in for others: what they are, and how many images each split has
     "digits": ("scikit-learn's 1,797 digits, enlarged to 28×28", DIGITS),
     "faces": ("drawn faces, not photographs", FACES),
 }
@@ -1386,24 +1945,33 @@ EMBEDDED = { # always there, so that they can stand in for others: what they are
 # %% ../nbs/lib/10_data.ipynb #f17e35b2
 def reader(name, root):
     "The function that reads a set: one of `DATASETS`, or `folder_set` for a path."
-    if str(name) in DATASETS: return DATASETS[str(name)]
+    if str(name) in DATASETS:
+        return DATASETS[str(name)]
     folder = _expand(Path(root or "", name))
-    if folder.is_dir(): return partial(folder_set, folder)
+    if folder.is_dir():
+        return partial(folder_set, folder)
     if isinstance(name, Path) or any(c in name for c in "/\\~."):
-        raise DatasetError(f"{folder.absolute()} is {'a file, not a folder' if folder.exists() else 'no folder'}",
-                           "Pass the folder that holds the pictures (unpacked), or the name of a set: " + ", ".join(DATASETS) + ".")
-    raise ValueError(f"there is no data set {name!r}, only {', '.join(DATASETS)}.{nearest(name, DATASETS)} "
-                     f"A folder of pictures is given by its path: './{name}' or '~/pictures/{name}'.")
+        raise DatasetError(
+            f"{folder.absolute()} is {'a file, not a folder' if folder.exists() else 'no folder'}",
+            "Pass the folder that holds the pictures (unpacked), or the name of a set: "
+            + ", ".join(DATASETS)
+            + ".",
+        )
+    raise ValueError(
+        f"there is no data set {name!r}, only {', '.join(DATASETS)}.{nearest(name, DATASETS)} "
+        f"A folder of pictures is given by its path: './{name}' or '~/pictures/{name}'."
+    )
 
 # %% ../nbs/lib/10_data.ipynb #31a76376
 say_once = lru_cache(maxsize=None)(print)  # prints a line, but the same line only once
 
 # %% ../nbs/lib/10_data.ipynb #53001c35
 def stand_in(
-    error,        # the DatasetError that made it necessary
-    fallback,     # an embedded set
-    split, n=None,
-)->Images:
+    error,  # the DatasetError that made it necessary
+    fallback,  # an embedded set
+    split,
+    n=None,
+) -> Images:
     """As many as there are, up to `n`, of an embedded set, with a note that says so.
 
     Args:
@@ -1413,16 +1981,19 @@ def stand_in(
     what, counts = EMBEDDED[fallback]
     note = f"{error.why}, so {what}, stand in."
     say_once(note)
-    return replace(DATASETS[fallback](split, min(n or counts[split], counts[split])), note=note)
+    return replace(
+        DATASETS[fallback](split, min(n or counts[split], counts[split])), note=note
+    )
 
 # %% ../nbs/lib/10_data.ipynb #0eda2d84
 KNOWN_ATTRIBUTES = {}  # name of a set → its attributes, where they are known beforehand
 
+
 def attribute_columns(
-    wanted,    # a name, or several
-    names,     # all that there are
-    what:str,  # whose, for the message
-)->list:       # the places of the wanted ones
+    wanted,  # a name, or several
+    names,  # all that there are
+    what: str,  # whose, for the message
+) -> list:  # the places of the wanted ones
     """Look up attributes by name.
 
     Args:
@@ -1434,39 +2005,58 @@ def attribute_columns(
         the places of the wanted ones
     """
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    if not names: raise ValueError(f"{what!r} has no attributes: leave attributes= out.")
-    if not wanted: raise ValueError("attributes must name at least one; leave attributes= out for all of them.")
+    if not names:
+        raise ValueError(f"{what!r} has no attributes: leave attributes= out.")
+    if not wanted:
+        raise ValueError(
+            "attributes must name at least one; leave attributes= out for all of them."
+        )
     for w in wanted:
-        if w not in names: raise ValueError(f"{what!r} has no attribute {w!r}, only {', '.join(names)}.{nearest(w, names)}")
+        if w not in names:
+            raise ValueError(
+                f"{what!r} has no attribute {w!r}, only {', '.join(names)}.{nearest(w, names)}"
+            )
     return [names.index(w) for w in wanted]
 
 # %% ../nbs/lib/10_data.ipynb #bf8d7998
-def with_attributes(images, wanted)->Images:
+def with_attributes(images, wanted) -> Images:
     "The same images with only the wanted attributes, in that order (None: as they are)."
-    if wanted is None: return images
+    if wanted is None:
+        return images
     columns = attribute_columns(wanted, images.attribute_names or (), images.name)
-    return replace(images, attributes=images.attributes[:, columns], attribute_names=tuple(images.attribute_names[c] for c in columns))
+    return replace(
+        images,
+        attributes=images.attributes[:, columns],
+        attribute_names=tuple(images.attribute_names[c] for c in columns),
+    )
 
 # %% ../nbs/lib/10_data.ipynb #bfd39466
-def _seeded(name, seed)->dict:
+def _seeded(name, seed) -> dict:
     "The seed as an argument of a reader; only the drawn faces take one."
-    if not (isinstance(seed, Integral) and 0 <= seed < 2**32): raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
-    if seed and str(name) != "faces": raise ValueError(f"seed={seed} is for 'faces', which are drawn; {str(name)!r} has no seed: leave it out.")
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+        raise ValueError(
+            f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}."
+        )
+    if seed and str(name) != "faces":
+        raise ValueError(
+            f"seed={seed} is for 'faces', which are drawn; {str(name)!r} has no seed: leave it out."
+        )
     return {"seed": int(seed)} if seed else {}
 
 # %% ../nbs/lib/10_data.ipynb #59935536
 def load(
-    name,            # a key of `DATASETS` such as "mnist" or "celeba", or the path of a folder of pictures
-    split="train",   # "train", "valid" or "test"
-    n=None,          # the first so many; None: all
-    size=None,       # pixels, or (height, width): centre-cropped to the aspect and resized
-    root=None,       # look here first, then in $VAE_NB_DATA, then in the cache folder; then download
-    fallback=None,   # an embedded set ("digits", "faces") to use if the one that is named cannot be had
-    *, strict=False, # raise an error if anything cannot be read or is left out, instead of a warning
-    attributes=None, # the name of an attribute, or several; None: all that the set has
+    name,  # a key of `DATASETS` such as "mnist" or "celeba", or the path of a folder of pictures
+    split="train",  # "train", "valid" or "test"
+    n=None,  # the first so many; None: all
+    size=None,  # pixels, or (height, width): centre-cropped to the aspect and resized
+    root=None,  # look here first, then in $VAE_NB_DATA, then in the cache folder; then download
+    fallback=None,  # an embedded set ("digits", "faces") to use if the one that is named cannot be had
+    *,
+    strict=False,  # raise an error if anything cannot be read or is left out, instead of a warning
+    attributes=None,  # the name of an attribute, or several; None: all that the set has
     download=False,  # whether a large set (celeba, caltech101) may be downloaded; the smaller ones always may
-    seed=0,          # of "faces", which are drawn: another seed, other faces
-)->Images:
+    seed=0,  # of "faces", which are drawn: another seed, other faces
+) -> Images:
     """A data set as uint8 images with labels or attributes, from wherever it can be had.
 
     Args:
@@ -1482,22 +2072,35 @@ def load(
         seed: of "faces", which are drawn: another seed, other faces
     """
     size = as_size(size)
-    if split not in SPLITS: raise ValueError(f"there is no split {split!r}, only {', '.join(SPLITS)}.{nearest(split, SPLITS)}")
-    if n is not None and not (isinstance(n, Integral) and n >= 1): raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
-    if fallback not in (None, *EMBEDDED): raise ValueError(f"fallback must be an embedded set ({', '.join(EMBEDDED)}), not {fallback!r}.")
-    if attributes is not None and str(name) in KNOWN_ATTRIBUTES: attribute_columns(attributes, KNOWN_ATTRIBUTES[str(name)], name)
+    if split not in SPLITS:
+        raise ValueError(
+            f"there is no split {split!r}, only {', '.join(SPLITS)}.{nearest(split, SPLITS)}"
+        )
+    if n is not None and not (isinstance(n, Integral) and n >= 1):
+        raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
+    if fallback not in (None, *EMBEDDED):
+        raise ValueError(
+            f"fallback must be an embedded set ({', '.join(EMBEDDED)}), not {fallback!r}."
+        )
+    if attributes is not None and str(name) in KNOWN_ATTRIBUTES:
+        attribute_columns(attributes, KNOWN_ATTRIBUTES[str(name)], name)
     drawn = _seeded(name, seed)
-    try: images = with_attributes(reader(name, root)(split, n, size, root, strict, download, **drawn), attributes)
+    try:
+        images = with_attributes(
+            reader(name, root)(split, n, size, root, strict, download, **drawn),
+            attributes,
+        )
     except DatasetError as e:
-        if fallback is None: raise
+        if fallback is None:
+            raise
         images = stand_in(e, fallback, split, n)
     return images.resized(size)
 
 # %% ../nbs/lib/12_photographs.ipynb #cac3e661
 def first_found(
-    look, # place ↦ (files or None, what was missed)
+    look,  # place ↦ (files or None, what was missed)
     root=None,
-):        # (files or None, a line for each place that has them not)
+):  # (files or None, a line for each place that has them not)
     """The files at the first place that has them.
 
     Args:
@@ -1509,18 +2112,19 @@ def first_found(
     missed = []
     for place in places(root):
         files, lacking = look(place)
-        if files: return files, missed
+        if files:
+            return files, missed
         missed.append(f"  {lacking}")
     return None, missed
 
 # %% ../nbs/lib/12_photographs.ipynb #959a7b55
 def obtain(
-    look,          # as for `first_found`
-    what:str,      # the name of the set in the messages
-    kind:str,      # its name for `download`
-    root,          # where to look first
-    fetch:bool,    # whether it may be downloaded
-    ways:tuple,    # what someone can do who has not got the files
+    look,  # as for `first_found`
+    what: str,  # the name of the set in the messages
+    kind: str,  # its name for `download`
+    root,  # where to look first
+    fetch: bool,  # whether it may be downloaded
+    ways: tuple,  # what someone can do who has not got the files
 ):
     """The files of a set: found, else downloaded, else a `DatasetError` that says what was tried and the ways on.
 
@@ -1533,20 +2137,42 @@ def obtain(
         ways: what someone can do who has not got the files
     """
     files, missed = first_found(look, root)
-    if files: return files
-    failure = failed_download(kind, str(cache_dir()), int(time.time()//60)) if fetch else "  download: not without download=True, it is large"
+    if files:
+        return files
+    failure = (
+        failed_download(kind, str(cache_dir()), int(time.time() // 60))
+        if fetch
+        else "  download: not without download=True, it is large"
+    )
     files, _ = first_found(look, root) if fetch else (None, None)
-    if files: return files
-    numbered = [f"  {i}. {way}{';' if i < len(ways) else '.'}" for i, way in enumerate(ways, 1)]
-    raise DatasetError(f"{what} was not found", "Tried:", *missed, failure, "Ways on:", *numbered)
+    if files:
+        return files
+    numbered = [
+        f"  {i}. {way}{';' if i < len(ways) else '.'}" for i, way in enumerate(ways, 1)
+    ]
+    raise DatasetError(
+        f"{what} was not found", "Tried:", *missed, failure, "Ways on:", *numbered
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #0377fdfb
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR_RECORD = 1 + 3*32*32  # bytes
+CIFAR_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes
+
 
 def read_cifar(
-    path:Path, # a file of 10,000 records
-):             # pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
+    path: Path,  # a file of 10,000 records
+):  # pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
     """Read one file of CIFAR-10's binary version, or say what is wrong with it.
 
     Args:
@@ -1555,127 +2181,194 @@ def read_cifar(
     Returns:
         pixels uint8 (10000, 3, 32, 32), labels int64 (10000,)
     """
-    try: data = np.fromfile(path, np.uint8)
-    except OSError as e: raise DatasetError(f"{path} cannot be read ({e})") from e
-    if len(data) != 10_000*CIFAR_RECORD:
-        raise DatasetError(f"{path} has {len(data):,} bytes, not 10,000 records of {CIFAR_RECORD:,}: it is damaged, or was cut short",
-                           "Delete it, and unpack cifar-10-binary.tar.gz again.")
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as e:
+        raise DatasetError(f"{path} cannot be read ({e})") from e
+    if len(data) != 10_000 * CIFAR_RECORD:
+        raise DatasetError(
+            f"{path} has {len(data):,} bytes, not 10,000 records of {CIFAR_RECORD:,}: it is damaged, or was cut short",
+            "Delete it, and unpack cifar-10-binary.tar.gz again.",
+        )
     records = torch.from_numpy(data).view(10_000, CIFAR_RECORD)
-    if records[:, 0].max() >= len(CIFAR_CLASSES): raise DatasetError(f"{path} has a label of {int(records[:, 0].max())}, not 0…9: it is not CIFAR-10")
+    if records[:, 0].max() >= len(CIFAR_CLASSES):
+        raise DatasetError(
+            f"{path} has a label of {int(records[:, 0].max())}, not 0…9: it is not CIFAR-10"
+        )
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long()
 
 # %% ../nbs/lib/12_photographs.ipynb #905a2161
 def cifar_at(
-    place:Path,
-): # (the folder or None, what was missed)
+    place: Path,
+):  # (the folder or None, what was missed)
     """CIFAR-10's folder at a place: the binary version, else JPEGs.
 
     Returns:
         (the folder or None, what was missed)
     """
-    folder = place/"cifar-10-batches-bin"
+    folder = place / "cifar-10-batches-bin"
     names = ["test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6))]
-    lacking = [n for n in names if not (folder/n).is_file()]
-    if not lacking: return folder, ""
-    if (place/"cifar10_jpg"/"train").is_dir(): return place/"cifar10_jpg", ""
-    pickled = "; cifar-10-batches-py is there, but pickles are not read: they can run any code" if (place/"cifar-10-batches-py").is_dir() else ""
-    return None, f"{folder}: {'no ' + ', '.join(lacking) if folder.is_dir() else 'no such folder'}, and no cifar10_jpg beside it{pickled}"
+    lacking = [n for n in names if not (folder / n).is_file()]
+    if not lacking:
+        return folder, ""
+    if (place / "cifar10_jpg" / "train").is_dir():
+        return place / "cifar10_jpg", ""
+    pickled = (
+        "; cifar-10-batches-py is there, but pickles are not read: they can run any code"
+        if (place / "cifar-10-batches-py").is_dir()
+        else ""
+    )
+    return (
+        None,
+        f"{folder}: {'no ' + ', '.join(lacking) if folder.is_dir() else 'no such folder'}, and no cifar10_jpg beside it{pickled}",
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #903707c9
-def cifar_binary(folder:Path, split, n=None)->Images:
+def cifar_binary(folder: Path, split, n=None) -> Images:
     "A split of the binary version."
     batches = {"train": range(1, 6), "valid": [5], "test": ["test"]}[split]
-    parts = [read_cifar(folder/("test_batch.bin" if b == "test" else f"data_batch_{b}.bin")) for b in batches]
+    parts = [
+        read_cifar(
+            folder / ("test_batch.bin" if b == "test" else f"data_batch_{b}.bin")
+        )
+        for b in batches
+    ]
     x, y = map(torch.cat, zip(*parts))
-    keep = {"train": slice(0, 45_000), "valid": slice(5_000, None), "test": slice(None)}[split]
+    keep = {
+        "train": slice(0, 45_000),
+        "valid": slice(5_000, None),
+        "test": slice(None),
+    }[split]
     return Images(x[keep], y[keep], CIFAR_CLASSES, name="cifar10", split=split).take(n)
 
 # %% ../nbs/lib/12_photographs.ipynb #55ba60ec
-def cifar_jpeg(folder:Path, split, n=None, size=None, strict=False)->Images:
+def cifar_jpeg(folder: Path, split, n=None, size=None, strict=False) -> Images:
     "A split of the JPEGs. The order is by a hash of the names; the last tenth of the training images is the validation split."
     left_out = {}
     found = image_paths(folder, left_out)
-    paths = [p for p in found if p.count("/") == 2 and p.split("/")[0] in ("train", "test")]
-    for p in sorted({*found} - {*paths}): _skip(left_out, "pictures that are not in train/CLASS/ or test/CLASS/", p)
+    paths = [
+        p for p in found if p.count("/") == 2 and p.split("/")[0] in ("train", "test")
+    ]
+    for p in sorted({*found} - {*paths}):
+        _skip(left_out, "pictures that are not in train/CLASS/ or test/CLASS/", p)
     _tell(folder, left_out, strict, stacklevel=5)
     strange = sorted({p.split("/")[1] for p in paths} - {*CIFAR_CLASSES})
-    if strange: raise DatasetError(f"{folder} has a class folder {strange[0]!r}, which is none of CIFAR-10's ({', '.join(CIFAR_CLASSES)})")
-    train, test = ([p for p in paths if p.startswith(f"{s}/")] for s in ("train", "test"))
-    held_out = len(train) - len(train)//10
-    chosen = of_split({"train": train[:held_out], "valid": train[held_out:], "test": test}, split, n, folder)
+    if strange:
+        raise DatasetError(
+            f"{folder} has a class folder {strange[0]!r}, which is none of CIFAR-10's ({', '.join(CIFAR_CLASSES)})"
+        )
+    train, test = (
+        [p for p in paths if p.startswith(f"{s}/")] for s in ("train", "test")
+    )
+    held_out = len(train) - len(train) // 10
+    chosen = of_split(
+        {"train": train[:held_out], "valid": train[held_out:], "test": test},
+        split,
+        n,
+        folder,
+    )
     pixels, kept = read_pictures(folder, chosen, strict, size or (32, 32), 3)
     labels = torch.tensor([CIFAR_CLASSES.index(p.split("/")[1]) for p in kept])
     return Images(pixels, labels, CIFAR_CLASSES, name="cifar10 (JPEG)", split=split)
 
 # %% ../nbs/lib/12_photographs.ipynb #fa1a1366
-def cifar10(split, n=None, size=None, root=None, strict=False, *_)->Images:
+def cifar10(split, n=None, size=None, root=None, strict=False, *_) -> Images:
     "CIFAR-10: 45,000/5,000/10,000."
-    ways = (f"unpack cifar-10-binary.tar.gz (the binary version, 162 MB) in {cache_dir()}, so that it holds cifar-10-batches-bin",
-            "set VAE_NB_DATA to the folder that holds cifar-10-batches-bin or cifar10_jpg, or pass it as root=",
-            "use an embedded set instead: load(\"cifar10\", fallback=\"faces\")")
+    ways = (
+        f"unpack cifar-10-binary.tar.gz (the binary version, 162 MB) in {cache_dir()}, so that it holds cifar-10-batches-bin",
+        "set VAE_NB_DATA to the folder that holds cifar-10-batches-bin or cifar10_jpg, or pass it as root=",
+        'use an embedded set instead: load("cifar10", fallback="faces")',
+    )
     folder = obtain(cifar_at, "The real CIFAR-10", "CIFAR10", root, True, ways)
-    return cifar_jpeg(folder, split, n, size, strict) if folder.name == "cifar10_jpg" else cifar_binary(folder, split, n)
+    return (
+        cifar_jpeg(folder, split, n, size, strict)
+        if folder.name == "cifar10_jpg"
+        else cifar_binary(folder, split, n)
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #2702b771
 CELEBA = 202_599  # pictures, in the whole set
-CELEBA_ATTRIBUTES = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
+CELEBA_ATTRIBUTES = tuple(
+    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
     Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open
     Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
-    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split())  # the 40 names, as its table of attributes has them
+    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split()
+)  # the 40 names, as its table of attributes has them
 
 # %% ../nbs/lib/12_photographs.ipynb #4909e991
-def table_rows(path:Path)->tuple: # how many rows there are; an iterator over them
+def table_rows(path: Path) -> tuple:  # how many rows there are; an iterator over them
     """The rows of a table, each a list of strings: by commas, semicolons, tabs or spaces, whichever its second line has.
 
     Returns:
         how many rows there are; an iterator over them
     """
-    try: text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as e: raise DatasetError(f"{path} cannot be read ({e})") from e
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as e:
+        raise DatasetError(f"{path} cannot be read ({e})") from e
     lines = [line.strip(" \r") for line in text.splitlines() if line.strip()]
-    comma = next((c for c in ",;" if c in lines[min(1, len(lines) - 1)]), " ") if lines else " "
-    if comma == " ": lines = [line.replace("\t", " ").strip() for line in lines]
+    comma = (
+        next((c for c in ",;" if c in lines[min(1, len(lines) - 1)]), " ")
+        if lines
+        else " "
+    )
+    if comma == " ":
+        lines = [line.replace("\t", " ").strip() for line in lines]
     return len(lines), _csv_rows(path, lines, comma)
 
 
 def _csv_rows(path, lines, comma):
-    try: yield from csv.reader(lines, delimiter=comma, skipinitialspace=True)
-    except csv.Error as e: raise DatasetError(f"{path} is not a table ({e})") from e
+    try:
+        yield from csv.reader(lines, delimiter=comma, skipinitialspace=True)
+    except csv.Error as e:
+        raise DatasetError(f"{path} is not a table ({e})") from e
 
 # %% ../nbs/lib/12_photographs.ipynb #37b30f01
-def _stem(name:str)->str:
+def _stem(name: str) -> str:
     "What tells a picture: 000001 of img_align_celeba/000001.jpg, and of 000001.png."
     name = name.rpartition("/")[2]
     return name.rpartition(".")[0] or name
 
 
 def _file_column(
-    path:Path, # of the table
-    row:list,  # its first
+    path: Path,  # of the table
+    row: list,  # its first
     taken=(),  # columns that hold something else
-)->int:
+) -> int:
     "The column that holds the names of pictures."
-    at = [i for i, cell in enumerate(row) if i not in taken and cell.lower().endswith(SUFFIXES)]
-    if not at: raise DatasetError(f"{path} has no column with the names of pictures: its first row begins {', '.join(map(repr, row[:3]))}")
+    at = [
+        i
+        for i, cell in enumerate(row)
+        if i not in taken and cell.lower().endswith(SUFFIXES)
+    ]
+    if not at:
+        raise DatasetError(
+            f"{path} has no column with the names of pictures: its first row begins {', '.join(map(repr, row[:3]))}"
+        )
     return at[0]
 
 # %% ../nbs/lib/12_photographs.ipynb #b6ada73c
 def _by_picture(
-    path:Path, # of the table
-    pairs,     # (name of a picture, what the table says of it)
-)->dict:       # {stem: what}
+    path: Path,  # of the table
+    pairs,  # (name of a picture, what the table says of it)
+) -> dict:  # {stem: what}
     "A table as a dict. Where two rows contradict each other the first counts, and it is said."
     out, torn = {}, []
     for name, what in pairs:
-        if out.setdefault(_stem(name), what) != what: torn.append(name)
-    if torn: warnings.warn(f"{path} has rows that contradict earlier ones of the same picture ({len(torn):,}, such as {torn[0]}): "
-                           "the first counts. Remove those that are wrong.", stacklevel=5)
+        if out.setdefault(_stem(name), what) != what:
+            torn.append(name)
+    if torn:
+        warnings.warn(
+            f"{path} has rows that contradict earlier ones of the same picture ({len(torn):,}, such as {torn[0]}): "
+            "the first counts. Remove those that are wrong.",
+            stacklevel=5,
+        )
     return out
 
 # %% ../nbs/lib/12_photographs.ipynb #07261d87
 def split_header(
-    path:Path, # of the table of attributes
-):             # the names in the header, an iterator over the rows below it
+    path: Path,  # of the table of attributes
+):  # the names in the header, an iterator over the rows below it
     """Check what stands above the rows.
 
     Args:
@@ -1686,36 +2379,62 @@ def split_header(
     """
     n, rows = table_rows(path)
     header, promised = next(rows, []), None
-    if len(header) == 1 and header[0].isdecimal(): promised, header = int(header[0]), next(rows, [])
+    if len(header) == 1 and header[0].isdecimal():
+        promised, header = int(header[0]), next(rows, [])
     known = [name for name in header if name in CELEBA_ATTRIBUTES]
     if sorted(known) != sorted(CELEBA_ATTRIBUTES):
-        close = {name: nearest(name, [a for a in CELEBA_ATTRIBUTES if a not in known]) for name in header if name not in CELEBA_ATTRIBUTES}
-        wrong = next((name for name, meant in close.items() if meant), None) if known else " ".join(header)[:40]
-        raise DatasetError(f"{path} has not the header of CelebA's attributes, but {wrong or f'{len(known)} of the 40 names'!r}",
-                           f"Above the rows stand the 40 names; in a .txt the number of pictures stands above these.{close.get(wrong, '')}")
+        close = {
+            name: nearest(name, [a for a in CELEBA_ATTRIBUTES if a not in known])
+            for name in header
+            if name not in CELEBA_ATTRIBUTES
+        }
+        wrong = (
+            next((name for name, meant in close.items() if meant), None)
+            if known
+            else " ".join(header)[:40]
+        )
+        raise DatasetError(
+            f"{path} has not the header of CelebA's attributes, but {wrong or f'{len(known)} of the 40 names'!r}",
+            f"Above the rows stand the 40 names; in a .txt the number of pictures stands above these.{close.get(wrong, '')}",
+        )
     if promised is not None and promised != n - 2:
-        raise DatasetError(f"{path} promises {promised:,} rows and has {n - 2:,}: it is damaged, or was cut short")
+        raise DatasetError(
+            f"{path} promises {promised:,} rows and has {n - 2:,}: it is damaged, or was cut short"
+        )
     return header, rows
 
 # %% ../nbs/lib/12_photographs.ipynb #4efdc029
-_FLAGS = {word: flag for flag, words in (("0", "-1 -1.0 0 0.0 False FALSE false"), ("1", "1 1.0 True TRUE true")) for word in words.split()}
+_FLAGS = {
+    word: flag
+    for flag, words in (
+        ("0", "-1 -1.0 0 0.0 False FALSE false"),
+        ("1", "1 1.0 True TRUE true"),
+    )
+    for word in words.split()
+}
 
 
-def _flags(path, rows, file:int, at:list, width:int):
+def _flags(path, rows, file: int, at: list, width: int):
     "For each row its picture, and a string of 0 and 1 for the columns `at`."
     pick, flag = itemgetter(*at), _FLAGS.__getitem__
     for row in rows:
         try:
-            if len(row) != width: raise KeyError
+            if len(row) != width:
+                raise KeyError
             yield row[file], "".join(map(flag, pick(row)))
         except KeyError:
-            odd = next((f"it has {c!r}" for c in row[at[0]:] if c not in _FLAGS), f"it has {len(row)} columns, and the first has {width}")
-            raise DatasetError(f"{path} has a row that is not {len(at)} times 1 or -1, that of {' '.join(row[:2])[:40]}: {odd}") from None
+            odd = next(
+                (f"it has {c!r}" for c in row[at[0] :] if c not in _FLAGS),
+                f"it has {len(row)} columns, and the first has {width}",
+            )
+            raise DatasetError(
+                f"{path} has a row that is not {len(at)} times 1 or -1, that of {' '.join(row[:2])[:40]}: {odd}"
+            ) from None
 
 # %% ../nbs/lib/12_photographs.ipynb #9561a644
 def read_attributes(
-    path:Path, # list_attr_celeba.txt or .csv
-):             # {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
+    path: Path,  # list_attr_celeba.txt or .csv
+):  # {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
     """CelebA's attributes; a picture is its name without folder and suffix.
 
     Args:
@@ -1726,17 +2445,33 @@ def read_attributes(
     """
     header, rows = split_header(path)
     first = next(rows, None)
-    if not first: raise DatasetError(f"{path} has no rows below its header")
+    if not first:
+        raise DatasetError(f"{path} has no rows below its header")
     shift = int(len(first) > len(header))  # 1 where the column of names has no header
     at = [i + shift for i, name in enumerate(header) if name in CELEBA_ATTRIBUTES]
-    flags = _by_picture(path, _flags(path, chain([first], rows), _file_column(path, first, at), at, len(header) + shift))
-    values = np.frombuffer("".join(flags.values()).encode(), np.uint8).reshape(-1, len(at)) - ord("0")
-    return {f: i for i, f in enumerate(flags)}, values, tuple(header[i - shift] for i in at)
+    flags = _by_picture(
+        path,
+        _flags(
+            path,
+            chain([first], rows),
+            _file_column(path, first, at),
+            at,
+            len(header) + shift,
+        ),
+    )
+    values = np.frombuffer("".join(flags.values()).encode(), np.uint8).reshape(
+        -1, len(at)
+    ) - ord("0")
+    return (
+        {f: i for i, f in enumerate(flags)},
+        values,
+        tuple(header[i - shift] for i in at),
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #97c60b43
 def read_partition(
-    path:Path, # list_eval_partition.txt or .csv
-)->dict:       # {picture: split}
+    path: Path,  # list_eval_partition.txt or .csv
+) -> dict:  # {picture: split}
     """CelebA's official splits; a picture is its name without folder and suffix.
 
     Args:
@@ -1746,49 +2481,86 @@ def read_partition(
         {picture: split}
     """
     rows = list(table_rows(path)[1])
-    if rows and not any(cell.lower().endswith(SUFFIXES) for cell in rows[0]): rows = rows[1:]  # below image_id,partition
-    if not rows: raise DatasetError(f"{path} has no rows")
-    width, file, numbers = len(rows[0]), _file_column(path, rows[0]), {f"{i}{dot}": s for i, s in enumerate(SPLITS) for dot in ("", ".0")}
-    odd = next((row for row in rows if len(row) != width or width < 2 or row[-1] not in numbers), None)
-    if odd is not None: raise DatasetError(f"{path} has a line that is not a file and 0, 1 or 2: {' '.join(odd)[:60]!r}")
+    if rows and not any(cell.lower().endswith(SUFFIXES) for cell in rows[0]):
+        rows = rows[1:]  # below image_id,partition
+    if not rows:
+        raise DatasetError(f"{path} has no rows")
+    width, file, numbers = (
+        len(rows[0]),
+        _file_column(path, rows[0]),
+        {f"{i}{dot}": s for i, s in enumerate(SPLITS) for dot in ("", ".0")},
+    )
+    odd = next(
+        (
+            row
+            for row in rows
+            if len(row) != width or width < 2 or row[-1] not in numbers
+        ),
+        None,
+    )
+    if odd is not None:
+        raise DatasetError(
+            f"{path} has a line that is not a file and 0, 1 or 2: {' '.join(odd)[:60]!r}"
+        )
     return _by_picture(path, ((row[file], numbers[row[-1]]) for row in rows))
 
 # %% ../nbs/lib/12_photographs.ipynb #5b47035c
-def names_in(folder:Path)->list:
+def names_in(folder: Path) -> list:
     "The pictures right in a folder, sorted; none if it is not there."
-    if not folder.is_dir(): return []
-    return sorted(f.name for f in os.scandir(folder) if f.name.lower().endswith(SUFFIXES) and not f.name.startswith("."))
+    if not folder.is_dir():
+        return []
+    return sorted(
+        f.name
+        for f in os.scandir(folder)
+        if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #bd19a2d7
 def celeba_in(
-    base:Path,
-): # ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
+    base: Path,
+):  # ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
     """CelebA's files in a folder, in torchvision's or in Kaggle's layout.
 
     Returns:
         ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
     """
-    inner = base/"img_align_celeba"
-    if not base.is_dir(): return None, f"{base}: no such folder"
-    folder = inner/inner.name if (inner/inner.name).is_dir() else inner
+    inner = base / "img_align_celeba"
+    if not base.is_dir():
+        return None, f"{base}: no such folder"
+    folder = inner / inner.name if (inner / inner.name).is_dir() else inner
     stems, names = ("list_attr_celeba", "list_eval_partition"), names_in(folder)
-    tables = [next((p for p in (base/f"{s}.txt", base/f"{s}.csv") if p.is_file()), None) for s in stems]
+    tables = [
+        next((p for p in (base / f"{s}.txt", base / f"{s}.csv") if p.is_file()), None)
+        for s in stems
+    ]
     lacking = [f"no {s}.txt or .csv" for s, t in zip(stems, tables) if t is None]
-    if not names: lacking.append("no pictures in img_align_celeba" + (" (unpack img_align_celeba.zip)" if inner.with_suffix(".zip").exists() else ""))
-    return (None, f"{base}: {', '.join(lacking)}") if lacking else ((folder, names, *tables), "")
+    if not names:
+        lacking.append(
+            "no pictures in img_align_celeba"
+            + (
+                " (unpack img_align_celeba.zip)"
+                if inner.with_suffix(".zip").exists()
+                else ""
+            )
+        )
+    return (
+        (None, f"{base}: {', '.join(lacking)}")
+        if lacking
+        else ((folder, names, *tables), "")
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #a836d390
-def celeba_at(place:Path):
+def celeba_at(place: Path):
     "CelebA's files at a place, as `celeba_in` finds them: in its folder celeba, or right there."
-    files, lacking = celeba_in(place/"celeba")
+    files, lacking = celeba_in(place / "celeba")
     return (files, lacking) if files else (celeba_in(place)[0], lacking)
 
 # %% ../nbs/lib/12_photographs.ipynb #f1d13aef
 def celeba_splits(
-    names:list,     # of the pictures that are there
-    rows,           # pictures that have attributes
-    partition:dict, # {picture: split}
-)->dict:            # split → names
+    names: list,  # of the pictures that are there
+    rows,  # pictures that have attributes
+    partition: dict,  # {picture: split}
+) -> dict:  # split → names
     """The official splits of the pictures that are there.
 
     Args:
@@ -1801,54 +2573,97 @@ def celeba_splits(
     """
     for known, what in ((rows, "attributes"), (partition, "splits")):
         lost = [n for n in names if _stem(n) not in known]
-        if lost: raise DatasetError(f"CelebA's table of {what} has no row for {lost[0]} (nor for {len(lost) - 1:,} other pictures that are there)",
-                                    "Take the table of the whole set; or remove these pictures.")
+        if lost:
+            raise DatasetError(
+                f"CelebA's table of {what} has no row for {lost[0]} (nor for {len(lost) - 1:,} other pictures that are there)",
+                "Take the table of the whole set; or remove these pictures.",
+            )
     out = {s: [] for s in SPLITS}
-    for n in names: out[partition[_stem(n)]].append(n)
+    for n in names:
+        out[partition[_stem(n)]].append(n)
     if len(names) < CELEBA:
         counts = ", ".join(f"{len(v):,} {s}" for s, v in out.items())
-        say_once(f"CelebA: {len(names):,} of its {CELEBA:,} pictures are here ({counts}); {CELEBA - len(names):,} are missing.")
+        say_once(
+            f"CelebA: {len(names):,} of its {CELEBA:,} pictures are here ({counts}); {CELEBA - len(names):,} are missing."
+        )
     return out
 
 # %% ../nbs/lib/12_photographs.ipynb #b4ca09d7
-def celeba(split, n=None, size=None, root=None, strict=False, download=False)->Images:
+def celeba(split, n=None, size=None, root=None, strict=False, download=False) -> Images:
     "CelebA, 64×64 unless `size` is given, in the order of the file names; attributes are 0 or 1."
-    ways = (f"put img_align_celeba/ (unpacked; a part of it will do), list_attr_celeba and list_eval_partition (.txt or .csv) into {cache_dir()/'celeba'}",
-            "set VAE_NB_DATA to the folder that holds celeba/, or pass it as root=",
-            "let torchvision download it (1.4 GB): load(\"celeba\", download=True)",
-            "use the embedded drawn faces instead: load(\"celeba\", fallback=\"faces\")")
-    folder, names, attribute_file, partition_file = obtain(celeba_at, "CelebA", "CelebA", root, download, ways)
+    ways = (
+        f"put img_align_celeba/ (unpacked; a part of it will do), list_attr_celeba and list_eval_partition (.txt or .csv) into {cache_dir() / 'celeba'}",
+        "set VAE_NB_DATA to the folder that holds celeba/, or pass it as root=",
+        'let torchvision download it (1.4 GB): load("celeba", download=True)',
+        'use the embedded drawn faces instead: load("celeba", fallback="faces")',
+    )
+    folder, names, attribute_file, partition_file = obtain(
+        celeba_at, "CelebA", "CelebA", root, download, ways
+    )
     rows, values, attribute_names = read_attributes(attribute_file)
-    chosen = of_split(celeba_splits(names, rows, read_partition(partition_file)), split, n, "celeba")
+    chosen = of_split(
+        celeba_splits(names, rows, read_partition(partition_file)), split, n, "celeba"
+    )
     pixels, kept = read_pictures(folder, chosen, strict, size or (64, 64), 3, 148)
     attributes = torch.from_numpy(values[[rows[_stem(p)] for p in kept]]).float()
-    return Images(pixels, attributes=attributes, attribute_names=attribute_names, name="celeba", split=split)
+    return Images(
+        pixels,
+        attributes=attributes,
+        attribute_names=attribute_names,
+        name="celeba",
+        split=split,
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #fb165602
-def caltech_at(place:Path):
+def caltech_at(place: Path):
     "(Caltech-101's folder at a place or None, what was missed)."
-    for folder in (place/"caltech101"/"101_ObjectCategories", place/"101_ObjectCategories"):
-        if folder.is_dir(): return folder, ""
-    return None, f"{place/'caltech101'/'101_ObjectCategories'}: no such folder"
+    for folder in (
+        place / "caltech101" / "101_ObjectCategories",
+        place / "101_ObjectCategories",
+    ):
+        if folder.is_dir():
+            return folder, ""
+    return None, f"{place / 'caltech101' / '101_ObjectCategories'}: no such folder"
 
 # %% ../nbs/lib/12_photographs.ipynb #7ae2fc0b
-def caltech101(split, n=None, size=None, root=None, strict=False, download=False)->Images:
+def caltech101(
+    split, n=None, size=None, root=None, strict=False, download=False
+) -> Images:
     "Caltech-101 in colour, 128×128 unless `size` is given."
-    ways = (f"put 101_ObjectCategories/ (unpacked) into {cache_dir()/'caltech101'}",
-            "set VAE_NB_DATA to the folder that holds caltech101/, or pass it as root=",
-            "let torchvision download it (132 MB): load(\"caltech101\", download=True)",
-            "use an embedded set instead: load(\"caltech101\", fallback=\"faces\")")
+    ways = (
+        f"put 101_ObjectCategories/ (unpacked) into {cache_dir() / 'caltech101'}",
+        "set VAE_NB_DATA to the folder that holds caltech101/, or pass it as root=",
+        'let torchvision download it (132 MB): load("caltech101", download=True)',
+        'use an embedded set instead: load("caltech101", fallback="faces")',
+    )
     folder = obtain(caltech_at, "Caltech-101", "Caltech101", root, download, ways)
     left_out = {}
     found = image_paths(folder, left_out)
     for p in found:
-        if "/" not in p: _skip(left_out, "pictures beside the class folders", p)
+        if "/" not in p:
+            _skip(left_out, "pictures beside the class folders", p)
     paths = [p for p in found if "/" in p and not p.startswith("BACKGROUND_Google/")]
     _tell(folder, left_out, strict)
-    if not paths: raise DatasetError(f"{folder} holds no image in a class folder", "Unpack 101_ObjectCategories.tar.gz there.")
-    pixels, kept = read_pictures(folder, of_split(by_split(paths), split, n, "caltech101"), strict, size or (128, 128), 3)
+    if not paths:
+        raise DatasetError(
+            f"{folder} holds no image in a class folder",
+            "Unpack 101_ObjectCategories.tar.gz there.",
+        )
+    pixels, kept = read_pictures(
+        folder,
+        of_split(by_split(paths), split, n, "caltech101"),
+        strict,
+        size or (128, 128),
+        3,
+    )
     classes = class_names(paths)
-    return Images(pixels, torch.tensor([classes.index(p.split("/")[0]) for p in kept]), classes, name="caltech101", split=split)
+    return Images(
+        pixels,
+        torch.tensor([classes.index(p.split("/")[0]) for p in kept]),
+        classes,
+        name="caltech101",
+        split=split,
+    )
 
 # %% ../nbs/lib/12_photographs.ipynb #c2e333d0
 DATASETS.update(cifar10=cifar10, celeba=celeba, caltech101=caltech101)
@@ -1865,9 +2680,9 @@ DOWNLOADS = {  # what a set that is not on disk costs
 
 
 def on_disk(
-    name:str, # one of `DOWNLOADS`
+    name: str,  # one of `DOWNLOADS`
     root=None,
-)->Path|None:
+) -> Path | None:
     """The folder with the files of a set, those for training and for testing both; None if it is not on disk.
 
     Args:
@@ -1877,6 +2692,11 @@ def on_disk(
         kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
         found = [find_idx(kind, split, root)[0] for split in ("train", "test")]
         return found[0][0].parent if all(found) else None
-    if name not in DOWNLOADS: raise ValueError(f"{name!r} is none of {', '.join(DOWNLOADS)}.{nearest(name, DOWNLOADS)}")
-    files, _ = first_found({"cifar10": cifar_at, "celeba": celeba_at, "caltech101": caltech_at}[name], root)
+    if name not in DOWNLOADS:
+        raise ValueError(
+            f"{name!r} is none of {', '.join(DOWNLOADS)}.{nearest(name, DOWNLOADS)}"
+        )
+    files, _ = first_found(
+        {"cifar10": cifar_at, "celeba": celeba_at, "caltech101": caltech_at}[name], root
+    )
     return files[0] if name == "celeba" and files else files

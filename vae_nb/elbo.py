@@ -16,7 +16,14 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Distribution,
+    Independent,
+    Normal,
+    kl_divergence,
+)
 
 from .core import at_least_float32, nearest
 
@@ -33,7 +40,11 @@ class Point(Independent):
         mu: Tensor,  # (..., latent)
     ):
         self.mu = mu
-        super().__init__(Normal(mu, torch.zeros_like(mu), validate_args=False), 1, validate_args=False)
+        super().__init__(
+            Normal(mu, torch.zeros_like(mu), validate_args=False),
+            1,
+            validate_args=False,
+        )
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "The point itself, repeated, (*sample_shape, ..., latent)."
@@ -42,7 +53,9 @@ class Point(Independent):
     sample = rsample
 
     def log_prob(self, value):
-        raise ValueError("a plain autoencoder (variational=False) has no density over latents, hence no KL, ELBO or NLL bound.")
+        raise ValueError(
+            "a plain autoencoder (variational=False) has no density over latents, hence no KL, ELBO or NLL bound."
+        )
 
 # %% ../nbs/01_theory.ipynb #98fa6d7a
 def reparameterise(
@@ -78,12 +91,18 @@ class DiagonalNormal(Independent):
         logvar: Tensor,  # log-variance, same shape
     ):
         self.mu, self.logvar = mu, logvar
-        super().__init__(Normal(mu, (0.5 * logvar).exp(), validate_args=False), 1, validate_args=False)
+        super().__init__(
+            Normal(mu, (0.5 * logvar).exp(), validate_args=False),
+            1,
+            validate_args=False,
+        )
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
         shape = (*sample_shape, *self.mu.shape)
-        return reparameterise(self.mu.expand(shape), self.logvar.expand(shape), generator)
+        return reparameterise(
+            self.mu.expand(shape), self.logvar.expand(shape), generator
+        )
 
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
@@ -147,7 +166,9 @@ def kl_per_dim(
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
         # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
         ratio = q.logvar - prior.logvar
-        return 0.5 * ((q.mu - prior.mu) ** 2 * (-prior.logvar).exp() + ratio.expm1() - ratio)
+        return 0.5 * (
+            (q.mu - prior.mu) ** 2 * (-prior.logvar).exp() + ratio.expm1() - ratio
+        )
     if hasattr(q, "kl_per_dim"):  # a posterior that is not Gaussian knows its own
         return q.kl_per_dim(prior)
     return kl_divergence(q.base_dist, prior.base_dist)
@@ -181,11 +202,15 @@ def check_unit_range(
         x: pixels
         who: the likelihood that wants them in [0, 1]
     """
-    low, high = torch.aminmax(x.detach())  # a NaN anywhere makes both NaN, and the comparison false
+    low, high = torch.aminmax(
+        x.detach()
+    )  # a NaN anywhere makes both NaN, and the comparison false
     if not (low >= 0 and high <= 1):
         bad = int(x.isnan().sum())
         found = f"{bad} NaN" if bad else f"values from {low:.4g} to {high:.4g}"
-        raise ValueError(f"{who} needs pixels in [0, 1] and got {found}. Divide 0…255 images by 255, undo any mean/std normalisation.")
+        raise ValueError(
+            f"{who} needs pixels in [0, 1] and got {found}. Divide 0…255 images by 255, undo any mean/std normalisation."
+        )
 
 # %% ../nbs/01_theory.ipynb #69276972
 class Pixels(Independent):
@@ -238,7 +263,8 @@ class NormalLikelihood(nn.Module):
 
     def __init__(
         self,
-        sigma: float | str = "learned",  # a number, "learned", "per_channel" or "optimal"
+        sigma: float
+        | str = "learned",  # a number, "learned", "per_channel" or "optimal"
         channels: int = 1,
     ):
         super().__init__()
@@ -248,10 +274,17 @@ class NormalLikelihood(nn.Module):
             self.log_sigma = nn.Parameter(start.log())
         elif self.optimal:
             self.register_buffer("log_sigma", start.log())
-        elif isinstance(sigma, (int, float)) and not isinstance(sigma, bool) and sigma > 0 and math.isfinite(sigma):
+        elif (
+            isinstance(sigma, (int, float))
+            and not isinstance(sigma, bool)
+            and sigma > 0
+            and math.isfinite(sigma)
+        ):
             self.register_buffer("log_sigma", torch.full_like(start, sigma).log())
         else:
-            raise ValueError(f"sigma must be a positive number, 'learned', 'per_channel' or 'optimal', not {sigma!r}.")
+            raise ValueError(
+                f"sigma must be a positive number, 'learned', 'per_channel' or 'optimal', not {sigma!r}."
+            )
 
     def forward(
         self,
@@ -287,7 +320,9 @@ class OptimalNormal(Normal):
         log_sigma: Tensor,  # running average of log σ, updated in place; what the model uses once training is over
     ):
         self.log_sigma = log_sigma
-        super().__init__(mean, log_sigma.to(mean.dtype).exp().expand_as(mean), validate_args=False)
+        super().__init__(
+            mean, log_sigma.to(mean.dtype).exp().expand_as(mean), validate_args=False
+        )
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats under the batch's own best σ; the gradient flows through it."
@@ -308,15 +343,22 @@ class StableContinuousBernoulli(ContinuousBernoulli):
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats: the Bernoulli term plus the log-normaliser log(η / tanh(η/2)) of Loaiza-Ganem & Cunningham (2019)."
         eta, small, safe = self._split()
-        log_norm = torch.where(small, math.log(2) + eta**2 / 12 - 7 * eta**4 / 1440,
-                               (safe / (safe / 2).tanh()).log())
+        log_norm = torch.where(
+            small,
+            math.log(2) + eta**2 / 12 - 7 * eta**4 / 1440,
+            (safe / (safe / 2).tanh()).log(),
+        )
         return x * eta - F.softplus(eta) + log_norm
 
     @property
     def mean(self) -> Tensor:
         "1/(1 - exp(-η)) - 1/η, from 0 to 1."
         eta, small, safe = self._split()
-        return torch.where(small, 0.5 + eta / 12 - eta**3 / 720, 0.5 + 0.5 / (safe / 2).tanh() - 1 / safe)
+        return torch.where(
+            small,
+            0.5 + eta / 12 - eta**3 / 720,
+            0.5 + 0.5 / (safe / 2).tanh() - 1 / safe,
+        )
 
     def icdf(self, u: Tensor) -> Tensor:
         "The grey value below which a share u of the probability lies; `sample` and `rsample` draw with it."
@@ -346,8 +388,14 @@ class ContinuousBernoulliLikelihood(nn.Module):
         low, high = torch.full_like(mean, -110.0), torch.full_like(mean, 110.0)
         for _ in range(40):
             middle = (low + high) / 2
-            below = StableContinuousBernoulli(logits=middle, validate_args=False).mean < mean
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            below = (
+                StableContinuousBernoulli(logits=middle, validate_args=False).mean
+                < mean
+            )
+            low, high = (
+                torch.where(below, middle, low),
+                torch.where(below, high, middle),
+            )
         return (low + high) / 2
 
 # %% ../nbs/01_theory.ipynb #24863727
@@ -375,22 +423,41 @@ class DiscretisedLogistic(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-probability in nats of grey levels x = k/255, stable in both tails."
         levels = at_least_float32(x) * 255
-        if ((levels - levels.round()).abs() > max(1e-2, 128 * torch.finfo(x.dtype).eps)).any():
-            raise ValueError("DiscretisedLogistic scores the 256 grey levels k/255, and got values between them: do not binarise, dequantise or resize after loading.")
-        x = levels.round() / 255 if x.dtype.itemsize < 4 else x  # 16 bits round a grey level
+        if (
+            (levels - levels.round()).abs() > max(1e-2, 128 * torch.finfo(x.dtype).eps)
+        ).any():
+            raise ValueError(
+                "DiscretisedLogistic scores the 256 grey levels k/255, and got values between them: do not binarise, dequantise or resize after loading."
+            )
+        x = (
+            levels.round() / 255 if x.dtype.itemsize < 4 else x
+        )  # 16 bits round a grey level
         inverse = (-self.log_scale).exp()
-        above, below = (x + 0.5 / 255 - self.loc) * inverse, (x - 0.5 / 255 - self.loc) * inverse
-        black, white, zero = x < 0.5 / 255, x > 1 - 0.5 / 255, torch.zeros_like(self.loc)
+        above, below = (
+            (x + 0.5 / 255 - self.loc) * inverse,
+            (x - 0.5 / 255 - self.loc) * inverse,
+        )
+        black, white, zero = (
+            x < 0.5 / 255,
+            x > 1 - 0.5 / 255,
+            torch.zeros_like(self.loc),
+        )
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): no difference of nearly equal numbers
         width = (-torch.expm1(-inverse / 255)).log()
-        parts = torch.where(white, zero, F.logsigmoid(above)) + torch.where(black, zero, F.logsigmoid(-below))
+        parts = torch.where(white, zero, F.logsigmoid(above)) + torch.where(
+            black, zero, F.logsigmoid(-below)
+        )
         return parts + torch.where(black | white, zero, width)
 
     @torch.no_grad()
     def sample(self, sample_shape=()) -> Tensor:
         "Grey levels k/255."
-        u = torch.rand((*sample_shape, *self.loc.shape), device=self.loc.device).clamp(1e-6, 1 - 1e-6)
-        return ((self.loc + self.log_scale.exp() * u.logit()) * 255).round().clamp(0, 255) / 255
+        u = torch.rand((*sample_shape, *self.loc.shape), device=self.loc.device).clamp(
+            1e-6, 1 - 1e-6
+        )
+        return ((self.loc + self.log_scale.exp() * u.logit()) * 255).round().clamp(
+            0, 255
+        ) / 255
 
 # %% ../nbs/01_theory.ipynb #bbca2d90
 class DiscretisedLogisticLikelihood(nn.Module):
@@ -425,7 +492,9 @@ LIKELIHOODS = ("bernoulli", "normal", "continuous_bernoulli", "discretised_logis
 def make_likelihood(
     name: str,  # one of LIKELIHOODS
     channels: int = 1,  # of the images
-    sigma: float | str | None = None,  # for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
+    sigma: float
+    | str
+    | None = None,  # for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
 ) -> nn.Module:  # decoder output → distribution over images
     """The likelihood of that name: it owns the activation, the range of the data and its own parameters.
 
@@ -438,14 +507,22 @@ def make_likelihood(
         decoder output → distribution over images
     """
     if name not in LIKELIHOODS:
-        raise ValueError(f"unknown likelihood {name!r}; there are {', '.join(LIKELIHOODS)}.{nearest(name, LIKELIHOODS)}")
+        raise ValueError(
+            f"unknown likelihood {name!r}; there are {', '.join(LIKELIHOODS)}.{nearest(name, LIKELIHOODS)}"
+        )
     if sigma is not None and name != "normal":
-        raise ValueError(f"sigma={sigma!r} goes with likelihood='normal', not with {name!r}: it has no σ.")
+        raise ValueError(
+            f"sigma={sigma!r} goes with likelihood='normal', not with {name!r}: it has no σ."
+        )
     if name == "normal":
         return NormalLikelihood("learned" if sigma is None else sigma, channels)
     if name == "discretised_logistic":
         return DiscretisedLogisticLikelihood(channels)
-    return BernoulliLikelihood() if name == "bernoulli" else ContinuousBernoulliLikelihood()
+    return (
+        BernoulliLikelihood()
+        if name == "bernoulli"
+        else ContinuousBernoulliLikelihood()
+    )
 
 # %% ../nbs/01_theory.ipynb #3b0afdee
 def free_bits_kl(
@@ -489,7 +566,9 @@ def elbo_terms(
     prior: Distribution,
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
-) -> dict[str, Tensor]:  # loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
+) -> dict[
+    str, Tensor
+]:  # loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
     """The negative ELBO and its two halves, one value per example. `recon + kl` is the −ELBO whatever beta and free_bits are.
 
     Args:
@@ -498,15 +577,17 @@ def elbo_terms(
         p: likelihood p(x|z) at a sample z ~ q
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
-
-    Returns:
-        loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
     """
     recon = -p.log_prob(x)
     per_dim = kl_per_dim(q, prior)
     kl = per_dim.sum(-1)
     pressure = free_bits_kl(per_dim, free_bits) if free_bits else kl
-    return {"loss": recon + beta * pressure, "recon": recon, "kl": kl, "kl_per_dim": per_dim}
+    return {
+        "loss": recon + beta * pressure,
+        "recon": recon,
+        "kl": kl,
+        "kl_per_dim": per_dim,
+    }
 
 # %% ../nbs/01_theory.ipynb #5bad47dc
 def _samples(
@@ -541,8 +622,10 @@ def log_weights(
     """
     if k < 1 or chunk < 1:
         raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
-    weights = [model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
-               for z in _samples(q, k, chunk)]
+    weights = [
+        model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+        for z in _samples(q, k, chunk)
+    ]
     return torch.cat(weights)
 
 
@@ -602,14 +685,21 @@ class LinearGaussian(nn.Module):
     def encode(self, x: Tensor) -> DiagonalNormal:
         "The best diagonal Gaussian posterior (exact if W's columns are orthogonal), shifted and stretched on request."
         mu = (x - self.bias) @ self.gain.T + self.shift
-        return DiagonalNormal(mu, (self.logvar + 2 * math.log(self.stretch)).expand_as(mu))
+        return DiagonalNormal(
+            mu, (self.logvar + 2 * math.log(self.stretch)).expand_as(mu)
+        )
 
     def decode(self, z: Tensor) -> Independent:
         "p(x|z) = N(Wz + b, σ²I)."
-        return Independent(Normal(z @ self.weight.T + self.bias, self.sigma, validate_args=False), 1,
-                           validate_args=False)
+        return Independent(
+            Normal(z @ self.weight.T + self.bias, self.sigma, validate_args=False),
+            1,
+            validate_args=False,
+        )
 
     def log_marginal(self, x: Tensor) -> Tensor:
         "The exact log p(x) = log N(x; b, WWᵀ + σ²I) in nats, (batch,)."
-        covariance = self.weight @ self.weight.T + self.sigma**2 * torch.eye(len(self.weight)).to(self.weight)
+        covariance = self.weight @ self.weight.T + self.sigma**2 * torch.eye(
+            len(self.weight)
+        ).to(self.weight)
         return torch.distributions.MultivariateNormal(self.bias, covariance).log_prob(x)

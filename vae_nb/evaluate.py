@@ -13,7 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .core import evaluating
-from .elbo import DiagonalNormal, check_unit_range, importance_weighted_bound, kl_per_dim, log_weights
+from vae_nb.elbo import (
+    DiagonalNormal,
+    check_unit_range,
+    importance_weighted_bound,
+    kl_per_dim,
+    log_weights,
+)
 from .train import as_data, device_of
 
 # %% ../nbs/lib/30_evaluate.ipynb #37df2605
@@ -29,7 +35,8 @@ def encode_all(
     model,  # anything with encode
     images,  # Images, or a float tensor (N, ...)
     batch_size: int = 1000,
-    seed: int | None = None,  # a number: a sample of q(z|x) in place of its mean, for what must not overlook the posterior's width
+    seed: int
+    | None = None,  # a number: a sample of q(z|x) in place of its mean, for what must not overlook the posterior's width
 ) -> Tensor:  # posterior means (or samples), (N, latent), on the CPU
     """The mean of q(z|x) for every image, in order.
 
@@ -65,7 +72,9 @@ def mean_kl_per_dim(
     data = as_data(images, model)
     with evaluating(model):
         batches = data.batches(batch_size, device=device_of(model))
-        return sum(kl_per_dim(model.encode(x), model.prior).sum(0).cpu() for x in batches) / len(data)
+        return sum(
+            kl_per_dim(model.encode(x), model.prior).sum(0).cpu() for x in batches
+        ) / len(data)
 
 
 def active_units(
@@ -85,7 +94,9 @@ def active_units(
     """
     images = as_data(images, model)
     if len(images) < 2:
-        raise ValueError(f"active_units is a variance over images and needs at least 2 of them, not {len(images)}.")
+        raise ValueError(
+            f"active_units is a variance over images and needs at least 2 of them, not {len(images)}."
+        )
     return encode_all(model, images).var(0) > threshold
 
 # %% ../nbs/lib/30_evaluate.ipynb #8d14b9a8
@@ -113,8 +124,12 @@ def nll(
     noise = torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        batches = as_data(images, model).batches(batch_size, generator=noise, device=device_of(model))
-        values = -torch.cat([importance_weighted_bound(model, x, k, chunk).cpu() for x in batches]).double()
+        batches = as_data(images, model).batches(
+            batch_size, generator=noise, device=device_of(model)
+        )
+        values = -torch.cat(
+            [importance_weighted_bound(model, x, k, chunk).cpu() for x in batches]
+        ).double()
     return values.mean().item(), values.std().item() / math.sqrt(len(values))
 
 # %% ../nbs/lib/30_evaluate.ipynb #b70c88c2
@@ -125,7 +140,9 @@ def nll_by_k(
     chunk: int = 50,  # samples decoded at once
     batch_size: int = 20,  # images at once
     seed: int = 0,  # of the samples, and of dynamic binarisation
-) -> dict[int, tuple[float, float]]:  # k → mean over images and its standard error, nats per image
+) -> dict[
+    int, tuple[float, float]
+]:  # k → mean over images and its standard error, nats per image
     """The bound of `nll` for several k from the same max(ks) samples per image. Differences between the k are surer than their errors: the images are the same.
 
     Args:
@@ -135,20 +152,24 @@ def nll_by_k(
         chunk: samples decoded at once
         batch_size: images at once
         seed: of the samples, and of dynamic binarisation
-
-    Returns:
-        k → mean over images and its standard error, nats per image
     """
     ks = check_ks(ks)
     noise, bounds = torch.Generator().manual_seed(seed), {k: [] for k in ks}
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        for x in as_data(images, model).batches(batch_size, generator=noise, device=device_of(model)):
+        for x in as_data(images, model).batches(
+            batch_size, generator=noise, device=device_of(model)
+        ):
             weights = log_weights(model, x, model.encode(x), ks[-1], chunk).cpu()
             for k in ks:
-                bounds[k].append(math.log(k) - weights.view(-1, k, len(x)).logsumexp(1).mean(0))
+                bounds[k].append(
+                    math.log(k) - weights.view(-1, k, len(x)).logsumexp(1).mean(0)
+                )
     bounds = {k: torch.cat(values).double() for k, values in bounds.items()}
-    return {k: (values.mean().item(), values.std().item() / math.sqrt(len(values))) for k, values in bounds.items()}
+    return {
+        k: (values.mean().item(), values.std().item() / math.sqrt(len(values)))
+        for k, values in bounds.items()
+    }
 
 # %% ../nbs/lib/30_evaluate.ipynb #efc0834e
 def check_ks(ks) -> list[int]:  # sorted
@@ -158,8 +179,14 @@ def check_ks(ks) -> list[int]:  # sorted
         sorted
     """
     ks = sorted(set(ks))
-    if not ks or not all(isinstance(k, int) and k >= 1 for k in ks) or any(ks[-1] % k for k in ks):
-        raise ValueError(f"ks must be whole numbers from 1 that divide the largest of them, such as (1, 10, 100), not {tuple(ks)}.")
+    if (
+        not ks
+        or not all(isinstance(k, int) and k >= 1 for k in ks)
+        or any(ks[-1] % k for k in ks)
+    ):
+        raise ValueError(
+            f"ks must be whole numbers from 1 that divide the largest of them, such as (1, 10, 100), not {tuple(ks)}."
+        )
     return ks
 
 # %% ../nbs/lib/30_evaluate.ipynb #bfe4064a
@@ -182,23 +209,30 @@ def some_images(
     """
     images = as_data(images)
     if len(images) < 2:
-        raise ValueError(f"this score compares images with each other and needs at least 2 of them, not {len(images)}.")
+        raise ValueError(
+            f"this score compares images with each other and needs at least 2 of them, not {len(images)}."
+        )
     noise = torch.Generator().manual_seed(seed)
     if len(images) > n:
-        images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n].sort().values]
+        images = images[
+            torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[
+                :n
+            ]
+            .sort()
+            .values
+        ]
     return list(images.batches(batch_size, generator=noise, device=device))
 
 # %% ../nbs/lib/30_evaluate.ipynb #26740834
 def gaussian_part(
     q,  # a posterior or a prior
-) -> tuple[DiagonalNormal | None, slice]:  # its Gaussian part, and where that stands among the latents
+) -> tuple[
+    DiagonalNormal | None, slice
+]:  # its Gaussian part, and where that stands among the latents
     """The Gaussian latents of a distribution: all of it, or one of its `parts`, or None.
 
     Args:
         q: a posterior or a prior
-
-    Returns:
-        its Gaussian part, and where that stands among the latents
     """
     if isinstance(q, DiagonalNormal):
         return q, slice(0, q.mu.shape[-1])
@@ -226,7 +260,10 @@ def moment_mismatch(
         nats
     """
     n, latent = mu.shape
-    mean, cov = mu.double().mean(0), mu.double().T.cov().reshape(latent, latent) + variance.double().mean(0).diag()
+    mean, cov = (
+        mu.double().mean(0),
+        mu.double().T.cov().reshape(latent, latent) + variance.double().mean(0).diag(),
+    )
     nats = 0.5 * (mean @ mean + cov.trace() - latent - torch.logdet(cov)).item()
     return max(0.0, nats - latent * (latent + 3) / (4 * n))
 
@@ -252,20 +289,47 @@ def information(
     """
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        posteriors = [model.encode(x) for x in some_images(as_data(images, model), n, device=device_of(model), seed=seed)]
+        posteriors = [
+            model.encode(x)
+            for x in some_images(
+                as_data(images, model), n, device=device_of(model), seed=seed
+            )
+        ]
         z = torch.cat([q.rsample() for q in posteriors])
-        pairs = torch.cat([torch.cat([q.log_prob(part[:, None]) for q in posteriors], 1) for part in z.split(100)]).double()  # log q(z_i|x_j), (n, n)
+        pairs = torch.cat(
+            [
+                torch.cat([q.log_prob(part[:, None]) for q in posteriors], 1)
+                for part in z.split(100)
+            ]
+        ).double()  # log q(z_i|x_j), (n, n)
         own, prior, count = pairs.diagonal(), model.prior.log_prob(z).double(), len(z)
         kl = (own - prior).mean().item()
         low = (own - pairs.logsumexp(1) + math.log(count)).mean().item()
-        others = pairs.masked_fill(torch.eye(count, dtype=torch.bool, device=pairs.device), -math.inf)
-        high = min((own - others.logsumexp(1) + math.log(count - 1)).mean().item(), kl)  # since the other term is no less than 0
+        others = pairs.masked_fill(
+            torch.eye(count, dtype=torch.bool, device=pairs.device), -math.inf
+        )
+        high = min(
+            (own - others.logsumexp(1) + math.log(count - 1)).mean().item(), kl
+        )  # since the other term is no less than 0
         parts = [gaussian_part(q)[0] for q in posteriors]
-    moments = 0.0 if parts[0] is None or count <= parts[0].mu.shape[1] or not standard(model.prior) else moment_mismatch(
-        torch.cat([q.mu for q in parts]), torch.cat([q.logvar.exp() for q in parts]))
+    moments = (
+        0.0
+        if parts[0] is None
+        or count <= parts[0].mu.shape[1]
+        or not standard(model.prior)
+        else moment_mismatch(
+            torch.cat([q.mu for q in parts]), torch.cat([q.logvar.exp() for q in parts])
+        )
+    )
     high = max(0.0, min(high, kl - moments))
     low = max(0.0, min(low, high))
-    return {"kl": kl, "mi_low": low, "mi_high": high, "aggregate_low": max(0.0, kl - high), "aggregate_high": max(0.0, kl - low)}
+    return {
+        "kl": kl,
+        "mi_low": low,
+        "mi_high": high,
+        "aggregate_low": max(0.0, kl - high),
+        "aggregate_high": max(0.0, kl - low),
+    }
 
 # %% ../nbs/lib/30_evaluate.ipynb #5a3e4222
 def standard(prior) -> bool:
@@ -287,20 +351,28 @@ def check_whole(
         int64, (N,)
     """
     if values is None:
-        raise ValueError(f"{name} are missing (None): this score compares with what is known. Use a labelled set such as 'mnist' or 'digits'.")
+        raise ValueError(
+            f"{name} are missing (None): this score compares with what is known. Use a labelled set such as 'mnist' or 'digits'."
+        )
     values = torch.as_tensor(values).cpu()
     if values.ndim != 1 or len(values) == 0:
         hint = " Take .argmax(-1) of probabilities." if values.ndim == 2 else ""
-        raise ValueError(f"{name} should be one number for each image, (N,), not of shape {tuple(values.shape)}.{hint}")
+        raise ValueError(
+            f"{name} should be one number for each image, (N,), not of shape {tuple(values.shape)}.{hint}"
+        )
     if values.is_floating_point() or values.is_complex() or values.min() < 0:
-        raise ValueError(f"{name} should be whole numbers from 0, not {values.dtype} from {values.min()}.")
+        raise ValueError(
+            f"{name} should be whole numbers from 0, not {values.dtype} from {values.min()}."
+        )
     return values.long()
 
 # %% ../nbs/lib/31_codes.ipynb #48a0bc2b
 def cluster_accuracy(
     assignments,  # the cluster of each image, whole numbers from 0, (N,)
     labels,  # its class, whole numbers from 0, (N,)
-) -> tuple[float, Tensor, Tensor]:  # share right; the class of each cluster or -1, (clusters,); counts, (clusters, classes)
+) -> tuple[
+    float, Tensor, Tensor
+]:  # share right; the class of each cluster or -1, (clusters,); counts, (clusters, classes)
     """Unsupervised accuracy: the share of images in the right cluster under the best one-to-one naming (Kuhn 1955).
 
     It does not tell how sure the model is, and more clusters than classes can only lose: those without a class count as errors. The naming is fitted to
@@ -309,17 +381,21 @@ def cluster_accuracy(
     Args:
         assignments: the cluster of each image, whole numbers from 0, (N,)
         labels: its class, whole numbers from 0, (N,)
-
-    Returns:
-        share right; the class of each cluster or -1, (clusters,); counts, (clusters, classes)
     """
     from scipy.optimize import linear_sum_assignment
 
-    assignments, labels = check_whole(assignments, "assignments"), check_whole(labels, "labels")
+    assignments, labels = (
+        check_whole(assignments, "assignments"),
+        check_whole(labels, "labels"),
+    )
     if len(assignments) != len(labels):
-        raise ValueError(f"{len(assignments)} assignments, but {len(labels)} labels: there must be one of each for every image.")
+        raise ValueError(
+            f"{len(assignments)} assignments, but {len(labels)} labels: there must be one of each for every image."
+        )
     clusters, classes = int(assignments.max()) + 1, int(labels.max()) + 1
-    confusion = torch.bincount(assignments * classes + labels, minlength=clusters * classes).view(clusters, classes)
+    confusion = torch.bincount(
+        assignments * classes + labels, minlength=clusters * classes
+    ).view(clusters, classes)
     rows, columns = linear_sum_assignment(confusion.numpy(), maximize=True)
     mapping = torch.full((clusters,), -1)
     mapping[torch.from_numpy(rows)] = torch.from_numpy(columns)
@@ -384,7 +460,9 @@ def mutual_information_gap(
     codes,  # one draw from q(z|x) for each image, `encode_all(model, images, seed=0)`; a category is one column of whole numbers; (N, latent)
     factors,  # the known factors, (N, factors) or (N,)
     bins: int = 20,  # bins of a code or factor that has more values
-) -> tuple[float, Tensor]:  # the mean over factors, and one gap for each, (factors,), from 0 to 1
+) -> tuple[
+    float, Tensor
+]:  # the mean over factors, and one gap for each, (factors,), from 0 to 1
     """Mutual information gap of Chen et al. (2018): 1 if one latent knows a factor completely and no other knows anything of it.
 
     It does not tell whether images are good, nor whether several factors share one latent; two latents that share a factor score 0 even if no other
@@ -394,11 +472,11 @@ def mutual_information_gap(
         codes: one draw from q(z|x) for each image, `encode_all(model, images, seed=0)`; a category is one column of whole numbers; (N, latent)
         factors: the known factors, (N, factors) or (N,)
         bins: bins of a code or factor that has more values
-
-    Returns:
-        the mean over factors, and one gap for each, (factors,), from 0 to 1
     """
-    codes, factors = torch.as_tensor(codes).cpu().double(), torch.as_tensor(factors).cpu().double()
+    codes, factors = (
+        torch.as_tensor(codes).cpu().double(),
+        torch.as_tensor(factors).cpu().double(),
+    )
     factors = factors[:, None] if factors.ndim == 1 else factors
     check_codes(codes, factors, bins)
     columns = [discretise(code, bins) for code in codes.T]
@@ -413,16 +491,28 @@ def mutual_information_gap(
 def check_codes(codes: Tensor, factors: Tensor, bins: int) -> None:
     "Refuse codes and factors between which no gap exists."
     if codes.ndim != 2 or codes.shape[1] < 2:
-        raise ValueError(f"codes should be (N, latent) with at least 2 latents, not {tuple(codes.shape)}: a gap needs a second-best one.")
+        raise ValueError(
+            f"codes should be (N, latent) with at least 2 latents, not {tuple(codes.shape)}: a gap needs a second-best one."
+        )
     if factors.ndim != 2 or len(factors) != len(codes) or len(codes) < 2:
-        raise ValueError(f"factors of shape {tuple(factors.shape)} do not fit codes of shape {tuple(codes.shape)}: one row for each of at least 2 images.")
+        raise ValueError(
+            f"factors of shape {tuple(factors.shape)} do not fit codes of shape {tuple(codes.shape)}: one row for each of at least 2 images."
+        )
     if not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins must be a whole number of at least 2, not {bins!r}.")
     for name, values in (("codes", codes), ("factors", factors)):
         if not values.isfinite().all():
-            raise ValueError(f"{name} hold {int((~values.isfinite()).sum())} NaN or infinite values: leave those images out, or look at the encoder.")
-    if len(fixed := [k for k in range(factors.shape[1]) if factors[:, k].unique().numel() < 2]):
-        raise ValueError(f"factor {fixed[0]} is the same for all {len(factors)} images: nothing can be known about it. Leave it out.")
+            raise ValueError(
+                f"{name} hold {int((~values.isfinite()).sum())} NaN or infinite values: leave those images out, or look at the encoder."
+            )
+    if len(
+        fixed := [
+            k for k in range(factors.shape[1]) if factors[:, k].unique().numel() < 2
+        ]
+    ):
+        raise ValueError(
+            f"factor {fixed[0]} is the same for all {len(factors)} images: nothing can be known about it. Leave it out."
+        )
 
 # %% ../nbs/lib/32_pictures.ipynb #b674c41b
 def _ssim(
@@ -432,14 +522,18 @@ def _ssim(
     "Structural similarity over windows that lie within the image."
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    _, everywhere = structural_similarity_index_measure(x_hat, x, data_range=1.0, reduction="none", return_full_image=True)
+    _, everywhere = structural_similarity_index_measure(
+        x_hat, x, data_range=1.0, reduction="none", return_full_image=True
+    )
     return everywhere[..., 5:-5, 5:-5].mean((1, 2, 3))
 
 # %% ../nbs/lib/32_pictures.ipynb #31f3d3b0
 def copy_scores(
     x: Tensor,  # originals in [0, 1], (N, C, H, W)
     x_hat: Tensor,  # their copies, the same shape
-) -> dict[str, Tensor]:  # MSE; PSNR in dB (inf for a perfect copy); SSIM from -1 to 1: one value per image, (N,)
+) -> dict[
+    str, Tensor
+]:  # MSE; PSNR in dB (inf for a perfect copy); SSIM from -1 to 1: one value per image, (N,)
     """How close each copy is to its original.
 
     MSE and PSNR prefer the blurred average of all plausible images to any one of them; SSIM sees structure of a few pixels' size, not content. None says
@@ -448,14 +542,15 @@ def copy_scores(
     Args:
         x: originals in [0, 1], (N, C, H, W)
         x_hat: their copies, the same shape
-
-    Returns:
-        MSE; PSNR in dB (inf for a perfect copy); SSIM from -1 to 1: one value per image, (N,)
     """
     if x.shape != x_hat.shape or x.ndim != 4:
-        raise ValueError(f"originals and copies must both be (N, C, H, W), not {tuple(x.shape)} and {tuple(x_hat.shape)}.")
+        raise ValueError(
+            f"originals and copies must both be (N, C, H, W), not {tuple(x.shape)} and {tuple(x_hat.shape)}."
+        )
     if min(x.shape[-2:]) < 11:
-        raise ValueError(f"SSIM's window is 11 × 11 pixels, and the images are {x.shape[-2]} × {x.shape[-1]}: enlarge both sets first.")
+        raise ValueError(
+            f"SSIM's window is 11 × 11 pixels, and the images are {x.shape[-2]} × {x.shape[-1]}: enlarge both sets first."
+        )
     check_unit_range(x, "originals")
     check_unit_range(x_hat, "copies")
     mse = (x - x_hat).square().mean((1, 2, 3))
@@ -480,14 +575,26 @@ def frechet_distance(
     """
     for name, features in (("first", a), ("second", b)):
         if features.ndim != 2 or features.shape[1:] != b.shape[1:] or len(features) < 2:
-            raise ValueError(f"the {name} set of features should be (N, d) with N ≥ 2 and the same d as the other, not {tuple(features.shape)}.")
+            raise ValueError(
+                f"the {name} set of features should be (N, d) with N ≥ 2 and the same d as the other, not {tuple(features.shape)}."
+            )
         if not features.isfinite().all():
-            raise ValueError(f"the {name} set of features holds NaN or infinity in {int((~features.isfinite()).any(1).sum())} of {len(features)} rows.")
+            raise ValueError(
+                f"the {name} set of features holds NaN or infinity in {int((~features.isfinite()).any(1).sum())} of {len(features)} rows."
+            )
     a, b = a.double(), b.double()
     root = square_root(a.T.cov().reshape(a.shape[1], -1))
     cov = b.T.cov().reshape(b.shape[1], -1)
     overlap = torch.linalg.eigvalsh(root @ cov @ root).clamp(min=0).sqrt().sum()
-    return max(0.0, ((a.mean(0) - b.mean(0)).square().sum() + (root @ root).trace() + cov.trace() - 2 * overlap).item())
+    return max(
+        0.0,
+        (
+            (a.mean(0) - b.mean(0)).square().sum()
+            + (root @ root).trace()
+            + cov.trace()
+            - 2 * overlap
+        ).item(),
+    )
 
 # %% ../nbs/lib/32_pictures.ipynb #94b38b49
 def square_root(
@@ -506,7 +613,8 @@ def square_root(
 
 # %% ../nbs/lib/32_pictures.ipynb #2ce1439a
 def inception_features(
-    weights: str | None = None,  # file of the weights (torch-fidelity's pt_inception-2015-12-05-6726825d.pth); None: its own cache, or a download
+    weights: str
+    | None = None,  # file of the weights (torch-fidelity's pt_inception-2015-12-05-6726825d.pth); None: its own cache, or a download
     device=None,
 ):  # a function from images in [0, 1], (N, C, H, W), to features, (N, 2048)
     """The features of FID (Heusel et al. 2017), through torchmetrics and torch-fidelity. Figures are comparable with papers only at their N and resolution.
@@ -520,12 +628,17 @@ def inception_features(
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     try:
-        network = FrechetInceptionDistance(2048, feature_extractor_weights_path=weights).inception.to(device).eval()
+        network = (
+            FrechetInceptionDistance(2048, feature_extractor_weights_path=weights)
+            .inception.to(device)
+            .eval()
+        )
     except Exception as error:  # a missing package, a missing file, no connection: what follows is the same
         raise RuntimeError(
             f"Inception's features cannot be had ({type(error).__name__}: {error}). Either `pip install torch-fidelity` on a machine that may download, or pass "
             "weights= the file pt_inception-2015-12-05-6726825d.pth, or do without: features=digit_features(...) for digits, or sliced_wasserstein, "
-            "which needs none.") from error
+            "which needs none."
+        ) from error
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
@@ -551,7 +664,14 @@ class SmallClassifier(nn.Module):
     ):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(shape[0], 16, 5, 2, 2), nn.SiLU(), nn.Conv2d(16, 32, 5, 2, 2), nn.SiLU(), nn.Flatten(), nn.LazyLinear(width), nn.SiLU())
+            nn.Conv2d(shape[0], 16, 5, 2, 2),
+            nn.SiLU(),
+            nn.Conv2d(16, 32, 5, 2, 2),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.LazyLinear(width),
+            nn.SiLU(),
+        )
         self.head = nn.Linear(width, classes)
         self.features(torch.zeros(1, *shape))  # gives the lazy layer its size
 
@@ -577,11 +697,17 @@ def small_classifier(
         in evaluation mode
     """
     if images.labels is None:
-        raise ValueError(f"{images.name!r} has no labels to learn from. Use a labelled set, or a score that needs none (sliced_wasserstein).")
+        raise ValueError(
+            f"{images.name!r} has no labels to learn from. Use a labelled set, or a score that needs none (sliced_wasserstein)."
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SmallClassifier(images.shape, int(images.labels.max()) + 1).to(device)
-    generator, x, y = torch.Generator().manual_seed(seed), images.floats(), images.labels
+    generator, x, y = (
+        torch.Generator().manual_seed(seed),
+        images.floats(),
+        images.labels,
+    )
     steps = epochs * math.ceil(len(x) / batch_size)
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1)
@@ -607,7 +733,9 @@ def digit_features(
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
         device = classifier.head.weight.device
-        return torch.cat([classifier.features(part.to(device)).cpu() for part in x.split(batch_size)])
+        return torch.cat(
+            [classifier.features(part.to(device)).cpu() for part in x.split(batch_size)]
+        )
 
     return features
 
@@ -648,8 +776,14 @@ def patches(
     Returns:
         (N·places, C·size²)
     """
-    rows, columns = (torch.randint(side - size + 1, (places,), generator=generator) for side in x.shape[-2:])
-    cut = [x[..., r : r + size, c : c + size].flatten(1) for r, c in zip(rows.tolist(), columns.tolist())]
+    rows, columns = (
+        torch.randint(side - size + 1, (places,), generator=generator)
+        for side in x.shape[-2:]
+    )
+    cut = [
+        x[..., r : r + size, c : c + size].flatten(1)
+        for r, c in zip(rows.tolist(), columns.tolist())
+    ]
     return torch.cat(cut)
 
 # %% ../nbs/lib/32_pictures.ipynb #1f61e98d
@@ -659,7 +793,9 @@ def sliced_wasserstein(
     places: int = 32,  # patches per image and level
     directions: int = 128,
     seed: int = 0,  # of places and directions
-) -> dict[int | str, float]:  # side of each level → distance, and their "mean"; unit: standard deviations of the reference's patches
+) -> dict[
+    int | str, float
+]:  # side of each level → distance, and their "mean"; unit: standard deviations of the reference's patches
     """Sliced Wasserstein distance between the patches of two sets, per level of a Laplacian pyramid (Karras et al. 2018). Needs no weights; 0 for equal sets.
 
     It sees texture, edges and contrast up to seven pixels of each level, not what an image shows: shuffle the parts of a face and it hardly moves.
@@ -670,23 +806,37 @@ def sliced_wasserstein(
         b: as many others
         places: patches per image and level
         seed: of places and directions
-
-    Returns:
-        side of each level → distance, and their "mean"; unit: standard deviations of the reference's patches
     """
     if a.shape != b.shape or a.ndim != 4:
-        raise ValueError(f"the two sets must have one shape (N, C, H, W), not {tuple(a.shape)} and {tuple(b.shape)}: as many images, as large.")
+        raise ValueError(
+            f"the two sets must have one shape (N, C, H, W), not {tuple(a.shape)} and {tuple(b.shape)}: as many images, as large."
+        )
     if min(a.shape[-2:]) < 7:
-        raise ValueError(f"patches are 7 × 7 pixels, and the images are {a.shape[-2]} × {a.shape[-1]}.")
+        raise ValueError(
+            f"patches are 7 × 7 pixels, and the images are {a.shape[-2]} × {a.shape[-1]}."
+        )
     check_unit_range(a, "the first set")
     check_unit_range(b, "the second set")
     distances = {}
     for level_a, level_b in zip(laplacian_pyramid(a), laplacian_pyramid(b)):
-        cut = [patches(level, places, torch.Generator().manual_seed(seed)) for level in (level_a, level_b)]
-        directed = torch.randn(cut[0].shape[1], directions, generator=torch.Generator().manual_seed(seed)).to(a)
-        centre, spread = cut[0].mean(0), cut[0].std(0).clamp(min=1e-3)  # a pixel that never changes stays finite
-        shadows = [((points - centre) / spread @ F.normalize(directed, dim=0)).sort(0).values for points in cut]
-        distances[min(level_a.shape[-2:])] = (shadows[0] - shadows[1]).abs().mean().item()
+        cut = [
+            patches(level, places, torch.Generator().manual_seed(seed))
+            for level in (level_a, level_b)
+        ]
+        directed = torch.randn(
+            cut[0].shape[1], directions, generator=torch.Generator().manual_seed(seed)
+        ).to(a)
+        centre, spread = (
+            cut[0].mean(0),
+            cut[0].std(0).clamp(min=1e-3),
+        )  # a pixel that never changes stays finite
+        shadows = [
+            ((points - centre) / spread @ F.normalize(directed, dim=0)).sort(0).values
+            for points in cut
+        ]
+        distances[min(level_a.shape[-2:])] = (
+            (shadows[0] - shadows[1]).abs().mean().item()
+        )
     return distances | {"mean": sum(distances.values()) / len(distances)}
 
 # %% ../nbs/lib/32_pictures.ipynb #0bb83c46
@@ -707,14 +857,27 @@ def fit_density(
     from sklearn.mixture import GaussianMixture
 
     if z.ndim != 2 or len(z) < 2 * z.shape[1] * components:
-        raise ValueError(f"{components} component(s) need codes (N, latent) with N of at least 2 · latent · components, not {tuple(z.shape)}.")
+        raise ValueError(
+            f"{components} component(s) need codes (N, latent) with N of at least 2 · latent · components, not {tuple(z.shape)}."
+        )
     if not z.isfinite().all():
-        raise ValueError(f"{int((~z.isfinite()).any(1).sum())} of {len(z)} codes hold NaN or infinity.")
-    mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-5).fit(z.double().cpu().numpy())
-    weights, means, factors = (torch.from_numpy(a).to(z) for a in (mixture.weights_, mixture.means_, mixture.precisions_cholesky_))
+        raise ValueError(
+            f"{int((~z.isfinite()).any(1).sum())} of {len(z)} codes hold NaN or infinity."
+        )
+    mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-5).fit(
+        z.double().cpu().numpy()
+    )
+    weights, means, factors = (
+        torch.from_numpy(a).to(z)
+        for a in (mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
+    )
     precision = factors @ factors.mT
-    parts = torch.distributions.MultivariateNormal(means, precision_matrix=(precision + precision.mT) / 2, validate_args=False)
-    return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights), parts, validate_args=False)
+    parts = torch.distributions.MultivariateNormal(
+        means, precision_matrix=(precision + precision.mT) / 2, validate_args=False
+    )
+    return torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(weights), parts, validate_args=False
+    )
 
 # %% ../nbs/lib/32_pictures.ipynb #76126250
 class WithPrior(nn.Module):
@@ -746,7 +909,9 @@ class WithPrior(nn.Module):
         "n images, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z from the new prior."
         with evaluating(self), torch.random.fork_rng():
             device = generator.device if generator is not None else None
-            torch.manual_seed(torch.randint(2**31, (1,), generator=generator, device=device).item())  # torch's mixtures take no generator
+            torch.manual_seed(
+                torch.randint(2**31, (1,), generator=generator, device=device).item()
+            )  # torch's mixtures take no generator
             return self.decode(self.prior.sample((n,))).mean
 
 # %% ../nbs/lib/33_report.ipynb #f663191a
@@ -780,10 +945,16 @@ def elbo_values(
     values, noise = [], torch.Generator().manual_seed(seed)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
-        for x in as_data(images, model).batches(batch_size, generator=noise, device=device_of(model)):
+        for x in as_data(images, model).batches(
+            batch_size, generator=noise, device=device_of(model)
+        ):
             q = model.encode(x)
             z = q.rsample()
-            values.append(torch.stack([-model.decode(z).log_prob(x), _kl_at(q, model.prior, z)]).cpu())
+            values.append(
+                torch.stack(
+                    [-model.decode(z).log_prob(x), _kl_at(q, model.prior, z)]
+                ).cpu()
+            )
     recon, kl = torch.cat(values, 1).double()
     return {"−ELBO": recon + kl, "recon": recon, "KL": kl}
 
@@ -791,20 +962,24 @@ def elbo_values(
 def density_levels(
     p,  # p(x|z) of one batch
     x: Tensor,  # that batch
-) -> int | None | bool:  # `levels` for `bits_per_dim`; False: these nats mean no bits per dimension
+) -> (
+    int | None | bool
+):  # `levels` for `bits_per_dim`; False: these nats mean no bits per dimension
     """What the likelihood's nats are: of probabilities of grey levels (None), of a density on [0, 1] (256), or of neither.
 
     Args:
         p: p(x|z) of one batch
         x: that batch
-
-    Returns:
-        `levels` for `bits_per_dim`; False: these nats mean no bits per dimension
     """
     kind = type(getattr(p, "base_dist", p)).__name__
     if kind == "Bernoulli":
         return None if ((x == 0) | (x == 1)).all() else False
-    return {"DiscretisedLogistic": None, "Normal": 256, "OptimalNormal": 256, "StableContinuousBernoulli": 256}.get(kind, False)
+    return {
+        "DiscretisedLogistic": None,
+        "Normal": 256,
+        "OptimalNormal": 256,
+        "StableContinuousBernoulli": 256,
+    }.get(kind, False)
 
 # %% ../nbs/lib/33_report.ipynb #67c5b0d6
 def density_rows(
@@ -820,21 +995,32 @@ def density_rows(
         name → value, standard error, unit
     """
     unit = "nats per image"
-    rows = {name: (v.mean().item(), v.std().item() / math.sqrt(len(v)), unit) for name, v in elbo_values(model, images, seed).items()}
+    rows = {
+        name: (v.mean().item(), v.std().item() / math.sqrt(len(v)), unit)
+        for name, v in elbo_values(model, images, seed).items()
+    }
     bound, error = nll(model, images, k=k, seed=seed)
     rows[f"NLL bound, k = {k:,}"] = (bound, error, unit)
     with evaluating(model):
         x = some_images(images, 8, device=device_of(model))[0]
         levels = density_levels(model.decode(model.encode(x).mean), x)
     if levels is not False and x.ndim == 4:
-        rows["bits per dimension"] = (bits_per_dim(bound, x.shape[1:], levels), error / (math.prod(x.shape[1:]) * math.log(2)), "bits")
+        rows["bits per dimension"] = (
+            bits_per_dim(bound, x.shape[1:], levels),
+            error / (math.prod(x.shape[1:]) * math.log(2)),
+            "bits",
+        )
     active = active_units(model, images)
     rows["active units"] = (int(active.sum()), None, f"of {len(active)}")
     found = information(model, images, n_information, seed)
     for name, key in {"I(x; z)": "mi", "KL(aggregate ‖ prior)": "aggregate"}.items():
         for end, word in {"low": "at least", "high": "at most"}.items():
             value = found[f"{key}_{end}"]
-            rows[f"{name}, {word}"] = (value, None, unit if value > 0 else f"{unit} (never below 0)")
+            rows[f"{name}, {word}"] = (
+                value,
+                None,
+                unit if value > 0 else f"{unit} (never below 0)",
+            )
     return rows
 
 # %% ../nbs/lib/33_report.ipynb #f66ff9fc
@@ -854,15 +1040,41 @@ def picture_rows(
     """
     device = device_of(model)
     with evaluating(model):
-        x_hat = torch.cat([model.decode(model.encode(part.to(device)).mean).mean.cpu() for part in x.split(250)])
-        samples = torch.cat([model.sample(len(part), torch.Generator(device).manual_seed(seed + i)).cpu() for i, part in enumerate(reference.split(250))])
+        x_hat = torch.cat(
+            [
+                model.decode(model.encode(part.to(device)).mean).mean.cpu()
+                for part in x.split(250)
+            ]
+        )
+        samples = torch.cat(
+            [
+                model.sample(
+                    len(part), torch.Generator(device).manual_seed(seed + i)
+                ).cpu()
+                for i, part in enumerate(reference.split(250))
+            ]
+        )
     units = {"MSE": "", "PSNR": "dB", "SSIM": ""}
-    rows = {f"{name} of copies": (v.mean().item(), v.std().item() / math.sqrt(len(v)), units[name]) for name, v in copy_scores(x, x_hat).items()}
+    rows = {
+        f"{name} of copies": (
+            v.mean().item(),
+            v.std().item() / math.sqrt(len(v)),
+            units[name],
+        )
+        for name, v in copy_scores(x, x_hat).items()
+    }
     for name, f in features.items():
         real = f(reference)
-        rows |= {f"Fréchet, {name}, of {kind}": (frechet_distance(real, f(images)), None, "") for kind, images in {"copies": x_hat, "samples": samples}.items()}
+        rows |= {
+            f"Fréchet, {name}, of {kind}": (frechet_distance(real, f(images)), None, "")
+            for kind, images in {"copies": x_hat, "samples": samples}.items()
+        }
     for kind, images in {"copies": x_hat, "samples": samples}.items():
-        rows[f"sliced Wasserstein of {kind}"] = (sliced_wasserstein(reference, images)["mean"], None, "")
+        rows[f"sliced Wasserstein of {kind}"] = (
+            sliced_wasserstein(reference, images)["mean"],
+            None,
+            "",
+        )
     return rows
 
 # %% ../nbs/lib/33_report.ipynb #865005cc
@@ -870,7 +1082,8 @@ def evaluate(
     model,  # anything with encode, decode, prior and sample
     images,  # Images, or a float tensor (N, C, H, W): held out, and not used for any choice
     k: int = 100,  # importance samples of the NLL bound
-    features: dict | None = None,  # Fréchet distances: name → function from images (N, C, H, W) to features (N, d)
+    features: dict
+    | None = None,  # Fréchet distances: name → function from images (N, C, H, W) to features (N, d)
     n_pictures: int = 2000,  # images used for the scores of pictures
     n_information: int = 1000,  # images used for I(x; z)
     reference=None,  # Images that samples and copies should look like, if not `images`: the grey scans behind binarised digits
@@ -896,22 +1109,50 @@ def evaluate(
     """
     import pandas as pd
 
-    images, reference = as_data(images, model), None if reference is None else as_data(reference, model)
+    images, reference = (
+        as_data(images, model),
+        None if reference is None else as_data(reference, model),
+    )
     if reference is not None and len(reference) != len(images):
-        raise ValueError(f"{len(reference)} reference images for {len(images)} images: there must be one for each, the same digits before binarisation.")
+        raise ValueError(
+            f"{len(reference)} reference images for {len(images)} images: there must be one for each, the same digits before binarisation."
+        )
     with evaluating(model):
         probe = model.encode(some_images(images, 2, device=device_of(model))[0])
-    rows = {} if isinstance(probe, Point) else density_rows(model, images, k, n_information, seed)
+    rows = (
+        {}
+        if isinstance(probe, Point)
+        else density_rows(model, images, k, n_information, seed)
+    )
     x = torch.cat(some_images(images, n_pictures, seed=seed))
-    real = x if reference is None else torch.cat(some_images(reference, n_pictures, seed=seed))
+    real = (
+        x
+        if reference is None
+        else torch.cat(some_images(reference, n_pictures, seed=seed))
+    )
     rows |= picture_rows(model, real, x, features or {}, seed)
     if assign is not None:
         with evaluating(model):
-            clusters = torch.cat([assign(model, part).cpu() for part in images.batches(500, device=device_of(model))])
-        rows["accuracy without supervision"] = (cluster_accuracy(clusters, getattr(images, "labels", None))[0], None, "")
+            clusters = torch.cat(
+                [
+                    assign(model, part).cpu()
+                    for part in images.batches(500, device=device_of(model))
+                ]
+            )
+        rows["accuracy without supervision"] = (
+            cluster_accuracy(clusters, getattr(images, "labels", None))[0],
+            None,
+            "",
+        )
     if factors is not None:
-        rows["MIG"] = (mutual_information_gap(encode_all(model, images, seed=seed), factors)[0], None, "")
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "error", "unit"]).astype({"value": float, "error": float})
+        rows["MIG"] = (
+            mutual_information_gap(encode_all(model, images, seed=seed), factors)[0],
+            None,
+            "",
+        )
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["value", "error", "unit"]
+    ).astype({"value": float, "error": float})
 
 # %% ../nbs/lib/33_report.ipynb #321a6be9
 @dataclass(frozen=True)
@@ -936,9 +1177,13 @@ class Measured:
     means: Tensor  # of q(z|x), (N, latent)
     kls: Tensor  # nats, one value per image, (N,)
     gaussian: tuple | None  # means and variances of the Gaussian latents, (N, d) each
-    slopes: Tensor | None  # ∂recon/∂δ, -∂KL/∂δ, -∂recon/∂ε and ∂KL/∂ε, (N, 4); None: no Gaussian latents with prior N(0, I)
+    slopes: (
+        Tensor | None
+    )  # ∂recon/∂δ, -∂KL/∂δ, -∂recon/∂ε and ∂KL/∂ε, (N, 4); None: no Gaussian latents with prior N(0, I)
     sigma: Tensor | None  # pixel noise of a Gaussian likelihood, (C,)
-    gains: Tensor | None  # what steps on q gain for a few images: own steps for each image, the same step for all; nats, (n, 2)
+    gains: (
+        Tensor | None
+    )  # what steps on q gain for a few images: own steps for each image, the same step for all; nats, (n, 2)
 
     @property
     def kl(self) -> float:
@@ -965,12 +1210,21 @@ def slopes_of(
     drawn, pull, rise = q.rsample().detach(), 0.0, 0.0
     for z in (drawn, drawn.clone()):
         if z is not drawn:
-            z[:, where] = 2 * gaussian.mu - z[:, where]  # the same noise, negative: what is odd in it cancels
+            z[:, where] = (
+                2 * gaussian.mu - z[:, where]
+            )  # the same noise, negative: what is odd in it cancels
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(-model.decode(z.requires_grad_()).log_prob(x).sum(), z)
+            (gradient,) = torch.autograd.grad(
+                -model.decode(z.requires_grad_()).log_prob(x).sum(), z
+            )
         pull = pull + gradient[:, where] / 2
         rise = rise + (z.detach()[:, where] - gaussian.mu) * gradient[:, where] / 4
-    columns = (rise, 0.5 * (1 - gaussian.logvar.exp()), -gaussian.mu * pull, gaussian.mu**2)
+    columns = (
+        rise,
+        0.5 * (1 - gaussian.logvar.exp()),
+        -gaussian.mu * pull,
+        gaussian.mu**2,
+    )
     return torch.stack([column.sum(-1) for column in columns], 1).cpu()
 
 # %% ../nbs/lib/33_report.ipynb #e02087c0
@@ -978,8 +1232,12 @@ def _elbo_at(model, x, z, where, mu, logvar, noise) -> Tensor:
     "The ELBO, up to a constant, of images (n, …) where the Gaussian part of q is N(mu, exp(logvar)); nats, (n,)."
     z = z.expand(len(noise), *z.shape).clone()
     z[..., where] = mu + noise * (0.5 * logvar).exp()
-    log_p = model.decode(z.flatten(0, 1)).log_prob(x.repeat(len(noise), *[1] * (x.ndim - 1)))
-    return (log_p.view(noise.shape[:2]) + model.prior.log_prob(z)).mean(0) + 0.5 * logvar.sum(-1)
+    log_p = model.decode(z.flatten(0, 1)).log_prob(
+        x.repeat(len(noise), *[1] * (x.ndim - 1))
+    )
+    return (log_p.view(noise.shape[:2]) + model.prior.log_prob(z)).mean(
+        0
+    ) + 0.5 * logvar.sum(-1)
 
 # %% ../nbs/lib/33_report.ipynb #55eb8214
 def _gains(
@@ -994,16 +1252,34 @@ def _gains(
     (part, where), z = gaussian_part(q), q.rsample()
     scale = (0.5 * part.logvar).exp()
     scale = scale.mean(0, keepdim=True) if alike else scale
-    noise = lambda: torch.cat([half := torch.randn(draws // 2, *part.mu.shape, device=x.device, dtype=part.mu.dtype), -half])
-    elbo = lambda a, b, e: _elbo_at(model, x, z, where, part.mu + a * scale, part.logvar + b, e)
-    a, b = (torch.zeros_like(scale, requires_grad=True) for _ in range(2))  # in standard deviations, and in log-variances
+    noise = lambda: torch.cat(
+        [
+            half := torch.randn(
+                draws // 2, *part.mu.shape, device=x.device, dtype=part.mu.dtype
+            ),
+            -half,
+        ]
+    )
+    elbo = lambda a, b, e: _elbo_at(
+        model, x, z, where, part.mu + a * scale, part.logvar + b, e
+    )
+    a, b = (
+        torch.zeros_like(scale, requires_grad=True) for _ in range(2)
+    )  # in standard deviations, and in log-variances
     optimiser = torch.optim.Adam([a, b], lr=0.2)
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / steps)  # far at first, then exactly
+        optimiser.param_groups[0]["lr"] = 0.2 * (
+            1 - step / steps
+        )  # far at first, then exactly
         with torch.enable_grad():
             a.grad, b.grad = torch.autograd.grad(-elbo(a, b, noise()).sum(), (a, b))
         optimiser.step()
-    return sum(elbo(a, b, e) - elbo(0 * a, 0 * b, e) for e in (noise() for _ in range(4))).cpu() / 4
+    return (
+        sum(
+            elbo(a, b, e) - elbo(0 * a, 0 * b, e) for e in (noise() for _ in range(4))
+        ).cpu()
+        / 4
+    )
 
 # %% ../nbs/lib/33_report.ipynb #f34e67f5
 def measure(
@@ -1026,15 +1302,46 @@ def measure(
             p = model.decode(z)
             gaussian, _ = gaussian_part(q)
             base = getattr(p, "base_dist", None)
-            sigma = base.scale.mean((0, 2, 3)) if isinstance(base, torch.distributions.Normal) and base.scale.ndim == 4 else None
-            rows.append((x, x - p.mean, p.sample() - p.mean, q.mean, _kl_at(q, model.prior, z),
-                         gaussian and gaussian.mu, gaussian and gaussian.logvar.exp(), slopes_of(model, x, q), sigma))
+            sigma = (
+                base.scale.mean((0, 2, 3))
+                if isinstance(base, torch.distributions.Normal) and base.scale.ndim == 4
+                else None
+            )
+            rows.append(
+                (
+                    x,
+                    x - p.mean,
+                    p.sample() - p.mean,
+                    q.mean,
+                    _kl_at(q, model.prior, z),
+                    gaussian and gaussian.mu,
+                    gaussian and gaussian.logvar.exp(),
+                    slopes_of(model, x, q),
+                    sigma,
+                )
+            )
         x, *rest = [None if v[0] is None else torch.cat(v) for v in zip(*rows)]
         some = x[torch.linspace(0, len(x) - 1, min(few, len(x))).long()]
-        gains = None if rest[4] is None else torch.stack([_gains(model, some, alike) for alike in (False, True)], 1)
-    residual, simulated, means, kl, mu, variance, slopes, sigma = [None if v is None else v.cpu() for v in rest]
+        gains = (
+            None
+            if rest[4] is None
+            else torch.stack([_gains(model, some, alike) for alike in (False, True)], 1)
+        )
+    residual, simulated, means, kl, mu, variance, slopes, sigma = [
+        None if v is None else v.cpu() for v in rest
+    ]
     sigma = None if sigma is None else sigma.view(len(rows), -1).mean(0)
-    return Measured(x.cpu(), residual, simulated, means, kl, None if mu is None else (mu, variance), slopes, sigma, gains)
+    return Measured(
+        x.cpu(),
+        residual,
+        simulated,
+        means,
+        kl,
+        None if mu is None else (mu, variance),
+        slopes,
+        sigma,
+        gains,
+    )
 
 # %% ../nbs/lib/33_report.ipynb #ad255021
 @dataclass(frozen=True)
@@ -1078,7 +1385,9 @@ class Findings(list):
     def __init__(self, findings=(), numbers=None, skipped=None, errors=None):
         super().__init__(findings)
         self.numbers, self.skipped = numbers or {}, skipped or {}
-        self.errors = errors or {}  # the standard errors of `numbers`, where they are means over images
+        self.errors = (
+            errors or {}
+        )  # the standard errors of `numbers`, where they are means over images
 
     @property
     def names(self) -> list[str]:
@@ -1086,7 +1395,12 @@ class Findings(list):
         return [finding.name for finding in self]
 
     def __repr__(self):
-        unasked = [f"{name}: {why}" if why.startswith(_UNSETTLED) else f"not checked: {name} ({why})" for name, why in self.skipped.items()]
+        unasked = [
+            f"{name}: {why}"
+            if why.startswith(_UNSETTLED)
+            else f"not checked: {name} ({why})"
+            for name, why in self.skipped.items()
+        ]
         return "\n".join([*(map(str, self) if self else ["nothing found"]), *unasked])
 
 # %% ../nbs/lib/33_report.ipynb #b78e61df
@@ -1100,25 +1414,41 @@ def find_range(
     """
     advice = "Give floats in [0, 1]: divide 0…255 by 255 exactly once, and undo any mean/std normalisation or [-1, 1] scaling."
     if not x.is_floating_point():
-        return Finding("input range", f"images are {x.dtype}, from {x.min()} to {x.max()}", advice)
+        return Finding(
+            "input range", f"images are {x.dtype}, from {x.min()} to {x.max()}", advice
+        )
     if bad := int((~x.isfinite()).sum()):
-        return Finding("input range", f"{bad} values are NaN or infinite", "Look at the files, and at what was done to them.")
+        return Finding(
+            "input range",
+            f"{bad} values are NaN or infinite",
+            "Look at the files, and at what was done to them.",
+        )
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1 or high < 0.05:
-        return Finding("input range", f"pixels run from {low:.4g} to {high:.4g}", advice)
+        return Finding(
+            "input range", f"pixels run from {low:.4g} to {high:.4g}", advice
+        )
     return None
 
 # %% ../nbs/lib/33_report.ipynb #5db45941
 def find_copies(m: Measured) -> Finding | str | None:
     "Are reconstructions at least as close as the mean image is?"
-    copies, mean_image = m.residual.square().flatten(1).mean(1), (m.x - m.x.mean(0)).square().flatten(1).mean(1)
+    copies, mean_image = (
+        m.residual.square().flatten(1).mean(1),
+        (m.x - m.x.mean(0)).square().flatten(1).mean(1),
+    )
     ratio, error = _ratio(copies, mean_image)
     if ratio <= 1.1:
         return None
     mse, off = _mean(copies)
-    return _verdict(Finding("bad copies", f"reconstructions have MSE {mse:.4f} ± {off:.4f}, the mean image {mean_image.mean():.4f}",
-                            "These images are not what the model was trained on: compare range, inversion and size at both places; or its loss had targets outside [0, 1]."),
-                    sure=ratio - 2 * error > 1.1)
+    return _verdict(
+        Finding(
+            "bad copies",
+            f"reconstructions have MSE {mse:.4f} ± {off:.4f}, the mean image {mean_image.mean():.4f}",
+            "These images are not what the model was trained on: compare range, inversion and size at both places; or its loss had targets outside [0, 1].",
+        ),
+        sure=ratio - 2 * error > 1.1,
+    )
 
 # %% ../nbs/lib/33_report.ipynb #ef9a6bc0
 def find_sigma(
@@ -1132,16 +1462,36 @@ def find_sigma(
     """
     squares = m.residual.double().square().mean((2, 3))  # of each image and channel
     mse = squares.mean(0)
-    log_ratio, error = (m.sigma / mse.sqrt()).log(), 0.5 * squares.std(0) / mse / math.sqrt(len(squares))
+    log_ratio, error = (
+        (m.sigma / mse.sqrt()).log(),
+        0.5 * squares.std(0) / mse / math.sqrt(len(squares)),
+    )
     if (log_ratio.abs() < math.log(2)).all():
         return None
     sigma = m.sigma.expand_as(mse)
-    lost, off = _mean(m.x[0, 0].numel() * (squares / (2 * sigma**2) + log_ratio - 0.5 - 0.5 * (squares / mse - 1)).sum(1))
-    size = "large: too little is worth coding" if log_ratio.mean() > 0 else "small: noise is coded as if it mattered"
-    evidence = (f"σ = {m.sigma.mean():.3g}, but the errors' root mean square is {mse.sqrt().mean():.3g} ± {(error * mse.sqrt()).mean():.2g}: "
-                f"{lost:.0f} ± {off:.0f} nats per image are lost by that alone")
-    return _verdict(Finding("σ does not fit", evidence, f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has settled."),
-                    sure=not moves and ((log_ratio.abs() - 2 * error) > math.log(2)).any().item())
+    lost, off = _mean(
+        m.x[0, 0].numel()
+        * (squares / (2 * sigma**2) + log_ratio - 0.5 - 0.5 * (squares / mse - 1)).sum(
+            1
+        )
+    )
+    size = (
+        "large: too little is worth coding"
+        if log_ratio.mean() > 0
+        else "small: noise is coded as if it mattered"
+    )
+    evidence = (
+        f"σ = {m.sigma.mean():.3g}, but the errors' root mean square is {mse.sqrt().mean():.3g} ± {(error * mse.sqrt()).mean():.2g}: "
+        f"{lost:.0f} ± {off:.0f} nats per image are lost by that alone"
+    )
+    return _verdict(
+        Finding(
+            "σ does not fit",
+            evidence,
+            f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has settled.",
+        ),
+        sure=not moves and ((log_ratio.abs() - 2 * error) > math.log(2)).any().item(),
+    )
 
 # %% ../nbs/lib/33_report.ipynb #62c1c918
 def find_weight(
@@ -1153,22 +1503,46 @@ def find_weight(
     Args:
         declared: the model's own beta
     """
-    (beta, error), (again, error_again) = _ratio(*m.slopes.T[:2]), _ratio(*m.slopes.T[2:])
+    (beta, error), (again, error_again) = (
+        _ratio(*m.slopes.T[:2]),
+        _ratio(*m.slopes.T[2:]),
+    )
     latent, unsure = m.gaussian[0].shape[1], 2 * error
     if 2 / 3 < beta < 1.5:
         return None
-    near = lambda other, off=0.0: abs(beta - other) < 0.35 * abs(beta) + 2 * (error + off)
-    if beta < -unsure or not (declared != 1 and near(declared) or abs(again - beta) < 0.1 or near(again, error_again)):
+    near = lambda other, off=0.0: (
+        abs(beta - other) < 0.35 * abs(beta) + 2 * (error + off)
+    )
+    if beta < -unsure or not (
+        declared != 1
+        and near(declared)
+        or abs(again - beta) < 0.1
+        or near(again, error_again)
+    ):
         return f"{_UNSETTLED}: the widths of the posteriors would fit β = {beta:.2g} ± {error:.1g}, the lengths of their means β = {again:.2g} ± {error_again:.1g}. Train on, and ask again"
     rise, fall = m.slopes[:, :2].mean(0).tolist()
-    evidence = (f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves {fall:.3g} of KL: "
-                f"the KL was weighed by β = {beta:.2g} ± {error:.1g} (model.beta is {declared:g})")
+    evidence = (
+        f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves {fall:.3g} of KL: "
+        f"the KL was weighed by β = {beta:.2g} ± {error:.1g} (model.beta is {declared:g})"
+    )
     if abs(beta * latent - 1) < 0.35 and latent > 2:
-        finding = Finding("averaged KL", f"{evidence}, and 1/{latent} latents is {1 / latent:.2g}", "Sum the KL over latents; average over images only.")
+        finding = Finding(
+            "averaged KL",
+            f"{evidence}, and 1/{latent} latents is {1 / latent:.2g}",
+            "Sum the KL over latents; average over images only.",
+        )
     elif beta < 1:
-        finding = Finding("under-weighted KL", evidence, "Sum both terms, over pixels and over latents, and set β = 1; then samples come from where codes are.")
+        finding = Finding(
+            "under-weighted KL",
+            evidence,
+            "Sum both terms, over pixels and over latents, and set β = 1; then samples come from where codes are.",
+        )
     else:
-        finding = Finding("over-weighted KL", evidence, "Set β = 1, and sum the reconstruction over pixels: an average divides it by their number.")
+        finding = Finding(
+            "over-weighted KL",
+            evidence,
+            "Set β = 1, and sum the reconstruction over pixels: an average divides it by their number.",
+        )
     return _verdict(finding, sure=beta + unsure < 2 / 3 or beta - unsure > 1.5)
 
 # %% ../nbs/lib/33_report.ipynb #0e4490b3
@@ -1218,17 +1592,29 @@ def find_dead(
     dead, latent = int((~active).sum()), len(active)
     gain, error = hidden_gain(m, min(dead, 4)) if dead else (0.0, 0.0)
     if dead == latent:
-        why = ("The −ELBO does not want it, so either the training loss was another one (sum the reconstruction over pixels, set β = 1), or the optimiser is stuck "
-               "(He's initial weights, KL warm-up)." if gain - 2 * error > 1 else "The −ELBO itself wants it: pixel noise drowns the images. Learn σ.")
-        evidence = (f"none of {latent} latents moves with the image, KL = {m.kl:.2g} ± {_mean(m.kls)[1]:.1g} nats; "
-                    f"the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them")
+        why = (
+            "The −ELBO does not want it, so either the training loss was another one (sum the reconstruction over pixels, set β = 1), or the optimiser is stuck "
+            "(He's initial weights, KL warm-up)."
+            if gain - 2 * error > 1
+            else "The −ELBO itself wants it: pixel noise drowns the images. Learn σ."
+        )
+        evidence = (
+            f"none of {latent} latents moves with the image, KL = {m.kl:.2g} ± {_mean(m.kls)[1]:.1g} nats; "
+            f"the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them"
+        )
         return Finding("dead units", evidence, f"Posterior collapse. {why}")
     limit = max(1.5, 0.25 * m.kl)
     if gain < limit:
         return None
     evidence = f"{dead} of {latent} latents never move, yet the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them (KL now: {m.kl:.1f})"
-    return _verdict(Finding("dead units", evidence, "Look for a cut path to these latents; then He's initial weights, KL warm-up, free bits."),
-                    sure=settled and gain - 2 * error > limit and not lag)
+    return _verdict(
+        Finding(
+            "dead units",
+            evidence,
+            "Look for a cut path to these latents; then He's initial weights, KL warm-up, free bits.",
+        ),
+        sure=settled and gain - 2 * error > limit and not lag,
+    )
 
 # %% ../nbs/lib/33_report.ipynb #8e29435b
 def _mismatch_error(mu: Tensor, variance: Tensor) -> float:
@@ -1236,7 +1622,11 @@ def _mismatch_error(mu: Tensor, variance: Tensor) -> float:
     mean, centred = mu.double().mean(0), mu.double() - mu.double().mean(0)
     cov = centred.T.cov().reshape(len(mean), -1) + variance.double().mean(0).diag()
     pull = torch.eye(len(mean), dtype=torch.double) - cov.inverse()
-    return _mean(centred @ mean + 0.5 * ((centred @ pull) * centred).sum(1) + 0.5 * variance.double() @ pull.diagonal())[1]
+    return _mean(
+        centred @ mean
+        + 0.5 * ((centred @ pull) * centred).sum(1)
+        + 0.5 * variance.double() @ pull.diagonal()
+    )[1]
 
 # %% ../nbs/lib/33_report.ipynb #5a41dda4
 def find_mismatch(
@@ -1251,15 +1641,27 @@ def find_mismatch(
         lag: of the encoder, nats
     """
     mu, variance = m.gaussian
-    bound, error, limit = moment_mismatch(mu, variance), _mismatch_error(mu, variance), max(2.5, 0.1 * m.kl, 0.1 * mu.shape[1])
+    bound, error, limit = (
+        moment_mismatch(mu, variance),
+        _mismatch_error(mu, variance),
+        max(2.5, 0.1 * m.kl, 0.1 * mu.shape[1]),
+    )
     if bound < limit:
         return None
     total = mu.var(0) + variance.mean(0)
     worst = int((mu.mean(0).square() + (total - 1).square()).argmax())
-    evidence = (f"all codes together are at least {bound:.1f} ± {error:.1f} nats from the prior; latent {worst} has mean {mu[:, worst].mean():.2f} "
-                f"and standard deviation {total[worst].sqrt():.2f} in place of 0 and 1")
-    return _verdict(Finding("prior mismatch", evidence, "Samples come from elsewhere than codes. Check β and the encoder's scale, train longer, or sample from fit_density(codes)."),
-                    sure=settled and bound - 2 * error > limit and bound > 0.5 * lag)
+    evidence = (
+        f"all codes together are at least {bound:.1f} ± {error:.1f} nats from the prior; latent {worst} has mean {mu[:, worst].mean():.2f} "
+        f"and standard deviation {total[worst].sqrt():.2f} in place of 0 and 1"
+    )
+    return _verdict(
+        Finding(
+            "prior mismatch",
+            evidence,
+            "Samples come from elsewhere than codes. Check β and the encoder's scale, train longer, or sample from fit_density(codes).",
+        ),
+        sure=settled and bound - 2 * error > limit and bound > 0.5 * lag,
+    )
 
 # %% ../nbs/lib/33_report.ipynb #71647eef
 def find_posterior(m: Measured) -> Finding | str | None:
@@ -1268,11 +1670,19 @@ def find_posterior(m: Measured) -> Finding | str | None:
     limit = max(1.5, 0.1 * m.kl)
     if alike > limit:
         evidence = f"one and the same step on mean and variance of all posteriors gains {alike:.1f} ± {error_alike:.1f} nats of the ELBO, steps of each image's own {own:.1f} ± {error:.1f}"
-        return _verdict(Finding("misplaced posterior", evidence, "Training would have found that step. Look for what moves or stretches the codes after the encoder's last layer; or train on."),
-                        sure=alike - 2 * error_alike > limit)
+        return _verdict(
+            Finding(
+                "misplaced posterior",
+                evidence,
+                "Training would have found that step. Look for what moves or stretches the codes after the encoder's last layer; or train on.",
+            ),
+            sure=alike - 2 * error_alike > limit,
+        )
     if own > 3 and _lag(m):
-        return (f"{_UNSETTLED}: the encoder lags behind the decoder; steps on each image's posterior gain {own:.1f} ± {error:.1f} nats of the ELBO (KL now: {m.kl:.1f}). "
-                "Train on; if that stays, the encoder is too small for these images, or something disturbs its codes")
+        return (
+            f"{_UNSETTLED}: the encoder lags behind the decoder; steps on each image's posterior gain {own:.1f} ± {error:.1f} nats of the ELBO (KL now: {m.kl:.1f}). "
+            "Train on; if that stays, the encoder is too small for these images, or something disturbs its codes"
+        )
     return None
 
 # %% ../nbs/lib/33_report.ipynb #08ca18b9
@@ -1300,34 +1710,63 @@ def diagnose(
         return Findings([finding], skipped={"all else": "the images do not fit"})
     with evaluating(model):
         if isinstance(model.encode(batches[0]), Point):
-            return Findings([Finding("no KL", "the posterior is a point", "This is a plain autoencoder (variational=False): it has no prior to sample from.")])
+            return Findings(
+                [
+                    Finding(
+                        "no KL",
+                        "the posterior is a point",
+                        "This is a plain autoencoder (variational=False): it has no prior to sample from.",
+                    )
+                ]
+            )
     m = measure(model, batches, seed)
     numbers, errors = numbers_of(m)
     if isinstance(copies := find_copies(m), Finding):
-        return Findings([copies], numbers, {"all else": "the images do not fit"}, errors)
+        return Findings(
+            [copies], numbers, {"all else": "the images do not fit"}, errors
+        )
     answers = {"bad copies": copies} | _answers(m, model)
     found = [answer for answer in answers.values() if isinstance(answer, Finding)]
-    return Findings(found, numbers, {name: answer for name, answer in answers.items() if isinstance(answer, str)}, errors)
+    return Findings(
+        found,
+        numbers,
+        {name: answer for name, answer in answers.items() if isinstance(answer, str)},
+        errors,
+    )
 
 # %% ../nbs/lib/33_report.ipynb #c02ec642
 def _answers(m: Measured, model) -> dict:  # name → Finding, None, or why there is none
     "The questions that need a model which fits its images."
     likelihood, answers = getattr(model, "likelihood", None), {}
-    moves = isinstance(getattr(likelihood, "log_sigma", None), torch.nn.Parameter) or getattr(likelihood, "optimal", False)
+    moves = isinstance(
+        getattr(likelihood, "log_sigma", None), torch.nn.Parameter
+    ) or getattr(likelihood, "optimal", False)
     answers["σ"] = find_sigma(m, moves) if m.sigma is not None else None
     reason = no_weight(m, answers["σ"])
     answers["weight of the KL"] = reason or find_weight(m, getattr(model, "beta", 1.0))
     settled = not any(str(answer).startswith(_UNSETTLED) for answer in answers.values())
     lag = 0.0 if isinstance(answers["weight of the KL"], Finding) else _lag(m)
     answers["dead units"] = find_dead(m, settled, lag)
-    if m.gaussian is None or not standard(model.prior) or len(m.x) < 10 * m.gaussian[0].shape[1]:
-        answers["prior mismatch"] = "it needs Gaussian latents with prior N(0, I), and ten images for each"
+    if (
+        m.gaussian is None
+        or not standard(model.prior)
+        or len(m.x) < 10 * m.gaussian[0].shape[1]
+    ):
+        answers["prior mismatch"] = (
+            "it needs Gaussian latents with prior N(0, I), and ten images for each"
+        )
     else:
         answers["prior mismatch"] = find_mismatch(m, settled, lag)
     if m.gains is None:
         answers["posterior"] = "no Gaussian latents"
-    elif answers["weight of the KL"] and m.slopes is not None and m.slopes[:, 1].mean() >= 0.1:
-        answers["posterior"] = "see the weight of the KL: the posteriors are not those of the ELBO"
+    elif (
+        answers["weight of the KL"]
+        and m.slopes is not None
+        and m.slopes[:, 1].mean() >= 0.1
+    ):
+        answers["posterior"] = (
+            "see the weight of the KL: the posteriors are not those of the ELBO"
+        )
     else:
         answers["posterior"] = find_posterior(m)
     return answers
@@ -1349,19 +1788,32 @@ def no_weight(
         return "it needs Gaussian latents with prior N(0, I)"
     if m.slopes[:, 1].mean() < 0.1:
         return "posteriors are as wide as the prior"
-    return "with σ so small the posteriors have not settled" if "too small" in str(sigma) else ""
+    return (
+        "with σ so small the posteriors have not settled"
+        if "too small" in str(sigma)
+        else ""
+    )
 
 # %% ../nbs/lib/33_report.ipynb #8f36e709
 def numbers_of(m: Measured) -> tuple[dict[str, float], dict[str, float]]:
     "The measurements behind the findings, and their standard errors."
-    pairs = {"MSE": _mean(m.residual.square().flatten(1).mean(1)), "KL": _mean(m.kls), "active units": (int((m.means.var(0) > 0.01).sum()), None)}
+    pairs = {
+        "MSE": _mean(m.residual.square().flatten(1).mean(1)),
+        "KL": _mean(m.kls),
+        "active units": (int((m.means.var(0) > 0.01).sum()), None),
+    }
     if m.slopes is not None and m.slopes[:, 1].mean() > 0:
         pairs["effective β"] = _ratio(*m.slopes.T[:2])
     if m.gaussian is not None and len(m.x) > m.gaussian[0].shape[1]:
-        pairs["KL(aggregate ‖ prior), at least"] = (moment_mismatch(*m.gaussian), _mismatch_error(*m.gaussian))
+        pairs["KL(aggregate ‖ prior), at least"] = (
+            moment_mismatch(*m.gaussian),
+            _mismatch_error(*m.gaussian),
+        )
     if m.gains is not None:
         pairs["gain of steps on q, at least"] = _mean(m.gains[:, 0])
-    return {name: value for name, (value, _) in pairs.items()}, {name: error for name, (_, error) in pairs.items() if error is not None}
+    return {name: value for name, (value, _) in pairs.items()}, {
+        name: error for name, (_, error) in pairs.items() if error is not None
+    }
 
 # %% ../nbs/lib/34_edits.ipynb #de669ba1
 import torch.nn.functional as F
@@ -1389,13 +1841,25 @@ class AttributeClassifier(nn.Module):
         hidden: int = 128,  # features
     ):
         super().__init__()
-        shrink = max(1, min(shape[1:]) // 32)  # attributes of faces can be told at 32 pixels, in a quarter of the time that 64 take
+        shrink = max(
+            1, min(shape[1:]) // 32
+        )  # attributes of faces can be told at 32 pixels, in a quarter of the time that 64 take
         layers, n_in, side = [], shape[0], min(shape[1:]) // shrink
         while side >= 8:
             n_out = width * 2 ** min(len(layers) // 3, 2)
-            layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.LeakyReLU(0.1)]
+            layers += [
+                nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(n_out),
+                nn.LeakyReLU(0.1),
+            ]
             n_in, side = n_out, side // 2
-        self.body = nn.Sequential(nn.AvgPool2d(shrink), *layers, nn.Flatten(), nn.LazyLinear(hidden), nn.LeakyReLU(0.1))
+        self.body = nn.Sequential(
+            nn.AvgPool2d(shrink),
+            *layers,
+            nn.Flatten(),
+            nn.LazyLinear(hidden),
+            nn.LeakyReLU(0.1),
+        )
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(hidden, len(names)))
         self.names, self.shape = tuple(names), tuple(shape)
         self.body(torch.zeros(2, *shape))  # the lazy layer learns its size
@@ -1406,12 +1870,20 @@ class AttributeClassifier(nn.Module):
 
     def loss_of(self, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
         "Binary cross-entropy in nats per image, summed over attributes, averaged over the batch."
-        return {"loss": F.binary_cross_entropy_with_logits(self(x).float(), targets, reduction="none").sum(1).mean()}
+        return {
+            "loss": F.binary_cross_entropy_with_logits(
+                self(x).float(), targets, reduction="none"
+            )
+            .sum(1)
+            .mean()
+        }
 
     def column(self, name: str) -> int:
         "Where an attribute stands among the logits."
         if name not in self.names:
-            raise ValueError(f"the classifier has not learned {name!r}; it knows {', '.join(self.names)}.{nearest(name, self.names)}")
+            raise ValueError(
+                f"the classifier has not learned {name!r}; it knows {', '.join(self.names)}.{nearest(name, self.names)}"
+            )
         return self.names.index(name)
 
 # %% ../nbs/lib/34_edits.ipynb #4dca4267
@@ -1431,11 +1903,15 @@ def attribute_targets(
     known = images.attribute_names or ()
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown attribute {name!r}; {images.name!r} has {', '.join(known) or 'none'}.{nearest(name, known)}")
+            raise ValueError(
+                f"unknown attribute {name!r}; {images.name!r} has {', '.join(known) or 'none'}.{nearest(name, known)}"
+            )
     targets = images.attributes[:, [known.index(name) for name in names]].float()
     for name, column in zip(names, targets.unbind(1)):
         if column.min() < 0 or column.max() > 1:
-            raise ValueError(f"{name!r} runs from {column.min():.3g} to {column.max():.3g}; a classifier needs 0 to 1. Rescale it, or cut it at a threshold.")
+            raise ValueError(
+                f"{name!r} runs from {column.min():.3g} to {column.max():.3g}; a classifier needs 0 to 1. Rescale it, or cut it at a threshold."
+            )
     return targets
 
 # %% ../nbs/lib/34_edits.ipynb #f9b65688
@@ -1460,14 +1936,27 @@ def attribute_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = AttributeClassifier(images.shape, names).to(device)
-    pixels, targets = images.pixels.to(device), attribute_targets(images, names).to(device)
+    pixels, targets = (
+        images.pixels.to(device),
+        attribute_targets(images, names).to(device),
+    )
 
     def learn(net, index, step):
         index = index.long()
         x = pixels[index].float() / 255
         return net.loss_of(x.flip(-1) if mirror and step % 2 else x, targets[index])
 
-    fit(net, TensorData(torch.arange(len(images)), images.name), epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=0.01, training_loss=learn, progress=progress)
+    fit(
+        net,
+        TensorData(torch.arange(len(images)), images.name),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        weight_decay=0.01,
+        training_loss=learn,
+        progress=progress,
+    )
     return net.eval()
 
 # %% ../nbs/lib/34_edits.ipynb #1876bd0b
@@ -1475,18 +1964,19 @@ def decisions(
     net: AttributeClassifier,
     x: Tensor,  # float images in [0, 1], (N, C, H, W)
     batch_size: int = 500,
-) -> tuple[Tensor, Tensor]:  # bool, (N, attributes), and features, (N, hidden); on the CPU
+) -> tuple[
+    Tensor, Tensor
+]:  # bool, (N, attributes), and features, (N, hidden); on the CPU
     """What the judge sees in images, and the features from which it sees it.
 
     Args:
         x: float images in [0, 1], (N, C, H, W)
-
-    Returns:
-        bool, (N, attributes), and features, (N, hidden); on the CPU
     """
     with evaluating(net):
         features = [net.body(part.to(device_of(net))) for part in x.split(batch_size)]
-        return torch.cat([net.head(part).cpu() > 0 for part in features]), torch.cat(features).cpu()
+        return torch.cat([net.head(part).cpu() > 0 for part in features]), torch.cat(
+            features
+        ).cpu()
 
 # %% ../nbs/lib/34_edits.ipynb #7f27205f
 def judge_table(
@@ -1505,13 +1995,24 @@ def judge_table(
     """
     import pandas as pd
 
-    truth, table = attribute_targets(images, net.names) > 0.5, pd.DataFrame(index=list(net.names))
+    truth, table = (
+        attribute_targets(images, net.names) > 0.5,
+        pd.DataFrame(index=list(net.names)),
+    )
     table["share"] = truth.double().mean(0).tolist()
-    pictures = {"": images.floats()} | ({} if model is None else {", rebuilt": reconstruct_all(model, images)})
+    pictures = {"": images.floats()} | (
+        {} if model is None else {", rebuilt": reconstruct_all(model, images)}
+    )
     for name, x in pictures.items():
         right = (decisions(net, x)[0] == truth).double()
-        both = [(r[t].mean() + r[~t].mean()).item() / 2 for r, t in zip(right.unbind(1), truth.unbind(1))]
-        table[f"accuracy{name}"], table[f"balanced{name}"] = right.mean(0).tolist(), both
+        both = [
+            (r[t].mean() + r[~t].mean()).item() / 2
+            for r, t in zip(right.unbind(1), truth.unbind(1))
+        ]
+        table[f"accuracy{name}"], table[f"balanced{name}"] = (
+            right.mean(0).tolist(),
+            both,
+        )
     return table
 
 # %% ../nbs/lib/34_edits.ipynb #894f53fe
@@ -1530,7 +2031,14 @@ def reconstruct_all(
         float, (N, C, H, W), on the CPU
     """
     with evaluating(model):
-        return torch.cat([model.decode(model.encode(x).mean).mean.cpu() for x in as_data(images, model).batches(batch_size, device=device_of(model))])
+        return torch.cat(
+            [
+                model.decode(model.encode(x).mean).mean.cpu()
+                for x in as_data(images, model).batches(
+                    batch_size, device=device_of(model)
+                )
+            ]
+        )
 
 # %% ../nbs/lib/34_edits.ipynb #3e9090a0
 def wilson(
@@ -1549,8 +2057,13 @@ def wilson(
         from, to
     """
     if not 0 <= k <= n or n < 1:
-        raise ValueError(f"wilson takes k of n with 0 ≤ k ≤ n and n ≥ 1, not {k} of {n}.")
-    middle, half = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+        raise ValueError(
+            f"wilson takes k of n with 0 ≤ k ≤ n and n ≥ 1, not {k} of {n}."
+        )
+    middle, half = (
+        (k + z * z / 2) / (n + z * z),
+        z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z),
+    )
     return max(0.0, middle - half), min(1.0, middle + half)
 
 # %% ../nbs/lib/34_edits.ipynb #93d636da
@@ -1576,8 +2089,10 @@ def flippable(
     seen = decisions(net, rebuilt)[0][:, net.column(name)]
     chosen = ((label == having) & (seen == having)).nonzero()[:, 0]
     if len(chosen) < 2:
-        raise ValueError(f"only {len(chosen)} of {len(images):,} images are {'with' if having else 'without'} {name!r} by label and by the judge on their "
-                         "reconstruction: nothing to score. Use more images, or look at judge_table.")
+        raise ValueError(
+            f"only {len(chosen)} of {len(images):,} images are {'with' if having else 'without'} {name!r} by label and by the judge on their "
+            "reconstruction: nothing to score. Use more images, or look at judge_table."
+        )
     return chosen
 
 # %% ../nbs/lib/34_edits.ipynb #a670afa5
@@ -1599,16 +2114,35 @@ def score_edit(
     Returns:
         shares, and what was kept
     """
-    (seen, features), (seen_now, features_now) = decisions(net, before), decisions(net, after)
+    (seen, features), (seen_now, features_now) = (
+        decisions(net, before),
+        decisions(net, after),
+    )
     changed = (seen != seen_now).double().mean(0)
     own, flips = net.column(name), int((seen != seen_now)[:, net.column(name)].sum())
-    leaks = {other: changed[net.column(other)].item() for other in unrelated if net.column(other) != own}
+    leaks = {
+        other: changed[net.column(other)].item()
+        for other in unrelated
+        if net.column(other) != own
+    }
     worst = max(leaks, key=leaks.get, default="")
     nearest_person = torch.cdist(features_now, features).argmin(1)
     low, high = wilson(flips, len(before))
-    return {"n": len(before), "flips": flips / len(before), "from": low, "to": high, "leak": sum(leaks.values()) / max(1, len(leaks)),
-            "worst leak": leaks.get(worst, 0.0), "into": worst, "recognised": (nearest_person == torch.arange(len(before))).double().mean().item(),
-            "SSIM": _ssim(before[:200], after[:200]).mean().item(), "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item()}
+    return {
+        "n": len(before),
+        "flips": flips / len(before),
+        "from": low,
+        "to": high,
+        "leak": sum(leaks.values()) / max(1, len(leaks)),
+        "worst leak": leaks.get(worst, 0.0),
+        "into": worst,
+        "recognised": (nearest_person == torch.arange(len(before)))
+        .double()
+        .mean()
+        .item(),
+        "SSIM": _ssim(before[:200], after[:200]).mean().item(),
+        "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item(),
+    }
 
 # %% ../nbs/lib/34_edits.ipynb #66c1903c
 def score_edits(
@@ -1616,8 +2150,10 @@ def score_edits(
     net: AttributeClassifier,  # the judge
     images,  # Images with attributes that neither has learned from
     directions: dict,  # name of the row → something with `name`, `vector` and `strength`, such as `latent.Direction`
-    strengths: tuple | None = None,  # positive ones add, negative ones take away; None: the recommended strength of each
-    unrelated: tuple | None = None,  # attributes that should stay; None: all others that the judge knows
+    strengths: tuple
+    | None = None,  # positive ones add, negative ones take away; None: the recommended strength of each
+    unrelated: tuple
+    | None = None,  # attributes that should stay; None: all others that the judge knows
 ):  # a table, one row for each direction and strength
     """Scores of edits: rows are directions × strengths. `from` and `to` are the 95 % interval of the flips.
 
@@ -1640,11 +2176,19 @@ def score_edits(
     for row, direction in directions.items():
         for strength in (direction.strength,) if strengths is None else strengths:
             if strength == 0:
-                raise ValueError("strength 0 edits nothing and cannot be scored; use positive or negative ones.")
-            chosen = flippable(net, images, rebuilt, direction.name, having=strength < 0)
+                raise ValueError(
+                    "strength 0 edits nothing and cannot be scored; use positive or negative ones."
+                )
+            chosen = flippable(
+                net, images, rebuilt, direction.name, having=strength < 0
+            )
             after = decode_all_means(model, codes[chosen] + strength * direction.vector)
-            scores = score_edit(net, rebuilt[chosen], after, direction.name, unrelated or net.names)
-            rows.append({"direction": row, "strength": round(float(strength), 2)} | scores)
+            scores = score_edit(
+                net, rebuilt[chosen], after, direction.name, unrelated or net.names
+            )
+            rows.append(
+                {"direction": row, "strength": round(float(strength), 2)} | scores
+            )
     return pd.DataFrame(rows)
 
 # %% ../nbs/lib/34_edits.ipynb #9fc81445
@@ -1663,4 +2207,9 @@ def decode_all_means(
         float, (N, C, H, W), on the CPU
     """
     with evaluating(model):
-        return torch.cat([model.decode(part.to(device_of(model))).mean.cpu() for part in z.split(batch_size)])
+        return torch.cat(
+            [
+                model.decode(part.to(device_of(model))).mean.cpu()
+                for part in z.split(batch_size)
+            ]
+        )

@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from .core import check_choice
-from .elbo import BernoulliLikelihood, DiagonalNormal, elbo_terms, free_bits_kl, standard_normal
+from vae_nb.elbo import (
+    BernoulliLikelihood,
+    DiagonalNormal,
+    elbo_terms,
+    free_bits_kl,
+    standard_normal,
+)
 from .joint import OneHot, Product, pair_information
 from .latent import Direction, held_fixed, slope
 
@@ -41,7 +47,9 @@ class Exercise:
 
     given: Callable  # torch.Generator → the arguments of the answer
     right: Callable  # these arguments → the right value
-    mistakes: dict[str, Callable]  # what is wrong, in a few words → what somebody computes who does it so
+    mistakes: dict[
+        str, Callable
+    ]  # what is wrong, in a few words → what somebody computes who does it so
 
 
 EXERCISES: dict[str, Exercise] = {}  # title → how it is checked
@@ -58,7 +66,9 @@ def same(
         a: numbers of any kind
     """
     a, b = (torch.as_tensor(v).double() for v in (a, b))
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return a.shape == b.shape and torch.allclose(
+        a, b, rtol=1e-3, atol=1e-5, equal_nan=True
+    )
 
 
 def difference(
@@ -95,12 +105,18 @@ def verdict(
         try:
             torch.as_tensor(got)
         except (TypeError, ValueError, RuntimeError):
-            return f"yours is a {type(got).__name__}; a tensor or a number is asked for."
+            return (
+                f"yours is a {type(got).__name__}; a tensor or a number is asked for."
+            )
         found.append((given, got, e.right(*given)))
     wrong = [(got, right) for _, got, right in found if not same(got, right)]
     if not wrong:
         return ""
-    known = [text for text, mistake in e.mistakes.items() if all(same(got, mistake(*given)) for given, got, _ in found)]
+    known = [
+        text
+        for text, mistake in e.mistakes.items()
+        if all(same(got, mistake(*given)) for given, got, _ in found)
+    ]
     return (f"{known[0]}: " if known else "") + difference(*wrong[0]) + "."
 
 # %% ../nbs/lib/55_exercises.ipynb #68b5237c
@@ -135,7 +151,10 @@ def normal(g, *shape) -> Tensor:
 
 def kl_of(mu, logvar, prior_mu, prior_logvar) -> Tensor:
     "KL between two diagonal Gaussians in nats by PyTorch's own formula, (batch,)."
-    q, p = (Independent(Normal(m, (0.5 * v).exp()), 1) for m, v in ((mu, logvar), (prior_mu, prior_logvar)))
+    q, p = (
+        Independent(Normal(m, (0.5 * v).exp()), 1)
+        for m, v in ((mu, logvar), (prior_mu, prior_logvar))
+    )
     return kl_divergence(q, p)
 
 # %% ../nbs/lib/55_exercises.ipynb #b35efa76
@@ -145,34 +164,65 @@ def beta_of(weight, pixels, latents, span) -> float:
 
 
 EXERCISES["which beta"] = Exercise(
-    lambda g: (uniform(g, 0.1, 2), int(uniform(g, 100, 900)), int(uniform(g, 5, 60)), uniform(g, 1.5, 3)),
+    lambda g: (
+        uniform(g, 0.1, 2),
+        int(uniform(g, 100, 900)),
+        int(uniform(g, 5, 60)),
+        uniform(g, 1.5, 3),
+    ),
     beta_of,
     {
-        "the ½ in front of a Gaussian's squares is missing, β = b/2a": lambda *a: 2 * beta_of(*a),
-        "the KL is averaged as well, so b = weight/latents": lambda w, d, n, s: beta_of(w, d, 1, s),
-        "the squares are averaged, so a = span²/pixels": lambda w, d, n, s: beta_of(w, 1, n, s),
+        "the ½ in front of a Gaussian's squares is missing, β = b/2a": lambda *a: (
+            2 * beta_of(*a)
+        ),
+        "the KL is averaged as well, so b = weight/latents": lambda w, d, n, s: beta_of(
+            w, d, 1, s
+        ),
+        "the squares are averaged, so a = span²/pixels": lambda w, d, n, s: beta_of(
+            w, 1, n, s
+        ),
         "upside down, β = b/2a": lambda *a: 1 / beta_of(*a),
         "the span is left out": lambda w, d, n, s: beta_of(w, d, n, 1),
-        "squares grow with the square of the span": lambda w, d, n, s: beta_of(w, d, n, s**0.5),
-        "a longer span makes the squares larger and β smaller": lambda w, d, n, s: beta_of(w, d, n, 1 / s),
-    })
+        "squares grow with the square of the span": lambda w, d, n, s: beta_of(
+            w, d, n, s**0.5
+        ),
+        "a longer span makes the squares larger and β smaller": lambda w, d, n, s: (
+            beta_of(w, d, n, 1 / s)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #7ab9b249
 EXERCISES["price of a code"] = Exercise(
     lambda g: normal(g, 4, 6, 5).unbind(),
     kl_of,
     {
-        "your KL is averaged over latents, and should be a sum": lambda *a: kl_of(*a) / 5,
-        "one value for each image is asked for, and you average over the batch": lambda *a: kl_of(*a).mean(),
-        "one value for each image is asked for, and you sum over the batch": lambda *a: kl_of(*a).sum(),
+        "your KL is averaged over latents, and should be a sum": lambda *a: (
+            kl_of(*a) / 5
+        ),
+        "one value for each image is asked for, and you average over the batch": lambda *a: (
+            kl_of(*a).mean()
+        ),
+        "one value for each image is asked for, and you sum over the batch": lambda *a: (
+            kl_of(*a).sum()
+        ),
         "the ½ is missing": lambda *a: 2 * kl_of(*a),
         "the sign is turned, a KL is never negative": lambda *a: -kl_of(*a),
-        "this is KL(p ‖ q), the other way round": lambda m, v, pm, pv: kl_of(pm, pv, m, v),
-        "this is the KL to N(0, I), whatever the prior": lambda m, v, pm, pv: kl_of(m, v, 0 * pm, 0 * pv),
+        "this is KL(p ‖ q), the other way round": lambda m, v, pm, pv: kl_of(
+            pm, pv, m, v
+        ),
+        "this is the KL to N(0, I), whatever the prior": lambda m, v, pm, pv: kl_of(
+            m, v, 0 * pm, 0 * pv
+        ),
         "the means are left out": lambda m, v, pm, pv: kl_of(m, v, m, pv),
-        "exp(logvar) is σ² and you take it for σ": lambda m, v, pm, pv: kl_of(m, 2 * v, pm, 2 * pv),
-        "exp(logvar/2) is σ and you take it for σ²": lambda m, v, pm, pv: kl_of(m, v / 2, pm, pv / 2),
-    })
+        "exp(logvar) is σ² and you take it for σ": lambda m, v, pm, pv: kl_of(
+            m, 2 * v, pm, 2 * pv
+        ),
+        "exp(logvar/2) is σ and you take it for σ²": lambda m, v, pm, pv: kl_of(
+            m, v / 2, pm, pv / 2
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #9abf5fbe
 EXERCISES["baseline"] = Exercise(
@@ -180,11 +230,18 @@ EXERCISES["baseline"] = Exercise(
     lambda f, score: (f - f.mean())[:, None] * score,
     {
         "nothing is subtracted": lambda f, score: f[:, None] * score,
-        "the mean of the product is subtracted, and with it the gradient": lambda f, s: f[:, None] * s - (f[:, None] * s).mean(0),
-        "the baseline belongs to f and not to the score": lambda f, s: f[:, None] * (s - s.mean(0)),
+        "the mean of the product is subtracted, and with it the gradient": lambda f, s: (
+            f[:, None] * s - (f[:, None] * s).mean(0)
+        ),
+        "the baseline belongs to f and not to the score": lambda f, s: (
+            f[:, None] * (s - s.mean(0))
+        ),
         "the sign is turned": lambda f, s: (f.mean() - f)[:, None] * s,
-        "one row for each sample is asked for, and you average them": lambda f, s: ((f - f.mean())[:, None] * s).mean(0),
-    })
+        "one row for each sample is asked for, and you average them": lambda f, s: (
+            (f - f.mean())[:, None] * s
+        ).mean(0),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #e5f343b3
 def speaking(z, kl, m, largest=True) -> Tensor:
@@ -198,24 +255,41 @@ EXERCISES["a true draw"] = Exercise(
     lambda g: (2 * normal(g, 3, 1, 4, 4), torch.rand(3, 1, 4, 4, generator=g)),
     lambda logits, u: (u < logits.sigmoid()).float(),
     {
-        "this is the mean, and a draw is 0 or 1 in every pixel": lambda logits, u: logits.sigmoid(),
-        "this is the mean rounded: every draw would be the same": lambda logits, u: (logits > 0).float(),
-        "black and white are exchanged: u < π with probability π": lambda logits, u: (u > logits.sigmoid()).float(),
+        "this is the mean, and a draw is 0 or 1 in every pixel": lambda logits, u: (
+            logits.sigmoid()
+        ),
+        "this is the mean rounded: every draw would be the same": lambda logits, u: (
+            logits > 0
+        ).float(),
+        "black and white are exchanged: u < π with probability π": lambda logits, u: (
+            u > logits.sigmoid()
+        ).float(),
         "logits are no probabilities yet": lambda logits, u: (u < logits).float(),
-    })
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #8a4ca9be
 EXERCISES["the latents that speak"] = Exercise(
     lambda g: (normal(g, 6, 8), torch.rand(8, generator=g), int(uniform(g, 2, 6))),
     speaking,
     {
-        "these are the latents with the smallest KL": lambda z, kl, m: speaking(z, kl, m, False),
-        "these are the first m latents, whatever their KL": lambda z, kl, m: speaking(z, -torch.arange(8.0), m),
-        "the m strongest are silenced, and should be kept": lambda z, kl, m: z - speaking(z, kl, m),
-        "the decoder wants all latents, the silent ones at 0": lambda z, kl, m: z[:, kl.argsort(descending=True)[:m]],
-        "the silent ones stand at their mean over the images, and the prior's mean is 0":
-            lambda z, kl, m: speaking(z - z.mean(0), kl, m) + z.mean(0),
-    })
+        "these are the latents with the smallest KL": lambda z, kl, m: speaking(
+            z, kl, m, False
+        ),
+        "these are the first m latents, whatever their KL": lambda z, kl, m: speaking(
+            z, -torch.arange(8.0), m
+        ),
+        "the m strongest are silenced, and should be kept": lambda z, kl, m: (
+            z - speaking(z, kl, m)
+        ),
+        "the decoder wants all latents, the silent ones at 0": lambda z, kl, m: z[
+            :, kl.argsort(descending=True)[:m]
+        ],
+        "the silent ones stand at their mean over the images, and the prior's mean is 0": lambda z, kl, m: (
+            speaking(z - z.mean(0), kl, m) + z.mean(0)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #e000db17
 def around(z, noise, factor, mean=1) -> Tensor:
@@ -227,12 +301,23 @@ EXERCISES["draws of one kind"] = Exercise(
     lambda g: (normal(g, 60, 4) @ normal(g, 4, 4) + normal(g, 4), normal(g, 5, 4)),
     lambda z, noise: around(z, noise, torch.linalg.cholesky),
     {
-        "the mean of the codes is left out": lambda z, noise: around(z, noise, torch.linalg.cholesky, 0),
-        "noise is multiplied by the covariance, and wants its root": lambda z, noise: around(z, noise, lambda c: c),
-        "L stands on the wrong side: z = μ + Lε is μ + ε Lᵀ for rows": lambda z, noise: around(z, noise, lambda c: torch.linalg.cholesky(c).T),
-        "every latent has its own width here, but they are correlated": lambda z, noise: around(z, noise, lambda c: c.diagonal().sqrt().diag()),
-        "this is N(0, I) shifted, as wide as the prior": lambda z, noise: around(z, noise, lambda c: torch.eye(4)),
-    })
+        "the mean of the codes is left out": lambda z, noise: around(
+            z, noise, torch.linalg.cholesky, 0
+        ),
+        "noise is multiplied by the covariance, and wants its root": lambda z, noise: (
+            around(z, noise, lambda c: c)
+        ),
+        "L stands on the wrong side: z = μ + Lε is μ + ε Lᵀ for rows": lambda z, noise: (
+            around(z, noise, lambda c: torch.linalg.cholesky(c).T)
+        ),
+        "every latent has its own width here, but they are correlated": lambda z, noise: (
+            around(z, noise, lambda c: c.diagonal().sqrt().diag())
+        ),
+        "this is N(0, I) shifted, as wide as the prior": lambda z, noise: around(
+            z, noise, lambda c: torch.eye(4)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #67f6f5c1
 def patient(mu, logvar, noise, decode, x, faults=()) -> Tensor:
@@ -241,66 +326,140 @@ def patient(mu, logvar, noise, decode, x, faults=()) -> Tensor:
     logits = decode(z).sigmoid() if "twice" in faults else decode(z)
     pixels = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1)
     latents = 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
-    return ((pixels.mean(1) if "pixels" in faults else pixels.sum(1)) + (latents.mean(1) if "latents" in faults else latents.sum(1))).mean()
+    return (
+        (pixels.mean(1) if "pixels" in faults else pixels.sum(1))
+        + (latents.mean(1) if "latents" in faults else latents.sum(1))
+    ).mean()
 
 
 def healthy(mu, logvar, noise, decode, x) -> Tensor:
     "The −ELBO by the library, for a given noise."
     p = BernoulliLikelihood()(decode(mu + (0.5 * logvar).exp() * noise))
-    return elbo_terms(x, DiagonalNormal(mu, logvar), p, standard_normal(mu.shape[1]))["loss"].mean()
+    return elbo_terms(x, DiagonalNormal(mu, logvar), p, standard_normal(mu.shape[1]))[
+        "loss"
+    ].mean()
 
 
 def patient_given(g) -> tuple:
     "Means, log-variances, noise, a linear decoder and black-and-white pictures."
     weight, x = normal(g, 5, 12), (normal(g, 6, 1, 3, 4) > 0).float()
-    return *(normal(g, 3, 6, 5) - 0.5).unbind(), lambda z: (z @ weight).view(-1, 1, 3, 4), x
+    return (
+        *(normal(g, 3, 6, 5) - 0.5).unbind(),
+        lambda z: (z @ weight).view(-1, 1, 3, 4),
+        x,
+    )
 
 # %% ../nbs/lib/55_exercises.ipynb #9b004bed
-FAULTS = {"exp(logvar) is σ², and serves as σ": "σ²", "the sigmoid is applied twice": "twice",
-          "the pixels are averaged": "pixels", "the KL is averaged over latents": "latents"}
-COMBINED = [combined for n in (1, 2, 3, 4) for combined in itertools.combinations(FAULTS, n)]
-EXERCISES["repair a loss"] = Exercise(patient_given, healthy, {
-    " and ".join(names): lambda *a, names=names: patient(*a, [FAULTS[name] for name in names]) for names in COMBINED
-} | {
-    "the KL is missing": lambda mu, v, e, d, x: healthy(mu, v, e, d, x) - elbo_terms(x, DiagonalNormal(mu, v), BernoulliLikelihood()(d(mu)), standard_normal(5))["kl"].mean(),
-    "you sum over the batch, and should average over it": lambda *a: 6 * healthy(*a),
-    "there is no noise in z": lambda mu, v, e, d, x: healthy(mu, v, 0 * e, d, x),
-})
+FAULTS = {
+    "exp(logvar) is σ², and serves as σ": "σ²",
+    "the sigmoid is applied twice": "twice",
+    "the pixels are averaged": "pixels",
+    "the KL is averaged over latents": "latents",
+}
+COMBINED = [
+    combined for n in (1, 2, 3, 4) for combined in itertools.combinations(FAULTS, n)
+]
+EXERCISES["repair a loss"] = Exercise(
+    patient_given,
+    healthy,
+    {
+        " and ".join(names): lambda *a, names=names: patient(
+            *a, [FAULTS[name] for name in names]
+        )
+        for names in COMBINED
+    }
+    | {
+        "the KL is missing": lambda mu, v, e, d, x: (
+            healthy(mu, v, e, d, x)
+            - elbo_terms(
+                x,
+                DiagonalNormal(mu, v),
+                BernoulliLikelihood()(d(mu)),
+                standard_normal(5),
+            )["kl"].mean()
+        ),
+        "you sum over the batch, and should average over it": lambda *a: (
+            6 * healthy(*a)
+        ),
+        "there is no noise in z": lambda mu, v, e, d, x: healthy(mu, v, 0 * e, d, x),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #76293a28
 EXERCISES["noise for n latents"] = Exercise(
-    lambda g: (torch.rand(12, generator=g).add(0.1).cumsum(0).flip(0), int(uniform(g, 2, 9))),
+    lambda g: (
+        torch.rand(12, generator=g).add(0.1).cumsum(0).flip(0),
+        int(uniform(g, 2, 9)),
+    ),
     lambda variances, n: (variances[n - 1] * variances[n]) ** 0.25,
     {
-        "this is a variance, σ², and σ is asked for": lambda v, n: (v[n - 1] * v[n]) ** 0.5,
-        "counted from 0 on the way: n + 1 latents stay alive": lambda v, n: (v[n] * v[n + 1]) ** 0.25,
-        "one too few: n − 1 latents stay alive": lambda v, n: (v[n - 2] * v[n - 1]) ** 0.25,
-        "midway on a logarithmic scale is the geometric mean": lambda v, n: ((v[n - 1] + v[n]) / 2) ** 0.5,
-        "at the border itself, σ² should lie between two variances": lambda v, n: v[n] ** 0.5,
-    })
+        "this is a variance, σ², and σ is asked for": lambda v, n: (
+            (v[n - 1] * v[n]) ** 0.5
+        ),
+        "counted from 0 on the way: n + 1 latents stay alive": lambda v, n: (
+            (v[n] * v[n + 1]) ** 0.25
+        ),
+        "one too few: n − 1 latents stay alive": lambda v, n: (
+            (v[n - 2] * v[n - 1]) ** 0.25
+        ),
+        "midway on a logarithmic scale is the geometric mean": lambda v, n: (
+            ((v[n - 1] + v[n]) / 2) ** 0.5
+        ),
+        "at the border itself, σ² should lie between two variances": lambda v, n: (
+            v[n] ** 0.5
+        ),
+    },
+)
 EXERCISES["free bits"] = Exercise(
-    lambda g: (floor := 10 ** uniform(g, -1.5, 1.5), (0.3 * normal(g, 50, 6).square() * torch.arange(6), floor))[1],  # about 1, 6 and 2
+    lambda g: (
+        floor := 10 ** uniform(g, -1.5, 1.5),
+        (0.3 * normal(g, 50, 6).square() * torch.arange(6), floor),
+    )[1],  # about 1, 6 and 2
     free_bits_kl,
     {
         "without a floor": lambda kl, floor: kl.mean(0).sum(),
-        "the floor holds for a latent's mean over the batch, not for each image": lambda kl, floor: kl.clamp(min=floor).sum(1).mean(),
-        "every latent has a floor of its own, and not their sum": lambda kl, floor: kl.sum(1).mean().clamp(min=floor),
-        "latents are averaged, and should be summed": lambda kl, floor: free_bits_kl(kl, floor) / 6,
-        "what is below the floor counts as the floor, not as 0": lambda kl, floor: (kl.mean(0) - floor).clamp(min=0).sum(),
-        "this is a ceiling: max(floor, KL) is asked for": lambda kl, floor: kl.mean(0).clamp(max=floor).sum(),
-    })
+        "the floor holds for a latent's mean over the batch, not for each image": lambda kl, floor: (
+            kl.clamp(min=floor).sum(1).mean()
+        ),
+        "every latent has a floor of its own, and not their sum": lambda kl, floor: (
+            kl.sum(1).mean().clamp(min=floor)
+        ),
+        "latents are averaged, and should be summed": lambda kl, floor: (
+            free_bits_kl(kl, floor) / 6
+        ),
+        "what is below the floor counts as the floor, not as 0": lambda kl, floor: (
+            (kl.mean(0) - floor).clamp(min=0).sum()
+        ),
+        "this is a ceiling: max(floor, KL) is asked for": lambda kl, floor: (
+            kl.mean(0).clamp(max=floor).sum()
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #14c7f957
 EXERCISES["the best noise"] = Exercise(
-    lambda g: (torch.rand(6, 3, 4, 4, generator=g), torch.rand(6, 3, 4, 4, generator=g) * torch.linspace(0.2, 1, 6).view(6, 1, 1, 1)),
+    lambda g: (
+        torch.rand(6, 3, 4, 4, generator=g),
+        torch.rand(6, 3, 4, 4, generator=g)
+        * torch.linspace(0.2, 1, 6).view(6, 1, 1, 1),
+    ),
     lambda x, x_hat: (x - x_hat).square().mean().sqrt(),
     {
         "this is σ², and σ is asked for": lambda x, y: (x - y).square().mean(),
-        "this is the mean absolute error, which is best for another distribution": lambda x, y: (x - y).abs().mean(),
-        "one σ for all images: average the squares first, take the root last": lambda x, y: (x - y).square().flatten(1).mean(1).sqrt().mean(),
-        "the errors' own mean counts too, do not subtract it": lambda x, y: (x - y).std(),
-        "summed over pixels, where the mean is best": lambda x, y: (x - y).square().sum().sqrt(),
-    })
+        "this is the mean absolute error, which is best for another distribution": lambda x, y: (
+            (x - y).abs().mean()
+        ),
+        "one σ for all images: average the squares first, take the root last": lambda x, y: (
+            (x - y).square().flatten(1).mean(1).sqrt().mean()
+        ),
+        "the errors' own mean counts too, do not subtract it": lambda x, y: (
+            x - y
+        ).std(),
+        "summed over pixels, where the mean is best": lambda x, y: (
+            (x - y).square().sum().sqrt()
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #449dfe6d
 def critical(k, c, places, price=math.log, saved=lambda m: (1 - 1 / m) / 2) -> float:
@@ -313,12 +472,21 @@ EXERCISES["worth telling"] = Exercise(
     critical,
     {
         "this is the case of two places": lambda k, c, m: critical(k, c, 2),
-        "ln 2 is the price among two places, it is ln places": lambda k, c, m: critical(k, c, m, lambda m: math.log(2)),
-        "the price is in bits: log and not log2": lambda k, c, m: critical(k, c, m, math.log2),
-        "a Gaussian's squares come with a factor ½": lambda k, c, m: critical(k, c, m, saved=lambda m: 1 - 1 / m),
-        "the faint bars in the other places are wrong as well": lambda k, c, m: critical(k, c, m, saved=lambda m: (1 - 1 / m) ** 2 / 2),
+        "ln 2 is the price among two places, it is ln places": lambda k, c, m: critical(
+            k, c, m, lambda m: math.log(2)
+        ),
+        "the price is in bits: log and not log2": lambda k, c, m: critical(
+            k, c, m, math.log2
+        ),
+        "a Gaussian's squares come with a factor ½": lambda k, c, m: critical(
+            k, c, m, saved=lambda m: 1 - 1 / m
+        ),
+        "the faint bars in the other places are wrong as well": lambda k, c, m: (
+            critical(k, c, m, saved=lambda m: (1 - 1 / m) ** 2 / 2)
+        ),
         "this is σ², and σ is asked for": lambda k, c, m: critical(k, c, m) ** 2,
-    })
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #dd363170
 def cold(t, latent, sign=1, log_of=2) -> float:
@@ -330,12 +498,21 @@ EXERCISES["the price of cold"] = Exercise(
     lambda g: (uniform(g, 0.3, 0.9), int(uniform(g, 2, 40))),
     cold,
     {
-        "this is KL(N(0, t²I) ‖ N(0, I)): the codes follow N(0, I) and are scored by the narrow prior": lambda t, n: cold(t, n, -1),
+        "this is KL(N(0, t²I) ‖ N(0, I)): the codes follow N(0, I) and are scored by the narrow prior": lambda t, n: (
+            cold(t, n, -1)
+        ),
         "this is the price of one latent": lambda t, n: cold(t, 1),
-        "the variance is t², so its logarithm is 2 ln t": lambda t, n: cold(t, n, log_of=1),
-        "the sign is turned: the narrow prior makes codes dearer": lambda t, n: -cold(t, n),
-        "this is the gain by the logarithm alone, without the squares": lambda t, n: n * math.log(t),
-    })
+        "the variance is t², so its logarithm is 2 ln t": lambda t, n: cold(
+            t, n, log_of=1
+        ),
+        "the sign is turned: the narrow prior makes codes dearer": lambda t, n: (
+            -cold(t, n)
+        ),
+        "this is the gain by the logarithm alone, without the squares": lambda t, n: (
+            n * math.log(t)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #2c8a4789
 def melt(logits, u, tau, sign=1) -> Tensor:
@@ -344,18 +521,33 @@ def melt(logits, u, tau, sign=1) -> Tensor:
 
 
 EXERCISES["a melted choice"] = Exercise(
-    lambda g: (normal(g, 6, 5), torch.rand(6, 5, generator=g).clamp(1e-4), uniform(g, 0.3, 0.8)),
+    lambda g: (
+        normal(g, 6, 5),
+        torch.rand(6, 5, generator=g).clamp(1e-4),
+        uniform(g, 0.3, 0.8),
+    ),
     melt,
     {
-        "the sign of the noise: it is minus the log of the waiting time": lambda v, u, t: melt(v, u, t, -1),
-        "τ divides the noise as well as the logits": lambda v, u, t: (v / t - (-u.log()).log()).softmax(-1),
+        "the sign of the noise: it is minus the log of the waiting time": lambda v, u, t: (
+            melt(v, u, t, -1)
+        ),
+        "τ divides the noise as well as the logits": lambda v, u, t: (
+            v / t - (-u.log()).log()
+        ).softmax(-1),
         "τ multiplies, and should divide": lambda v, u, t: melt(v, u, 1 / t),
         "τ is left out": lambda v, u, t: melt(v, u, 1),
         "the noise is left out": lambda v, u, t: (v / t).softmax(-1),
-        "this is the waiting time −ln u, the noise is minus its logarithm": lambda v, u, t: ((v - u.log()) / t).softmax(-1),
-        "this is one-hot already": lambda v, u, t: F.one_hot(melt(v, u, t).argmax(-1), 5).float(),
-        "the softmax runs over the batch": lambda v, u, t: ((v - (-u.log()).log()) / t).softmax(0),
-    })
+        "this is the waiting time −ln u, the noise is minus its logarithm": lambda v, u, t: (
+            ((v - u.log()) / t).softmax(-1)
+        ),
+        "this is one-hot already": lambda v, u, t: F.one_hot(
+            melt(v, u, t).argmax(-1), 5
+        ).float(),
+        "the softmax runs over the batch": lambda v, u, t: (
+            (v - (-u.log()).log()) / t
+        ).softmax(0),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #42fe5744
 def entropy(p) -> Tensor:
@@ -364,35 +556,61 @@ def entropy(p) -> Tensor:
 
 
 EXERCISES["agreement"] = Exercise(
-    lambda g: ((a := normal(g, 80, 4) * 2).softmax(-1), (a + normal(g, 80, 4)).softmax(-1)),
-    lambda a, b: pair_information(Product([OneHot(a.log())]), Product([OneHot(b.log())])),
+    lambda g: (
+        (a := normal(g, 80, 4) * 2).softmax(-1),
+        (a + normal(g, 80, 4)).softmax(-1),
+    ),
+    lambda a, b: pair_information(
+        Product([OneHot(a.log())]), Product([OneHot(b.log())])
+    ),
     {
         "make the table symmetric: image and copy may change places": lambda a, b: (
-            entropy(a.mean(0)) + entropy(b.mean(0)) - entropy((a.T @ b / len(a)).flatten())),
-        "this is in bits": lambda a, b: EXERCISES["agreement"].right(a, b) / math.log(2),
-        "this is the entropy of the table, not the information in it": lambda a, b: entropy(((a.T @ b + b.T @ a) / (2 * len(a))).flatten()),
+            entropy(a.mean(0))
+            + entropy(b.mean(0))
+            - entropy((a.T @ b / len(a)).flatten())
+        ),
+        "this is in bits": lambda a, b: (
+            EXERCISES["agreement"].right(a, b) / math.log(2)
+        ),
+        "this is the entropy of the table, not the information in it": lambda a, b: (
+            entropy(((a.T @ b + b.T @ a) / (2 * len(a))).flatten())
+        ),
         "the sign is turned": lambda a, b: -EXERCISES["agreement"].right(a, b),
-        "this is the information that a category gives about the image, the copies are not used": lambda a, b: EXERCISES["what is told"].right(a),
-    })
+        "this is the information that a category gives about the image, the copies are not used": lambda a, b: (
+            EXERCISES["what is told"].right(a)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #d1069d48
 EXERCISES["what is told"] = Exercise(
     lambda g: (3 * normal(g, 60, 5)).softmax(-1)[None],
     lambda q: entropy(q.mean(0)) - entropy(q).mean(),
     {
-        "this is the whole KL: the waste, KL(mean q ‖ U), is still in it": lambda q: math.log(5) - entropy(q).mean(),
-        "this is the waste, what is told is the rest of the KL": lambda q: math.log(5) - entropy(q.mean(0)),
-        "this is the entropy of the mean: a coin toss has it too": lambda q: entropy(q.mean(0)),
+        "this is the whole KL: the waste, KL(mean q ‖ U), is still in it": lambda q: (
+            math.log(5) - entropy(q).mean()
+        ),
+        "this is the waste, what is told is the rest of the KL": lambda q: (
+            math.log(5) - entropy(q.mean(0))
+        ),
+        "this is the entropy of the mean: a coin toss has it too": lambda q: entropy(
+            q.mean(0)
+        ),
         "this is the mean entropy, what is not told": lambda q: entropy(q).mean(),
         "the sign is turned": lambda q: entropy(q).mean() - entropy(q.mean(0)),
-        "this is in bits": lambda q: (entropy(q.mean(0)) - entropy(q).mean()) / math.log(2),
-    })
+        "this is in bits": lambda q: (
+            (entropy(q.mean(0)) - entropy(q).mean()) / math.log(2)
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #33fb560f
 def walk(stops, n, keep=1) -> Tensor:
     "Straight legs of n points, each without its first `keep`, after the very first point."
     t = torch.linspace(0, 1, n)[keep:, None]
-    return torch.cat([stops[:keep]] + [(1 - t) * a + t * b for a, b in zip(stops, stops[1:])])
+    return torch.cat(
+        [stops[:keep]] + [(1 - t) * a + t * b for a, b in zip(stops, stops[1:])]
+    )
 
 
 EXERCISES["by way of"] = Exercise(
@@ -401,52 +619,95 @@ EXERCISES["by way of"] = Exercise(
     {
         "every stop on the way comes twice": lambda stops, n: walk(stops, n, 0),
         "the end of the last leg is missing": lambda stops, n: walk(stops, n)[:-1],
-        "this goes from the first stop straight to the last": lambda stops, n: walk(stops[[0, -1]], n),
-        "these are the legs one by one, and should be one path": lambda stops, n: walk(stops, n, 0).view(3, n, 3),
-    })
+        "this goes from the first stop straight to the last": lambda stops, n: walk(
+            stops[[0, -1]], n
+        ),
+        "these are the legs one by one, and should be one path": lambda stops, n: walk(
+            stops, n, 0
+        ).view(3, n, 3),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #a1328c7a
 EXERCISES["directions at random"] = Exercise(
     lambda g: (2 * normal(g, 6, 5),),
     lambda noise: F.normalize(noise, dim=1),
     {
-        "divided by the square of the length": lambda v: v / v.square().sum(1, keepdim=True),
-        "all are divided by one number, the length of the whole table": lambda v: v / v.norm(),
-        "each column has length 1, where each row should": lambda v: F.normalize(v, dim=0),
-        "divided by the sum of absolute values, which is not the length": lambda v: F.normalize(v, p=1, dim=1),
-    })
+        "divided by the square of the length": lambda v: (
+            v / v.square().sum(1, keepdim=True)
+        ),
+        "all are divided by one number, the length of the whole table": lambda v: (
+            v / v.norm()
+        ),
+        "each column has length 1, where each row should": lambda v: F.normalize(
+            v, dim=0
+        ),
+        "divided by the sum of absolute values, which is not the length": lambda v: (
+            F.normalize(v, p=1, dim=1)
+        ),
+    },
+)
 EXERCISES["a ring"] = Exercise(
     lambda g: (0.1 + 0.8 * torch.rand(5, generator=g),),
     lambda share: (-2 * (1 - share).log()).sqrt(),
     {
         "this is the square of the radius": lambda share: -2 * (1 - share).log(),
-        "a factor 2 is missing: the density falls like exp(−r²/2)": lambda share: (-(1 - share).log()).sqrt(),
+        "a factor 2 is missing: the density falls like exp(−r²/2)": lambda share: (
+            -(1 - share).log()
+        ).sqrt(),
         "this ring leaves the share outside": lambda share: (-2 * share.log()).sqrt(),
-        "this is the quantile of one latent, and a disc is narrower in both": lambda share: 2**0.5 * share.erfinv(),
-    })
+        "this is the quantile of one latent, and a disc is narrower in both": lambda share: (
+            2**0.5 * share.erfinv()
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #28f51764
 EXERCISES["everybody to one place"] = Exercise(
-    lambda g: (normal(g, 6, 4), Direction("smile", 2 * normal(g, 4), 0.7, 1.0), uniform(g, -1, 2)),
+    lambda g: (
+        normal(g, 6, 4),
+        Direction("smile", 2 * normal(g, 4), 0.7, 1.0),
+        uniform(g, -1, 2),
+    ),
     lambda z, d, target: target - d.read(z),
     {
-        "the sign is turned: the way is target minus start": lambda z, d, target: d.read(z) - target,
-        "where a face stands already is left out": lambda z, d, target: torch.full((6,), target),
+        "the sign is turned: the way is target minus start": lambda z, d, target: (
+            d.read(z) - target
+        ),
+        "where a face stands already is left out": lambda z, d, target: torch.full(
+            (6,), target
+        ),
         "this is the reading itself": lambda z, d, target: d.read(z),
-        "project on the direction's unit, not on its vector": lambda z, d, target: target - (z @ d.vector - d.without) / d.vector.norm(),
-        "this counts from the origin and not from the average without": lambda z, d, target: target - z @ d.unit / d.vector.norm(),
-        "this is a length: divide by that of the vector for a strength": lambda z, d, target: (target - d.read(z)) * d.vector.norm(),
-    })
+        "project on the direction's unit, not on its vector": lambda z, d, target: (
+            target - (z @ d.vector - d.without) / d.vector.norm()
+        ),
+        "this counts from the origin and not from the average without": lambda z, d, target: (
+            target - z @ d.unit / d.vector.norm()
+        ),
+        "this is a length: divide by that of the vector for a strength": lambda z, d, target: (
+            (target - d.read(z)) * d.vector.norm()
+        ),
+    },
+)
 EXERCISES["only the change"] = Exercise(
     lambda g: torch.rand(3, 4, 3, 5, 5, generator=g).unbind(),
     lambda x, rebuilt, edited: (x + edited - rebuilt).clamp(0, 1),
     {
-        "pixels leave [0, 1]: clamp them": lambda x, rebuilt, edited: x + edited - rebuilt,
-        "the change is edited minus rebuilt": lambda x, rebuilt, edited: (x + rebuilt - edited).clamp(0, 1),
-        "this is the edit itself, the photograph is not in it": lambda x, rebuilt, edited: edited,
-        "the edit is added whole, and only its change should be": lambda x, rebuilt, edited: (x + edited).clamp(0, 1),
+        "pixels leave [0, 1]: clamp them": lambda x, rebuilt, edited: (
+            x + edited - rebuilt
+        ),
+        "the change is edited minus rebuilt": lambda x, rebuilt, edited: (
+            x + rebuilt - edited
+        ).clamp(0, 1),
+        "this is the edit itself, the photograph is not in it": lambda x, rebuilt, edited: (
+            edited
+        ),
+        "the edit is added whole, and only its change should be": lambda x, rebuilt, edited: (
+            (x + edited).clamp(0, 1)
+        ),
         "photograph and edit are averaged": lambda x, rebuilt, edited: (x + edited) / 2,
-    })
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #760edfeb
 def lopsided(g) -> tuple:
@@ -471,13 +732,19 @@ EXERCISES["at equal others"] = Exercise(
     lopsided,
     lambda z, a, b: slope(z, held_fixed(a, b[:, None], "a")),
     {
-        "this is the plain difference of the means, b comes along": lambda z, a, b: apart(z, a),
-        "this is the slope of b": lambda z, a, b: regressed(z, torch.ones_like(a), a, b)[2],
+        "this is the plain difference of the means, b comes along": lambda z, a, b: (
+            apart(z, a)
+        ),
+        "this is the slope of b": lambda z, a, b: regressed(
+            z, torch.ones_like(a), a, b
+        )[2],
         "the column of ones is missing": lambda z, a, b: regressed(z, a, b)[0],
-        "the part along b's difference is removed from the vector, which overshoots":
-            lambda z, a, b: (v := apart(z, a)) - (w := apart(z, b)) * (v @ w) / (w @ w),
+        "the part along b's difference is removed from the vector, which overshoots": lambda z, a, b: (
+            (v := apart(z, a)) - (w := apart(z, b)) * (v @ w) / (w @ w)
+        ),
         "the sign is turned": lambda z, a, b: -slope(z, held_fixed(a, b[:, None], "a")),
-    })
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #1ffe0c19
 EXERCISES["noise for a nat"] = Exercise(
@@ -486,8 +753,11 @@ EXERCISES["noise for a nat"] = Exercise(
     {
         "this is the share that the VAE keeps": lambda nats: math.exp(-nats),
         "counted in bits": lambda nats: 1 - 2**-nats,
-        "this is the loss of a given share, the other way round": lambda nats: -math.log(abs(1 - nats)),
-    })
+        "this is the loss of a given share, the other way round": lambda nats: (
+            -math.log(abs(1 - nats))
+        ),
+    },
+)
 
 # %% ../nbs/lib/55_exercises.ipynb #a931ab95
 EXERCISES["the floor"] = Exercise(
@@ -495,19 +765,37 @@ EXERCISES["the floor"] = Exercise(
     lambda features, n: 2 * features.var(0).sum() / n,
     {
         "both means are uncertain, not one": lambda f, n: f.var(0).sum() / n,
-        "these are standard deviations, and variances add": lambda f, n: 2 * f.std(0).sum() / n,
-        "variances of means fall like 1/n, not like 1/√n": lambda f, n: 2 * f.var(0).sum() / n**0.5,
-        "averaged over features, and the distance is a sum": lambda f, n: 2 * f.var(0).mean() / n,
-        "this is the distance, and its square is asked for": lambda f, n: (2 * f.var(0).sum() / n).sqrt(),
-    })
+        "these are standard deviations, and variances add": lambda f, n: (
+            2 * f.std(0).sum() / n
+        ),
+        "variances of means fall like 1/n, not like 1/√n": lambda f, n: (
+            2 * f.var(0).sum() / n**0.5
+        ),
+        "averaged over features, and the distance is a sum": lambda f, n: (
+            2 * f.var(0).mean() / n
+        ),
+        "this is the distance, and its square is asked for": lambda f, n: (
+            2 * f.var(0).sum() / n
+        ).sqrt(),
+    },
+)
 EXERCISES["a bound from weights"] = Exercise(
     lambda g: (3 * normal(g, 16, 6) - 900,),
     lambda log_w: log_w.logsumexp(0) - math.log(len(log_w)),
     {
         "this is the mean of the logarithms, the ELBO": lambda log_w: log_w.mean(0),
-        "this is a sum, the log of the mean is smaller by log k": lambda log_w: log_w.logsumexp(0),
-        "exp(−900) is 0 in a computer, use logsumexp": lambda log_w: log_w.exp().mean(0).log(),
+        "this is a sum, the log of the mean is smaller by log k": lambda log_w: (
+            log_w.logsumexp(0)
+        ),
+        "exp(−900) is 0 in a computer, use logsumexp": lambda log_w: (
+            log_w.exp().mean(0).log()
+        ),
         "this is the best weight alone": lambda log_w: log_w.amax(0),
-        "the mean runs over images, and should run over samples": lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
-        "one value for each image is asked for, and you average them": lambda log_w: (log_w.logsumexp(0) - math.log(len(log_w))).mean(),
-    })
+        "the mean runs over images, and should run over samples": lambda log_w: (
+            log_w.logsumexp(1) - math.log(log_w.shape[1])
+        ),
+        "one value for each image is asked for, and you average them": lambda log_w: (
+            log_w.logsumexp(0) - math.log(len(log_w))
+        ).mean(),
+    },
+)

@@ -27,7 +27,12 @@ import traitlets
 from torch import Tensor, nn
 
 from .core import atomic_path, check_choice, evaluating
-from .elbo import BernoulliLikelihood, ContinuousBernoulliLikelihood, DiscretisedLogisticLikelihood, NormalLikelihood
+from vae_nb.elbo import (
+    BernoulliLikelihood,
+    ContinuousBernoulliLikelihood,
+    DiscretisedLogisticLikelihood,
+    NormalLikelihood,
+)
 from .evaluate import active_units, encode_all, mean_kl_per_dim
 from .latent import interpolate
 from .train import as_data, device_of
@@ -37,10 +42,27 @@ class NotInBrowser(TypeError):
     "A network holds something that the in-browser engine does not know."
 
 
-POINTWISE = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.LeakyReLU: "leaky_relu", nn.ELU: "elu"}
-NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # what evaluation mode passes through
-MEANS = {BernoulliLikelihood: "sigmoid", NormalLikelihood: "sigmoid", DiscretisedLogisticLikelihood: "sigmoid",
-         ContinuousBernoulliLikelihood: "continuous_bernoulli"}  # from the decoder's output to the mean of p(x|z)
+POINTWISE = {
+    nn.ReLU: "relu",
+    nn.SiLU: "silu",
+    nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+    nn.LeakyReLU: "leaky_relu",
+    nn.ELU: "elu",
+}
+NOTHING = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+)  # what evaluation mode passes through
+MEANS = {
+    BernoulliLikelihood: "sigmoid",
+    NormalLikelihood: "sigmoid",
+    DiscretisedLogisticLikelihood: "sigmoid",
+    ContinuousBernoulliLikelihood: "continuous_bernoulli",
+}  # from the decoder's output to the mean of p(x|z)
 
 
 def refuse(
@@ -48,9 +70,13 @@ def refuse(
     why: str = "the engine has no such layer",
 ) -> None:
     "Say which layer cannot be exported, and what can."
-    known = ("Linear, Conv2d, ConvTranspose2d, nearest Upsample, MaxPool2d, BatchNorm2d, GroupNorm, Flatten, Unflatten, Dropout and "
-             "the activations ReLU, LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid")
-    raise NotInBrowser(f"no explorer can run {layer}: {why}. It runs sequences of {known}.")
+    known = (
+        "Linear, Conv2d, ConvTranspose2d, nearest Upsample, MaxPool2d, BatchNorm2d, GroupNorm, Flatten, Unflatten, Dropout and "
+        "the activations ReLU, LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid"
+    )
+    raise NotInBrowser(
+        f"no explorer can run {layer}: {why}. It runs sequences of {known}."
+    )
 
 # %% ../nbs/lib/50_explore.ipynb #7
 def one_number(
@@ -86,7 +112,11 @@ def numbers(
     Returns:
         float32, on the CPU
     """
-    return torch.full((size,), default) if parameter is None else parameter.detach().float().cpu()
+    return (
+        torch.full((size,), default)
+        if parameter is None
+        else parameter.detach().float().cpu()
+    )
 
 # %% ../nbs/lib/50_explore.ipynb #8
 def matrix_op(
@@ -101,15 +131,29 @@ def matrix_op(
         op, weight (rows, columns), bias, and a convolution's settings
     """
     if isinstance(layer, nn.Linear):
-        return {"op": "linear", "weight": numbers(layer.weight, 0), "bias": numbers(layer.bias, layer.out_features)}
+        return {
+            "op": "linear",
+            "weight": numbers(layer.weight, 0),
+            "bias": numbers(layer.bias, layer.out_features),
+        }
     if layer.groups != 1 or set(layer.dilation) != {1} or layer.padding_mode != "zeros":
         refuse(layer, "groups, dilation and padding other than zeros are not supported")
-    weight, settings = numbers(layer.weight, 0), one_number(layer, "kernel_size", "stride", "padding")
+    weight, settings = (
+        numbers(layer.weight, 0),
+        one_number(layer, "kernel_size", "stride", "padding"),
+    )
     if isinstance(layer, nn.ConvTranspose2d):
-        weight, op = weight.permute(1, 2, 3, 0).reshape(-1, layer.in_channels), "transposed"
+        weight, op = (
+            weight.permute(1, 2, 3, 0).reshape(-1, layer.in_channels),
+            "transposed",
+        )
     else:
         weight, op = weight.reshape(layer.out_channels, -1), "conv"
-    return {"op": op, "weight": weight, "bias": numbers(layer.bias, layer.out_channels)} | settings
+    return {
+        "op": op,
+        "weight": weight,
+        "bias": numbers(layer.bias, layer.out_channels),
+    } | settings
 
 # %% ../nbs/lib/50_explore.ipynb #9
 def norm_op(
@@ -125,12 +169,25 @@ def norm_op(
     """
     if isinstance(layer, nn.GroupNorm):
         channels = layer.num_channels
-        return {"op": "group_norm", "weight": numbers(layer.weight, channels, 1), "bias": numbers(layer.bias, channels),
-                "groups": layer.num_groups, "eps": layer.eps}
+        return {
+            "op": "group_norm",
+            "weight": numbers(layer.weight, channels, 1),
+            "bias": numbers(layer.bias, channels),
+            "groups": layer.num_groups,
+            "eps": layer.eps,
+        }
     if layer.running_mean is None:
         refuse(layer, "without running statistics it depends on the whole batch")
-    scale = numbers(layer.weight, layer.num_features, 1) / (numbers(layer.running_var, 0) + layer.eps).sqrt()
-    return {"op": "affine", "weight": scale, "bias": numbers(layer.bias, layer.num_features) - numbers(layer.running_mean, 0) * scale}
+    scale = (
+        numbers(layer.weight, layer.num_features, 1)
+        / (numbers(layer.running_var, 0) + layer.eps).sqrt()
+    )
+    return {
+        "op": "affine",
+        "weight": scale,
+        "bias": numbers(layer.bias, layer.num_features)
+        - numbers(layer.running_mean, 0) * scale,
+    }
 
 # %% ../nbs/lib/50_explore.ipynb #10
 def pointwise_op(
@@ -139,8 +196,12 @@ def pointwise_op(
     "An activation."
     if isinstance(layer, nn.GELU):
         return {"op": "gelu_tanh" if layer.approximate == "tanh" else "gelu"}
-    settings = {"slope": getattr(layer, "negative_slope", getattr(layer, "alpha", None))}
-    return {"op": POINTWISE[type(layer)]} | {name: value for name, value in settings.items() if value is not None}
+    settings = {
+        "slope": getattr(layer, "negative_slope", getattr(layer, "alpha", None))
+    }
+    return {"op": POINTWISE[type(layer)]} | {
+        name: value for name, value in settings.items() if value is not None
+    }
 
 
 def shape_op(
@@ -152,31 +213,50 @@ def shape_op(
         layer: Flatten, Unflatten, Upsample or MaxPool2d
     """
     if isinstance(layer, nn.Upsample):
-        return {"op": "upsample"} if layer.mode == "nearest" else refuse(layer, f"mode={layer.mode!r} is not 'nearest'")
+        return (
+            {"op": "upsample"}
+            if layer.mode == "nearest"
+            else refuse(layer, f"mode={layer.mode!r} is not 'nearest'")
+        )
     if isinstance(layer, nn.MaxPool2d):
         settings = one_number(layer, "kernel_size", "stride", "padding", "dilation")
         if settings.pop("padding") or settings.pop("dilation") != 1 or layer.ceil_mode:
             refuse(layer, "padding, dilation and ceil_mode are not supported")
         return {"op": "max_pool"} | settings
     dim = layer.start_dim if isinstance(layer, nn.Flatten) else layer.dim
-    return {"op": "reshape"} if dim == 1 else refuse(layer, "dimension 1 is the only one that can be flattened or unflattened")
+    return (
+        {"op": "reshape"}
+        if dim == 1
+        else refuse(
+            layer, "dimension 1 is the only one that can be flattened or unflattened"
+        )
+    )
 
 # %% ../nbs/lib/50_explore.ipynb #11
-OPS = {nn.Linear: matrix_op, nn.Conv2d: matrix_op, nn.ConvTranspose2d: matrix_op, nn.BatchNorm2d: norm_op, nn.GroupNorm: norm_op, nn.GELU: pointwise_op,
-       nn.Upsample: shape_op, nn.MaxPool2d: shape_op, nn.Flatten: shape_op, nn.Unflatten: shape_op} | dict.fromkeys(POINTWISE, pointwise_op)
+OPS = {
+    nn.Linear: matrix_op,
+    nn.Conv2d: matrix_op,
+    nn.ConvTranspose2d: matrix_op,
+    nn.BatchNorm2d: norm_op,
+    nn.GroupNorm: norm_op,
+    nn.GELU: pointwise_op,
+    nn.Upsample: shape_op,
+    nn.MaxPool2d: shape_op,
+    nn.Flatten: shape_op,
+    nn.Unflatten: shape_op,
+} | dict.fromkeys(POINTWISE, pointwise_op)
 
 # %% ../nbs/lib/50_explore.ipynb #13
 def steps(
     module: nn.Module,
     x: Tensor,  # an input, (1, ...)
-) -> tuple[list[dict], Tensor]:  # operations, each with the shape of its output; the output
+) -> tuple[
+    list[dict], Tensor
+]:  # operations, each with the shape of its output; the output
     """A network as operations of the engine, in order.
 
     Args:
         x: an input, (1, ...)
-
-    Returns:
-        operations, each with the shape of its output; the output
     """
     if type(module).forward is nn.Sequential.forward:
         found = []
@@ -198,10 +278,19 @@ def folded(
     "Batch normalisations taken over by the matrix product before them."
     out = []
     for op in ops:
-        if op["op"] == "affine" and out and out[-1]["op"] in ("linear", "conv", "transposed"):
+        if (
+            op["op"] == "affine"
+            and out
+            and out[-1]["op"] in ("linear", "conv", "transposed")
+        ):
             before, rows = out[-1], len(op["bias"])
-            weight = (before["weight"].reshape(rows, -1) * op["weight"][:, None]).reshape(before["weight"].shape)
-            out[-1] = before | {"weight": weight, "bias": before["bias"] * op["weight"] + op["bias"]}
+            weight = (
+                before["weight"].reshape(rows, -1) * op["weight"][:, None]
+            ).reshape(before["weight"].shape)
+            out[-1] = before | {
+                "weight": weight,
+                "bias": before["bias"] * op["weight"] + op["bias"],
+            }
         else:
             out.append(op)
     return out
@@ -227,12 +316,20 @@ class BrowserNetwork:
     @property
     def key(self) -> str:
         "The name of the weights: a hash of what they are."
-        return hashlib.sha256(json.dumps([self.inputs, self.layers]).encode() + self.weights).hexdigest()[:20]
+        return hashlib.sha256(
+            json.dumps([self.inputs, self.layers]).encode() + self.weights
+        ).hexdigest()[:20]
 
     @property
     def spec(self) -> dict:
         "Everything but the weights, for JSON."
-        return {"key": self.key, "inputs": self.inputs, "layers": self.layers, "bytes": len(self.weights), "crc": zlib.crc32(self.weights)}
+        return {
+            "key": self.key,
+            "inputs": self.inputs,
+            "layers": self.layers,
+            "bytes": len(self.weights),
+            "crc": zlib.crc32(self.weights),
+        }
 
     @property
     def script(self) -> str:
@@ -243,27 +340,43 @@ class BrowserNetwork:
 def packed(
     ops: list[dict],  # with weights as tensors
     half: bool = True,  # half precision for all but small matrices
-) -> tuple[list[dict], bytes]:  # the operations with places in the bytes for their weights, and the bytes
+) -> tuple[
+    list[dict], bytes
+]:  # the operations with places in the bytes for their weights, and the bytes
     """Put the weights of all operations into one run of bytes.
 
     Args:
         ops: with weights as tensors
         half: half precision for all but small matrices
-
-    Returns:
-        the operations with places in the bytes for their weights, and the bytes
     """
     layers, blob = [], bytearray()
     for op in ops:
-        layer = {name: value for name, value in op.items() if name not in ("weight", "bias")}
+        layer = {
+            name: value for name, value in op.items() if name not in ("weight", "bias")
+        }
         if "weight" in op:
             weight = op["weight"]
-            layer |= {"rows": len(weight), "parts": []} | ({"columns": weight.shape[1]} if weight.ndim == 2 else {})
+            layer |= {"rows": len(weight), "parts": []} | (
+                {"columns": weight.shape[1]} if weight.ndim == 2 else {}
+            )
             for value in (weight, op["bias"]):
-                narrow = half and value.numel() >= SMALL and value.abs().max() < torch.finfo(torch.float16).max
-                layer["parts"].append({"offset": len(blob), "size": value.numel(), "half": bool(narrow)})
-                blob += value.contiguous().numpy().astype("<f2" if narrow else "<f4").tobytes()
-                blob += bytes(-len(blob) % 4)  # numbers begin at multiples of their size
+                narrow = (
+                    half
+                    and value.numel() >= SMALL
+                    and value.abs().max() < torch.finfo(torch.float16).max
+                )
+                layer["parts"].append(
+                    {"offset": len(blob), "size": value.numel(), "half": bool(narrow)}
+                )
+                blob += (
+                    value.contiguous()
+                    .numpy()
+                    .astype("<f2" if narrow else "<f4")
+                    .tobytes()
+                )
+                blob += bytes(
+                    -len(blob) % 4
+                )  # numbers begin at multiples of their size
         layers.append(layer)
     return layers, bytes(blob)
 
@@ -272,7 +385,9 @@ def _in_single_precision(
     module: nn.Module,
 ) -> nn.Module:
     "The module, or a copy of it in float32 if its numbers are of another type."
-    single = all(w.dtype == torch.float32 for w in module.parameters() if w.is_floating_point())
+    single = all(
+        w.dtype == torch.float32 for w in module.parameters() if w.is_floating_point()
+    )
     return module if single else copy.deepcopy(module).float()
 
 # %% ../nbs/lib/50_explore.ipynb #21
@@ -293,9 +408,15 @@ def browser_network(
     device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
         ops, y = steps(module, torch.zeros(1, *inputs, device=device))
-    bad = [name for name, value in module.state_dict().items() if not value.isfinite().all()]
+    bad = [
+        name
+        for name, value in module.state_dict().items()
+        if not value.isfinite().all()
+    ]
     if bad:
-        raise ValueError(f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be shown. Train it again with a smaller learning rate.")
+        raise ValueError(
+            f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be shown. Train it again with a smaller learning rate."
+        )
     ops = folded(ops) + ([{"op": last, "shape": list(y.shape[1:])}] if last else [])
     layers, weights = packed(ops, half)
     return BrowserNetwork(layers, list(inputs), weights)
@@ -305,11 +426,19 @@ def check_model(
     model,
 ) -> None:
     "Explorers look inside: they need the networks, not only the three distributions."
-    missing = [name for name in ("decoder", "likelihood", "prior", "latent", "shape") if not hasattr(model, name)]
+    missing = [
+        name
+        for name in ("decoder", "likelihood", "prior", "latent", "shape")
+        if not hasattr(model, name)
+    ]
     if missing:
-        raise TypeError(f"an explorer needs a model such as mlp_vae builds; {type(model).__name__} has no {', '.join(missing)}.")
+        raise TypeError(
+            f"an explorer needs a model such as mlp_vae builds; {type(model).__name__} has no {', '.join(missing)}."
+        )
     if type(model.likelihood) not in MEANS:
-        raise NotInBrowser(f"no explorer knows the mean of {type(model.likelihood).__name__}; there are {', '.join(kind.__name__ for kind in MEANS)}.")
+        raise NotInBrowser(
+            f"no explorer knows the mean of {type(model.likelihood).__name__}; there are {', '.join(kind.__name__ for kind in MEANS)}."
+        )
 
 
 def half_error(
@@ -328,13 +457,16 @@ def half_error(
             if parameter.numel() >= SMALL:
                 parameter.copy_(parameter.half())
         z = model.prior.sample((n,), torch.Generator(device_of(model)).manual_seed(0))
-        exact, changed = (model.likelihood(decoder(z)).mean for decoder in (whole, rounded))
+        exact, changed = (
+            model.likelihood(decoder(z)).mean for decoder in (whole, rounded)
+        )
     return (exact - changed).abs().max().item()
 
 # %% ../nbs/lib/50_explore.ipynb #22
 def browser_decoder(
     model,  # anything with decoder, likelihood and prior
-    half: bool | None = None,  # weights in half precision; None: if `half_error` stays below `TOLERANCE`
+    half: bool
+    | None = None,  # weights in half precision; None: if `half_error` stays below `TOLERANCE`
 ) -> BrowserNetwork:  # latents, (latent,) → the mean of p(x|z), (C, H, W)
     """A model's decoder with the likelihood's mean at its end.
 
@@ -347,20 +479,21 @@ def browser_decoder(
     """
     check_model(model)
     half = half_error(model) < TOLERANCE if half is None else half
-    return browser_network(model.decoder, (model.latent,), MEANS[type(model.likelihood)], half)
+    return browser_network(
+        model.decoder, (model.latent,), MEANS[type(model.likelihood)], half
+    )
 
 
 def browser_encoder(
     model,  # anything with encoder
     half: bool = True,
-) -> BrowserNetwork:  # an image, (C, H, W) → the encoder's numbers: means, then log-variances
+) -> (
+    BrowserNetwork
+):  # an image, (C, H, W) → the encoder's numbers: means, then log-variances
     """A model's encoder.
 
     Args:
         model: anything with encoder
-
-    Returns:
-        an image, (C, H, W) → the encoder's numbers: means, then log-variances
     """
     check_model(model)
     return browser_network(model.encoder, model.shape, None, half)
@@ -377,7 +510,10 @@ def asset(
     Returns:
         their texts, one after the other
     """
-    return "\n".join((files("vae_nb") / "assets" / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join(
+        (files("vae_nb") / "assets" / name).read_text(encoding="utf-8")
+        for name in names
+    )
 
 
 def engine() -> str:  # JavaScript, to be followed by what uses it
@@ -386,7 +522,9 @@ def engine() -> str:  # JavaScript, to be followed by what uses it
     Returns:
         JavaScript, to be followed by what uses it
     """
-    kernels = base64.b64encode((files("vae_nb") / "assets" / "kernels.wasm").read_bytes()).decode()
+    kernels = base64.b64encode(
+        (files("vae_nb") / "assets" / "kernels.wasm").read_bytes()
+    ).decode()
     return f'const KERNELS = "{kernels}";\n' + asset("engine.js")
 
 # %% ../nbs/lib/50_explore.ipynb #31
@@ -395,7 +533,9 @@ FOLDER = "VAE_NB_EXPLORER_FILES"  # the environment variable with the folder tha
 
 def publish(
     network: BrowserNetwork,
-    folder: str | Path | None = None,  # None: the folder that the environment names, if it names one
+    folder: str
+    | Path
+    | None = None,  # None: the folder that the environment names, if it names one
 ) -> None:
     """Write the weights where a page without a kernel will find them: as a script, named by its contents.
 
@@ -421,9 +561,13 @@ def png(
     """
     from PIL import Image
 
-    pixels = (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    pixels = (
+        (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    )
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
+        buffer, "PNG", optimize=True
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 # %% ../nbs/lib/50_explore.ipynb #32
@@ -431,9 +575,19 @@ class Numbers(traitlets.List):
     "A list of numbers that also takes tensors and arrays; NaN and infinity are refused."
 
     def validate(self, obj, value):
-        value = value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
-        if isinstance(value, list) and not all(isinstance(v, (int, float)) and math.isfinite(v) for v in value):
-            raise traitlets.TraitError(f"{self.name} must be a list of finite numbers, not {value!r}.")
+        value = (
+            value.tolist()
+            if hasattr(value, "tolist")
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+        )
+        if isinstance(value, list) and not all(
+            isinstance(v, (int, float)) and math.isfinite(v) for v in value
+        ):
+            raise traitlets.TraitError(
+                f"{self.name} must be a list of finite numbers, not {value!r}."
+            )
         return super().validate(obj, value)
 
 # %% ../nbs/lib/50_explore.ipynb #33
@@ -441,9 +595,13 @@ class NetworkExplorer(anywidget.AnyWidget):
     "What explorers share that run a network in the page: they hold its weights and hand them out when the page asks."
 
     _css = asset("ideas.css", "explorers.css")
-    title = traitlets.Unicode("Explorer", help="what screen readers call it").tag(sync=True)
+    title = traitlets.Unicode("Explorer", help="what screen readers call it").tag(
+        sync=True
+    )
     shape = traitlets.List(help="of one image, (C, H, W)").tag(sync=True)
-    poster = traitlets.Unicode(help="the picture before the first touch, a data: address").tag(sync=True)
+    poster = traitlets.Unicode(
+        help="the picture before the first touch, a data: address"
+    ).tag(sync=True)
     alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(self, networks, **traits):
@@ -488,13 +646,28 @@ def write_html(
         beside: the weights go into assets/explorers beside the file, and are loaded at the first touch
     """
     path, networks = Path(path), explorer.networks.values()
-    own = set(type(explorer).class_trait_names(sync=True)) - set(anywidget.AnyWidget.class_trait_names())
-    traits = {name: getattr(explorer, name) for name in sorted(own) if not name.startswith("_")}
+    own = set(type(explorer).class_trait_names(sync=True)) - set(
+        anywidget.AnyWidget.class_trait_names()
+    )
+    traits = {
+        name: getattr(explorer, name)
+        for name in sorted(own)
+        if not name.startswith("_")
+    }
     page = Template(asset("standalone.html")).substitute(
-        title=escape(explorer.title), css=explorer._css, poster=explorer.poster, alt=escape(explorer.alt), traits=_json_for_script(traits),
-        root=' data-content_root="./"' * beside, weights="" if beside else "".join(network.script for network in networks), module=for_script(explorer._esm) + "\n" + asset("standalone.js"))
+        title=escape(explorer.title),
+        css=explorer._css,
+        poster=explorer.poster,
+        alt=escape(explorer.alt),
+        traits=_json_for_script(traits),
+        root=' data-content_root="./"' * beside,
+        weights="" if beside else "".join(network.script for network in networks),
+        module=for_script(explorer._esm) + "\n" + asset("standalone.js"),
+    )
     with atomic_path(path) as partial:
-        partial.write_text(page, encoding="utf-8", errors="replace")  # half a character, from the name of a file
+        partial.write_text(
+            page, encoding="utf-8", errors="replace"
+        )  # half a character, from the name of a file
     for network in networks if beside else ():
         publish(network, path.parent / "assets" / "explorers")
     return path
@@ -502,34 +675,44 @@ def write_html(
 # %% ../nbs/lib/50_explore.ipynb #37
 def blocks_of(
     model,
-) -> tuple[list[int], list[tuple[int, int]]]:  # indices of Gaussian latents; (start, size) of each categorical
-    """What the numbers of z are: a joint model says so in `parts`; all others have Gaussian latents only.
-
-    Returns:
-        indices of Gaussian latents; (start, size) of each categorical
-    """
+) -> tuple[
+    list[int], list[tuple[int, int]]
+]:  # indices of Gaussian latents; (start, size) of each categorical
+    "What the numbers of z are: a joint model says so in `parts`; all others have Gaussian latents only."
     parts = getattr(model, "parts", [("continuous", slice(0, model.latent))])
-    gaussian = [i for kind, part in parts if kind == "continuous" for i in range(part.start, part.stop)]
-    return gaussian, [(part.start, part.stop - part.start) for kind, part in parts if kind == "categorical"]
+    gaussian = [
+        i
+        for kind, part in parts
+        if kind == "continuous"
+        for i in range(part.start, part.stop)
+    ]
+    return gaussian, [
+        (part.start, part.stop - part.start)
+        for kind, part in parts
+        if kind == "categorical"
+    ]
 
 
 def latent_order(
     model,
     images,  # Images, a float tensor, or None
-) -> tuple[list[int], Tensor | None]:  # Gaussian latents, the most used first; nats of each of the model's latents
+) -> tuple[
+    list[int], Tensor | None
+]:  # Gaussian latents, the most used first; nats of each of the model's latents
     """Latents by the KL that they carry; a plain autoencoder's by how far its codes spread; in their own order without images.
 
     Args:
         images: Images, a float tensor, or None
-
-    Returns:
-        Gaussian latents, the most used first; nats of each of the model's latents
     """
     gaussian, _ = blocks_of(model)
     if images is None:
         return gaussian, None
     variational = getattr(model, "variational", True)
-    use = mean_kl_per_dim(model, images) if variational else encode_all(model, images).var(0)
+    use = (
+        mean_kl_per_dim(model, images)
+        if variational
+        else encode_all(model, images).var(0)
+    )
     return sorted(gaussian, key=lambda i: -use[i]), use if variational else None
 
 # %% ../nbs/lib/50_explore.ipynb #38
@@ -548,7 +731,9 @@ def starting_latent(
         z[[start for start, _ in categorical]] = 1
     z = torch.as_tensor(z, dtype=torch.float32).detach().cpu()
     if z.shape != (model.latent,) or not z.isfinite().all():
-        raise ValueError(f"z must be one latent of shape ({model.latent},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}.")
+        raise ValueError(
+            f"z must be one latent of shape ({model.latent},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}."
+        )
     return [round(v, 4) for v in z.tolist()]
 
 # %% ../nbs/lib/50_explore.ipynb #39
@@ -568,12 +753,25 @@ def map_points(
         one entry for each class, for the map
     """
     if labels is None:
-        return [{"name": "", "colour": 0, "middle": [0, 0], "xy": [round(v, 2) for v in z.flatten().tolist()]}]
+        return [
+            {
+                "name": "",
+                "colour": 0,
+                "middle": [0, 0],
+                "xy": [round(v, 2) for v in z.flatten().tolist()],
+            }
+        ]
     found = []
     for label in labels.unique().tolist():
         own = z[labels == label]
-        found.append({"name": str(classes[label] if classes else label), "colour": label, "middle": [round(v, 2) for v in own.median(0).values.tolist()],
-                      "xy": [round(v, 2) for v in own.flatten().tolist()]})
+        found.append(
+            {
+                "name": str(classes[label] if classes else label),
+                "colour": label,
+                "middle": [round(v, 2) for v in own.median(0).values.tolist()],
+                "xy": [round(v, 2) for v in own.flatten().tolist()],
+            }
+        )
     return found
 
 # %% ../nbs/lib/50_explore.ipynb #40
@@ -589,14 +787,31 @@ def direction_entries(
     Returns:
         name, vector, limit
     """
-    named = directions.items() if isinstance(directions, dict) else [(d.name, d) for d in directions or []]
+    named = (
+        directions.items()
+        if isinstance(directions, dict)
+        else [(d.name, d) for d in directions or []]
+    )
     entries = []
     for name, direction in named:
-        vector = torch.as_tensor(getattr(direction, "vector", direction)).detach().float().cpu()
+        vector = (
+            torch.as_tensor(getattr(direction, "vector", direction))
+            .detach()
+            .float()
+            .cpu()
+        )
         if vector.shape != (latent,) or not vector.isfinite().all():
-            raise ValueError(f"the direction {name!r} must be a vector of shape ({latent},) without NaN; this one has shape {tuple(vector.shape)}.")
+            raise ValueError(
+                f"the direction {name!r} must be a vector of shape ({latent},) without NaN; this one has shape {tuple(vector.shape)}."
+            )
         limit = max(3.0, math.ceil(2 * abs(getattr(direction, "strength", 0))) / 2)
-        entries.append({"name": str(name), "vector": [round(v, 5) for v in vector.tolist()], "limit": limit})
+        entries.append(
+            {
+                "name": str(name),
+                "vector": [round(v, 5) for v in vector.tolist()],
+                "limit": limit,
+            }
+        )
     return entries
 
 # %% ../nbs/lib/50_explore.ipynb #41
@@ -615,9 +830,18 @@ def category_entries(
     _, blocks = blocks_of(model)
     names = names or [list(map(str, range(size))) for _, size in blocks]
     if [len(own) for own in names] != [size for _, size in blocks]:
-        raise ValueError(f"categories must name {[size for _, size in blocks]} categories, one list for each categorical, not {[len(own) for own in names]}.")
-    labels = ["category"] if len(blocks) == 1 else [f"category {i + 1}" for i in range(len(blocks))]
-    return [{"label": label, "start": start, "names": list(map(str, own))} for label, (start, _), own in zip(labels, blocks, names)]
+        raise ValueError(
+            f"categories must name {[size for _, size in blocks]} categories, one list for each categorical, not {[len(own) for own in names]}."
+        )
+    labels = (
+        ["category"]
+        if len(blocks) == 1
+        else [f"category {i + 1}" for i in range(len(blocks))]
+    )
+    return [
+        {"label": label, "start": start, "names": list(map(str, own))}
+        for label, (start, _), own in zip(labels, blocks, names)
+    ]
 
 # %% ../nbs/lib/50_explore.ipynb #42
 def map_of(
@@ -639,7 +863,12 @@ def map_of(
     images = images[:1000]
     z = encode_all(model, images)
     reach = min(8.0, max(3.0, math.ceil(z.abs().quantile(0.995).item() * 2) / 2))
-    return {"map_reach": reach, "points": map_points(z, getattr(images, "labels", None), getattr(images, "classes", None))}
+    return {
+        "map_reach": reach,
+        "points": map_points(
+            z, getattr(images, "labels", None), getattr(images, "classes", None)
+        ),
+    }
 
 # %% ../nbs/lib/50_explore.ipynb #43
 class LatentExplorer(NetworkExplorer):
@@ -655,14 +884,24 @@ class LatentExplorer(NetworkExplorer):
     """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "latent.js")
-    z = Numbers(traitlets.Float(), help="the latent, before attribute directions are added").tag(sync=True)
-    strengths = traitlets.Dict(help="attribute → how many units of its direction are added to z").tag(sync=True)
+    z = Numbers(
+        traitlets.Float(), help="the latent, before attribute directions are added"
+    ).tag(sync=True)
+    strengths = traitlets.Dict(
+        help="attribute → how many units of its direction are added to z"
+    ).tag(sync=True)
     network = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)
     latents = traitlets.List(help="the sliders: index and label").tag(sync=True)
-    categoricals = traitlets.List(help="the pickers: label, start, names").tag(sync=True)
-    directions = traitlets.List(help="the attribute sliders: name, vector, limit").tag(sync=True)
+    categoricals = traitlets.List(help="the pickers: label, start, names").tag(
+        sync=True
+    )
+    directions = traitlets.List(help="the attribute sliders: name, vector, limit").tag(
+        sync=True
+    )
     points = traitlets.List(help="the dots of the map, by class").tag(sync=True)
-    map_reach = traitlets.Float(0.0, help="the map runs from minus this to this; 0: no map").tag(sync=True)
+    map_reach = traitlets.Float(
+        0.0, help="the map runs from minus this to this; 0: no map"
+    ).tag(sync=True)
     reach = traitlets.Float(3.0, help="so do the sliders").tag(sync=True)
 
     def __init__(
@@ -682,21 +921,37 @@ class LatentExplorer(NetworkExplorer):
         chart = map_of(model, images)
         chart["reach"] = max(3.0, chart.get("map_reach", 0.0))
         super().__init__(
-            [network], title=title, shape=list(model.shape), network=network.spec, latents=sliders, categoricals=category_entries(model, categories),
-            directions=direction_entries(directions, model.latent), z=starting_latent(model, z), **chart)
-        self.poster, self.alt = png(self.decoded(model)), "The picture decoded from where the latent starts"
+            [network],
+            title=title,
+            shape=list(model.shape),
+            network=network.spec,
+            latents=sliders,
+            categoricals=category_entries(model, categories),
+            directions=direction_entries(directions, model.latent),
+            z=starting_latent(model, z),
+            **chart,
+        )
+        self.poster, self.alt = (
+            png(self.decoded(model)),
+            "The picture decoded from where the latent starts",
+        )
 
     @traitlets.validate("z")
     def _one_latent(self, proposal):
         want = self.network["inputs"][0]
         if len(proposal["value"]) != want:
-            raise traitlets.TraitError(f"z must have {want} numbers, not {len(proposal['value'])}.")
+            raise traitlets.TraitError(
+                f"z must have {want} numbers, not {len(proposal['value'])}."
+            )
         return proposal["value"]
 
     @property
     def latent(self) -> Tensor:
         "z with the attribute directions added, (latent,)."
-        moves = [self.strengths.get(d["name"], 0) * torch.tensor(d["vector"]) for d in self.directions]
+        moves = [
+            self.strengths.get(d["name"], 0) * torch.tensor(d["vector"])
+            for d in self.directions
+        ]
         return torch.tensor(self.z) + sum(moves, torch.zeros(len(self.z)))
 
     def decoded(self, model) -> Tensor:
@@ -719,7 +974,9 @@ def as_latent(
         with evaluating(model):
             value = model.encode(value[None].to(device_of(model))).mean[0]
     if value.shape != (model.latent,):
-        raise ValueError(f"an end is an image of shape {tuple(model.shape)} or a latent of shape ({model.latent},), not {tuple(value.shape)}.")
+        raise ValueError(
+            f"an end is an image of shape {tuple(model.shape)} or a latent of shape ({model.latent},), not {tuple(value.shape)}."
+        )
     return starting_latent(model, value)
 
 
@@ -729,7 +986,9 @@ def has_arc(
 ) -> bool:
     "Whether there is one arc between two latents: not if they are parallel, opposite or zero."
     try:
-        interpolate(*torch.tensor([a, b], dtype=torch.float64), n=2, spherical=True)  # in double: opposite latents are 1e-4 off in single precision
+        interpolate(
+            *torch.tensor([a, b], dtype=torch.float64), n=2, spherical=True
+        )  # in double: opposite latents are 1e-4 off in single precision
     except ValueError:
         return False
     return True
@@ -747,11 +1006,17 @@ class Interpolator(NetworkExplorer):
     _esm = engine() + asset("ideas.js", "pictures.js", "interpolator.js")
     a = Numbers(traitlets.Float(), help="the latent at the start").tag(sync=True)
     b = Numbers(traitlets.Float(), help="the latent at the end").tag(sync=True)
-    t = traitlets.Float(0.0, min=0.0, max=1.0, help="how far along the way").tag(sync=True)
-    spherical = traitlets.Bool(False, help="along an arc instead of the straight line").tag(sync=True)
+    t = traitlets.Float(0.0, min=0.0, max=1.0, help="how far along the way").tag(
+        sync=True
+    )
+    spherical = traitlets.Bool(
+        False, help="along an arc instead of the straight line"
+    ).tag(sync=True)
     has_arc = traitlets.Bool(help="whether there is one arc").tag(sync=True)
     network = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)
-    end_posters = traitlets.List(help="the pictures at both ends, data: addresses").tag(sync=True)
+    end_posters = traitlets.List(help="the pictures at both ends, data: addresses").tag(
+        sync=True
+    )
 
     def __init__(
         self,
@@ -762,16 +1027,30 @@ class Interpolator(NetworkExplorer):
         title: str = "Interpolator",
     ):
         network, a, b = browser_decoder(model), as_latent(model, a), as_latent(model, b)
-        super().__init__([network], title=title, shape=list(model.shape), network=network.spec, a=a, b=b, t=t, has_arc=has_arc(a, b))
+        super().__init__(
+            [network],
+            title=title,
+            shape=list(model.shape),
+            network=network.spec,
+            a=a,
+            b=b,
+            t=t,
+            has_arc=has_arc(a, b),
+        )
         with evaluating(model):
             ends = model.decode(torch.tensor([a, b], device=device_of(model))).mean
-        self.end_posters, self.poster = [png(end) for end in ends], png(self.decoded(model))
+        self.end_posters, self.poster = (
+            [png(end) for end in ends],
+            png(self.decoded(model)),
+        )
         self.alt = f"The picture at {t:.0%} of the way"
 
     @traitlets.validate("spherical")
     def _one_arc(self, proposal):
         if proposal["value"] and not self.has_arc:
-            raise traitlets.TraitError("there is no single arc between parallel or opposite latents (or zero): keep spherical=False.")
+            raise traitlets.TraitError(
+                "there is no single arc between parallel or opposite latents (or zero): keep spherical=False."
+            )
         return proposal["value"]
 
     @property
@@ -789,14 +1068,13 @@ class Interpolator(NetworkExplorer):
 def posterior_of(
     model,
     x: Tensor,  # images, (batch, C, H, W)
-) -> tuple[Tensor, Tensor]:  # mean and standard deviation of every latent, (batch, latent), on the CPU
+) -> tuple[
+    Tensor, Tensor
+]:  # mean and standard deviation of every latent, (batch, latent), on the CPU
     """What the encoder says of images; a categorical has its probabilities as mean, and no standard deviation.
 
     Args:
         x: images, (batch, C, H, W)
-
-    Returns:
-        mean and standard deviation of every latent, (batch, latent), on the CPU
     """
     with evaluating(model):
         q = model.encode(x.to(device_of(model)))
@@ -820,17 +1098,27 @@ class ReconstructionExplorer(NetworkExplorer):
 
     _esm = engine() + asset("ideas.js", "pictures.js", "reconstruction.js")
     z = Numbers(traitlets.Float(), help="the latent that is decoded").tag(sync=True)
-    mu = Numbers(traitlets.Float(), help="the posterior's mean, by the page's encoder").tag(sync=True)
+    mu = Numbers(
+        traitlets.Float(), help="the posterior's mean, by the page's encoder"
+    ).tag(sync=True)
     sigma = Numbers(traitlets.Float(), help="its standard deviation").tag(sync=True)
-    chosen = traitlets.Int(0, help="which of the pictures; -1: the drawing").tag(sync=True)
+    chosen = traitlets.Int(0, help="which of the pictures; -1: the drawing").tag(
+        sync=True
+    )
     choices = traitlets.List(help="the pictures, data: addresses").tag(sync=True)
     can_draw = traitlets.Bool(help="whether there is a field to draw on").tag(sync=True)
     encoder = traitlets.Dict(help="the encoder, without its weights").tag(sync=True)
     decoder = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)
-    posterior = traitlets.Dict(help="what the encoder's numbers are: gaussian, categorical, variational").tag(sync=True)
+    posterior = traitlets.Dict(
+        help="what the encoder's numbers are: gaussian, categorical, variational"
+    ).tag(sync=True)
     latents = traitlets.List(help="the sliders: index and label").tag(sync=True)
-    categoricals = traitlets.List(help="the pickers: label, start, names").tag(sync=True)
-    reach = traitlets.Float(4.0, help="the sliders run from minus this to this").tag(sync=True)
+    categoricals = traitlets.List(help="the pickers: label, start, names").tag(
+        sync=True
+    )
+    reach = traitlets.Float(4.0, help="the sliders run from minus this to this").tag(
+        sync=True
+    )
 
     def __init__(
         self,
@@ -847,17 +1135,41 @@ class ReconstructionExplorer(NetworkExplorer):
         x = next(iter(images[:choices].batches(choices)))
         mu, sigma = posterior_of(model, x[:1])
         gaussian, blocks = blocks_of(model)
-        sliders = [{"index": i, "label": f"z[{i}]" + ("" if use is None else f" · {use[i]:.1f} nats")} for i in order[:show]]
+        sliders = [
+            {
+                "index": i,
+                "label": f"z[{i}]" + ("" if use is None else f" · {use[i]:.1f} nats"),
+            }
+            for i in order[:show]
+        ]
         super().__init__(
-            [encoder, decoder], title=title, shape=list(model.shape), encoder=encoder.spec, decoder=decoder.spec, poster=png(model.reconstruct(x[:1].to(device_of(model)))[0]), alt="The reconstruction of the first picture",
-            choices=[png(image) for image in x], can_draw=model.shape[0] == 1, latents=sliders, z=mu[0], mu=mu[0], sigma=sigma[0],
+            [encoder, decoder],
+            title=title,
+            shape=list(model.shape),
+            encoder=encoder.spec,
+            decoder=decoder.spec,
+            poster=png(model.reconstruct(x[:1].to(device_of(model)))[0]),
+            alt="The reconstruction of the first picture",
+            choices=[png(image) for image in x],
+            can_draw=model.shape[0] == 1,
+            latents=sliders,
+            z=mu[0],
+            mu=mu[0],
+            sigma=sigma[0],
             categoricals=category_entries(model, categories),
-            posterior={"gaussian": len(gaussian), "categorical": [size for _, size in blocks], "variational": getattr(model, "variational", True)})
+            posterior={
+                "gaussian": len(gaussian),
+                "categorical": [size for _, size in blocks],
+                "variational": getattr(model, "variational", True),
+            },
+        )
 
     @traitlets.validate("chosen")
     def _one_of_the_pictures(self, proposal):
         if not -1 <= proposal["value"] < len(self.choices):
-            raise traitlets.TraitError(f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}.")
+            raise traitlets.TraitError(
+                f"chosen must be from 0 to {len(self.choices) - 1}, or -1 for the drawing, not {proposal['value']}."
+            )
         return proposal["value"]
 
 # %% ../nbs/lib/50_explore.ipynb #54
@@ -881,9 +1193,18 @@ def beta_entry(
             for name in sums:
                 sums[name] += terms[name].sum().item() if name in terms else math.nan
     rounded = lambda t: [[round(v, 4) for v in row] for row in t.tolist()]
-    written = {name: "–" if math.isnan(value) else f"{value / len(images):.1f}" for name, value in sums.items()}
+    written = {
+        name: "–" if math.isnan(value) else f"{value / len(images):.1f}"
+        for name, value in sums.items()
+    }
     active = f"{int(active_units(model, images).sum())} of {model.latent}"
-    return {"label": label, "network": network.spec, "mu": rounded(mu), "sigma": rounded(sigma), "active": active} | written, network
+    return {
+        "label": label,
+        "network": network.spec,
+        "mu": rounded(mu),
+        "sigma": rounded(sigma),
+        "active": active,
+    } | written, network
 
 # %% ../nbs/lib/50_explore.ipynb #55
 class BetaExplorer(NetworkExplorer):
@@ -899,9 +1220,15 @@ class BetaExplorer(NetworkExplorer):
 
     _esm = engine() + asset("ideas.js", "pictures.js", "beta.js")
     chosen = traitlets.Int(0, help="which of the models").tag(sync=True)
-    entries = traitlets.List(help="for each model: label, decoder, codes of the pictures, nats").tag(sync=True)
-    noise = traitlets.List(help="draws from the prior, one list for each sample").tag(sync=True)
-    posters = traitlets.Dict(help="the rows before the first touch, data: addresses").tag(sync=True)
+    entries = traitlets.List(
+        help="for each model: label, decoder, codes of the pictures, nats"
+    ).tag(sync=True)
+    noise = traitlets.List(help="draws from the prior, one list for each sample").tag(
+        sync=True
+    )
+    posters = traitlets.Dict(
+        help="the rows before the first touch, data: addresses"
+    ).tag(sync=True)
     count = traitlets.Int(8, help="pictures in a row").tag(sync=True)
 
     def __init__(
@@ -914,26 +1241,56 @@ class BetaExplorer(NetworkExplorer):
         seed: int = 0,  # of the samples
     ):
         if not models or len({tuple(model.shape) for model in models.values()}) != 1:
-            raise ValueError(f"models must be {{beta: model}} for images of one shape, not {list(models)} with shapes {[tuple(m.shape) for m in models.values()]}.")
+            raise ValueError(
+                f"models must be {{beta: model}} for images of one shape, not {list(models)} with shapes {[tuple(m.shape) for m in models.values()]}."
+            )
         if any(blocks_of(model)[1] for model in models.values()):
-            raise ValueError("BetaExplorer takes models with Gaussian latents only: these have categoricals.")
+            raise ValueError(
+                "BetaExplorer takes models with Gaussian latents only: these have categoricals."
+            )
         images = as_data(images, next(iter(models.values())))
         x = next(iter(images[:count].batches(count)))
-        entries, networks = zip(*(beta_entry(f"{beta:g}", model, images, x) for beta, model in models.items()))
+        entries, networks = zip(
+            *(
+                beta_entry(f"{beta:g}", model, images, x)
+                for beta, model in models.items()
+            )
+        )
         first = list(models.values())[chosen]
         widest = max(model.latent for model in models.values())
-        noise = torch.randn(len(x), widest, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            len(x), widest, generator=torch.Generator().manual_seed(seed)
+        )
         with evaluating(first):
-            decoded = [first.decode(z.to(device_of(first))).mean.cpu() for z in (torch.tensor(entries[chosen]["mu"]), noise[:, : first.latent])]
-        rows = {name: png(torch.cat(list(row), -1)) for name, row in zip(("originals", "reconstructions", "samples"), (x.cpu(), *decoded))}
+            decoded = [
+                first.decode(z.to(device_of(first))).mean.cpu()
+                for z in (torch.tensor(entries[chosen]["mu"]), noise[:, : first.latent])
+            ]
+        rows = {
+            name: png(torch.cat(list(row), -1))
+            for name, row in zip(
+                ("originals", "reconstructions", "samples"), (x.cpu(), *decoded)
+            )
+        }
         super().__init__(
-            networks, title=title, shape=list(first.shape), entries=list(entries), chosen=chosen, noise=[[round(v, 3) for v in z] for z in noise.tolist()],
-            posters=rows, count=len(x), poster=rows["reconstructions"], alt=f"Reconstructions at beta {entries[chosen]['label']}")
+            networks,
+            title=title,
+            shape=list(first.shape),
+            entries=list(entries),
+            chosen=chosen,
+            noise=[[round(v, 3) for v in z] for z in noise.tolist()],
+            posters=rows,
+            count=len(x),
+            poster=rows["reconstructions"],
+            alt=f"Reconstructions at beta {entries[chosen]['label']}",
+        )
 
     @traitlets.validate("chosen")
     def _one_of_the_models(self, proposal):
         if not 0 <= proposal["value"] < len(self.entries):
-            raise traitlets.TraitError(f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models.")
+            raise traitlets.TraitError(
+                f"chosen must be from 0 to {len(self.entries) - 1}, not {proposal['value']}: there are {len(self.entries)} models."
+            )
         return proposal["value"]
 
 # %% ../nbs/lib/50_explore.ipynb #58
@@ -962,15 +1319,33 @@ def to_onnx(
     check_model(model)
     check_choice(part=(part, ("decoder", "encoder")))
     model = _in_single_precision(model)
-    network, shape = (Means(model), (model.latent,)) if part == "decoder" else (model.encoder, model.shape)
+    network, shape = (
+        (Means(model), (model.latent,))
+        if part == "decoder"
+        else (model.encoder, model.shape)
+    )
     try:
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
     except ImportError as error:
-        raise ImportError("to_onnx needs two more packages: pip install onnx onnxscript") from error
-    example, names = torch.zeros(2, *shape, device=device_of(model)), ("z", "x") if part == "decoder" else ("x", "heads")
+        raise ImportError(
+            "to_onnx needs two more packages: pip install onnx onnxscript"
+        ) from error
+    example, names = (
+        torch.zeros(2, *shape, device=device_of(model)),
+        ("z", "x") if part == "decoder" else ("x", "heads"),
+    )
     with evaluating(network), atomic_path(path) as partial:
-        torch.onnx.export(network, (example,), str(partial), input_names=names[:1], output_names=names[1:], dynamic_shapes=({0: torch.export.Dim("batch")},),
-                          external_data=False, dynamo=True, verbose=False)
+        torch.onnx.export(
+            network,
+            (example,),
+            str(partial),
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
     return Path(path)
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #c54c127c
@@ -992,7 +1367,9 @@ def still(
     buffer = io.BytesIO()
     with plt.style.context("default"):
         fig = figure(*args)
-        fig.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
+        fig.savefig(
+            buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight"
+        )
     plt.close(fig)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -1036,14 +1413,27 @@ def elbo_parts(
         recon, kl, elbo, gap, log_px: nats
     """
     if not sigma > 0:
-        raise ValueError(f"sigma must be above 0, not {sigma}: q is a Gaussian with a width.")
+        raise ValueError(
+            f"sigma must be above 0, not {sigma}: q is a Gaussian with a width."
+        )
     noise = torch.linspace(-8, 8, 401, dtype=torch.float64)
     weight = (-(noise**2) / 2).exp()
-    recon = ((weight * log_likelihood(mu + sigma * noise, bumps)).sum() / weight.sum()).item()
+    recon = (
+        (weight * log_likelihood(mu + sigma * noise, bumps)).sum() / weight.sum()
+    ).item()
     kl = (mu**2 + sigma**2 - 1) / 2 - math.log(sigma)
-    masses = [h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2)) for h, p, w in bumps]  # Gaussian integrals
+    masses = [
+        h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2))
+        for h, p, w in bumps
+    ]  # Gaussian integrals
     elbo, log_px = recon - kl, math.log(sum(masses))
-    return {"recon": recon, "kl": kl, "elbo": elbo, "gap": log_px - elbo, "log_px": log_px}
+    return {
+        "recon": recon,
+        "kl": kl,
+        "elbo": elbo,
+        "gap": log_px - elbo,
+        "log_px": log_px,
+    }
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #d464b1d2
 def elbo_figure(
@@ -1064,27 +1454,48 @@ def elbo_figure(
     import matplotlib.pyplot as plt
 
     z, t = torch.linspace(-4, 4, 400, dtype=torch.float64), elbo_parts(mu, sigma, bumps)
-    normal = lambda m, s: (-(((z - m) / s) ** 2) / 2).exp() / (s * math.sqrt(2 * math.pi))
-    fig, (top, low) = plt.subplots(2, 1, figsize=(6.4, 4.6), gridspec_kw={"height_ratios": [3, 2], "hspace": 0.4})
+    normal = lambda m, s: (
+        (-(((z - m) / s) ** 2) / 2).exp() / (s * math.sqrt(2 * math.pi))
+    )
+    fig, (top, low) = plt.subplots(
+        2, 1, figsize=(6.4, 4.6), gridspec_kw={"height_ratios": [3, 2], "hspace": 0.4}
+    )
     posterior = (log_likelihood(z, bumps) - t["log_px"]).exp() * normal(0, 1)
-    top.fill_between(z, posterior, color="#a85400", alpha=0.3, lw=0, label="true posterior p(z|x)")
+    top.fill_between(
+        z, posterior, color="#a85400", alpha=0.3, lw=0, label="true posterior p(z|x)"
+    )
     top.fill_between(z, normal(mu, sigma), color="#0173b2", alpha=0.25, lw=0)
     top.plot(z, normal(mu, sigma), color="#0173b2", lw=2, label="q(z|x)")
     top.plot(z, normal(0, 1), color="0.35", ls="--", lw=1, label="prior p(z)")
     top.set(xlabel="z", yticks=[], ylim=(0, None), xlim=(-4, 4))
-    top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, fontsize=9)
-    spans = {"reconstruction": (t["recon"], 0), "− KL(q ‖ prior)": (t["elbo"], t["recon"]), "= ELBO": (t["elbo"], 0),
-             "+ gap": (t["elbo"], t["log_px"]), "= log p(x)": (t["log_px"], 0)}
+    top.legend(
+        frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, fontsize=9
+    )
+    spans = {
+        "reconstruction": (t["recon"], 0),
+        "− KL(q ‖ prior)": (t["elbo"], t["recon"]),
+        "= ELBO": (t["elbo"], 0),
+        "+ gap": (t["elbo"], t["log_px"]),
+        "= log p(x)": (t["log_px"], 0),
+    }
     values = t["recon"], -t["kl"], t["elbo"], t["gap"], t["log_px"]
     colours = ["#127a58", "#0173b2", "0.45", "#a85400", "0.45"]
     lefts, widths = zip(*((a, b - a) for a, b in spans.values()), strict=True)
     low.barh(list(spans), widths, left=lefts, color=colours, height=0.6)
     for row, (value, left) in enumerate(zip(values, lefts, strict=True)):
-        low.text(left - 0.05, row, f"{value + 0:.2f}".replace("-", "−"), ha="right", va="center", fontsize=9)
+        low.text(
+            left - 0.05,
+            row,
+            f"{value + 0:.2f}".replace("-", "−"),
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
     low.set(xlabel="nats", xlim=(t["elbo"] - 0.8, 0.1))
     low.invert_yaxis()
     low.tick_params(length=0)
-    for ax in (top, low): ax.spines[["top", "right", "left"]].set_visible(False)
+    for ax in (top, low):
+        ax.spines[["top", "right", "left"]].set_visible(False)
     return fig
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #2987c6e9
@@ -1095,9 +1506,13 @@ class ElboExplorer(anywidget.AnyWidget):
     _css = asset("ideas.css")
     mu = traitlets.Float(0.0, help="mean of q").tag(sync=True)
     sigma = traitlets.Float(1.0, help="standard deviation of q").tag(sync=True)
-    scenes = traitlets.Dict(SCENES, help="name → bumps [height, place, width] of p(x|z)").tag(sync=True)
+    scenes = traitlets.Dict(
+        SCENES, help="name → bumps [height, place, width] of p(x|z)"
+    ).tag(sync=True)
     scene = traitlets.Unicode(help="the name of the one that is shown").tag(sync=True)
-    poster = traitlets.Unicode(help="what stands here without JavaScript, a data: address").tag(sync=True)
+    poster = traitlets.Unicode(
+        help="what stands here without JavaScript, a data: address"
+    ).tag(sync=True)
     alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(self, **traits):
@@ -1105,20 +1520,26 @@ class ElboExplorer(anywidget.AnyWidget):
         super().__init__(**traits)
         t = self.parts()
         self.poster = still(elbo_figure, self.mu, self.sigma, self.scenes[self.scene])
-        self.alt = (f"Densities over z of the prior, the true posterior and q with mean {self.mu:g} and standard deviation {self.sigma:g}, "
-                    f"and bars in nats: reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, {t['elbo']:.2f}; "
-                    f"the gap of {t['gap']:.2f} leads to log p(x), {t['log_px']:.2f}")
+        self.alt = (
+            f"Densities over z of the prior, the true posterior and q with mean {self.mu:g} and standard deviation {self.sigma:g}, "
+            f"and bars in nats: reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, {t['elbo']:.2f}; "
+            f"the gap of {t['gap']:.2f} leads to log p(x), {t['log_px']:.2f}"
+        )
 
     @traitlets.validate("sigma")
     def _positive(self, proposal):
         if not proposal["value"] > 0:
-            raise ValueError(f"sigma must be above 0, not {proposal['value']}: q is a Gaussian with a width.")
+            raise ValueError(
+                f"sigma must be above 0, not {proposal['value']}: q is a Gaussian with a width."
+            )
         return proposal["value"]
 
     @traitlets.validate("scene")
     def _known(self, proposal):
         if proposal["value"] not in self.scenes:
-            raise ValueError(f"there is no scene {proposal['value']!r}; there are {', '.join(map(repr, self.scenes))}.")
+            raise ValueError(
+                f"there is no scene {proposal['value']!r}; there are {', '.join(map(repr, self.scenes))}."
+            )
         return proposal["value"]
 
     def parts(self) -> dict[str, float]:
@@ -1141,8 +1562,12 @@ def fixed_noise(
     Returns:
         n triples, rounded to 4 digits
     """
-    uniform = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-    return [[round(value, 4) for value in row] for row in (-(-uniform.log()).log()).tolist()]
+    uniform = torch.rand(
+        n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).clamp(1e-9, 1 - 1e-9)
+    return [
+        [round(value, 4) for value in row] for row in (-(-uniform.log()).log()).tolist()
+    ]
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #ee1c998f
 def relaxed_draws(
@@ -1161,31 +1586,44 @@ def relaxed_draws(
         points of the simplex, (n, categories)
     """
     check_tau(tau)
-    return ((torch.tensor(logits, dtype=torch.float64) + torch.tensor(noise, dtype=torch.float64)) / tau).softmax(-1)
+    return (
+        (
+            torch.tensor(logits, dtype=torch.float64)
+            + torch.tensor(noise, dtype=torch.float64)
+        )
+        / tau
+    ).softmax(-1)
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #c6b6b3c0
 def temperature_parts(
     logits: list,  # one for each category
     tau: float,  # temperature
     noise: list,  # (n, categories)
-) -> dict:  # probs, winners, mean: one value per category; largest, slope, spread: numbers
+) -> (
+    dict
+):  # probs, winners, mean: one value per category; largest, slope, spread: numbers
     """What TemperatureExplorer shows. `slope` and `spread` are mean and standard deviation of the gradient of the first category's share by its logit.
 
     Args:
         logits: one for each category
         tau: temperature
         noise: (n, categories)
-
-    Returns:
-        probs, winners, mean: one value per category; largest, slope, spread: numbers
     """
     y = relaxed_draws(logits, tau, noise)
     gradient = y[:, 0] * (1 - y[:, 0]) / tau
     logits = torch.tensor(logits, dtype=torch.float64)
-    first = (logits + torch.tensor(noise, dtype=torch.float64)).argmax(-1)  # the temperature has no say in who wins
+    first = (logits + torch.tensor(noise, dtype=torch.float64)).argmax(
+        -1
+    )  # the temperature has no say in who wins
     winners = torch.bincount(first, minlength=len(logits)).double() / len(y)
-    return {"probs": logits.softmax(-1).tolist(), "winners": winners.tolist(), "mean": y.mean(0).tolist(),
-            "largest": y.amax(-1).mean().item(), "slope": gradient.mean().item(), "spread": gradient.std(correction=0).item()}
+    return {
+        "probs": logits.softmax(-1).tolist(),
+        "winners": winners.tolist(),
+        "mean": y.mean(0).tolist(),
+        "largest": y.amax(-1).mean().item(),
+        "slope": gradient.mean().item(),
+        "spread": gradient.std(correction=0).item(),
+    }
 
 # %% ../nbs/lib/52_explore_ideas.ipynb #1951d5a9
 def temperature_figure(
@@ -1209,15 +1647,32 @@ def temperature_figure(
 
     from vae_nb.plots import _plain
 
-    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64)
+    corners = torch.tensor(
+        [[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64
+    )
     colours = ["#0173b2", "#a85400", "#127a58"]
     fig, axs = plt.subplots(1, 3, figsize=(7.2, 2.6))
     for ax, t in zip(axs, (tau / 5, tau, tau * 5), strict=True):
         y = relaxed_draws(logits, t, noise)
         ax.fill(*corners.T, facecolor="none", edgecolor="0.4", lw=1)
-        ax.scatter(*(y @ corners).T, s=7, c=[colours[i] for i in y.argmax(-1)], alpha=0.5, lw=0, clip_on=False)
-        for name, (x, h), below in zip(names, corners.tolist(), (True, True, False), strict=True):
-            ax.text(x, h + (-0.05 if below else 0.04), _plain(name), ha="center", va="top" if below else "bottom")
+        ax.scatter(
+            *(y @ corners).T,
+            s=7,
+            c=[colours[i] for i in y.argmax(-1)],
+            alpha=0.5,
+            lw=0,
+            clip_on=False,
+        )
+        for name, (x, h), below in zip(
+            names, corners.tolist(), (True, True, False), strict=True
+        ):
+            ax.text(
+                x,
+                h + (-0.05 if below else 0.04),
+                _plain(name),
+                ha="center",
+                va="top" if below else "bottom",
+            )
         ax.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.2, 1.05))
         ax.set_title(f"τ = {t:.2g}", y=1.05)
         ax.axis("off")
@@ -1230,17 +1685,37 @@ class TemperatureExplorer(anywidget.AnyWidget):
     _esm = asset("ideas.js", "temperature.js")
     _css = asset("ideas.css")
     tau = traitlets.Float(0.5, help="temperature").tag(sync=True)
-    logits = traitlets.List(traitlets.Float(), [1.0, 0.0, -0.5], minlen=3, maxlen=3, help="of the three categories").tag(sync=True)
-    names = traitlets.List(traitlets.Unicode(), ["A", "B", "C"], minlen=3, maxlen=3, help="of the three categories").tag(sync=True)
-    noise = traitlets.List(help="Gumbel noise, triples; it stays while everything else moves").tag(sync=True)
-    poster = traitlets.Unicode(help="what stands here without JavaScript, a data: address").tag(sync=True)
+    logits = traitlets.List(
+        traitlets.Float(),
+        [1.0, 0.0, -0.5],
+        minlen=3,
+        maxlen=3,
+        help="of the three categories",
+    ).tag(sync=True)
+    names = traitlets.List(
+        traitlets.Unicode(),
+        ["A", "B", "C"],
+        minlen=3,
+        maxlen=3,
+        help="of the three categories",
+    ).tag(sync=True)
+    noise = traitlets.List(
+        help="Gumbel noise, triples; it stays while everything else moves"
+    ).tag(sync=True)
+    poster = traitlets.Unicode(
+        help="what stands here without JavaScript, a data: address"
+    ).tag(sync=True)
     alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(self, n=400, seed=0, **traits):
         super().__init__(noise=fixed_noise(n, seed), **traits)
-        self.poster = still(temperature_figure, self.logits, self.tau, self.noise, self.names)
-        self.alt = (f"Three triangles with {n} Gumbel-softmax draws each, from the same noise, at temperatures "
-                    f"{self.tau / 5:.2g}, {self.tau:.2g} and {self.tau * 5:.2g}: cold draws sit in the corners, warm ones gather in the middle")
+        self.poster = still(
+            temperature_figure, self.logits, self.tau, self.noise, self.names
+        )
+        self.alt = (
+            f"Three triangles with {n} Gumbel-softmax draws each, from the same noise, at temperatures "
+            f"{self.tau / 5:.2g}, {self.tau:.2g} and {self.tau * 5:.2g}: cold draws sit in the corners, warm ones gather in the middle"
+        )
 
     @traitlets.validate("tau")
     def _positive(self, proposal):

@@ -27,6 +27,7 @@ class Factor:
         default: the value of a face that is not told otherwise
         names: the names of the values 0, 1, 2…; none for a number
     """
+
     what: str  # in a few words
     low: float = 0.0
     high: float = 1.0
@@ -43,17 +44,38 @@ def _choice(what: str, *names: str, default: int = 0) -> Factor:
 
 
 FACTORS = {  # name → what decides one trait of a face, and its values
-    "hair_style": _choice("how the hair is cut", "short", "bob", "long", "curly", "buns", default=1),
-    "hair_colour": _choice("hair and, darker, the brows", "black", "brown", "ginger", "blond", "grey", default=1),
+    "hair_style": _choice(
+        "how the hair is cut", "short", "bob", "long", "curly", "buns", default=1
+    ),
+    "hair_colour": _choice(
+        "hair and, darker, the brows",
+        "black",
+        "brown",
+        "ginger",
+        "blond",
+        "grey",
+        default=1,
+    ),
     "eyeglasses": _choice("round glasses", "no", "yes"),
-    "hat": _choice("a woollen hat; what it leaves of the hair shows below it", "no", "yes"),
-    "mouth": Factor("curvature: -1 a pout, 0 straight, 1 a laugh; above 0 is a smile", -1, 1, 0.6),
-    "yaw": Factor("where the head turns: -1 to the left of the picture, 1 to its right", -1, 1, 0),
+    "hat": _choice(
+        "a woollen hat; what it leaves of the hair shows below it", "no", "yes"
+    ),
+    "mouth": Factor(
+        "curvature: -1 a pout, 0 straight, 1 a laugh; above 0 is a smile", -1, 1, 0.6
+    ),
+    "yaw": Factor(
+        "where the head turns: -1 to the left of the picture, 1 to its right", -1, 1, 0
+    ),
     "skin": Factor("skin tone, from light to deep", default=0.35),
     "face_width": Factor("from narrow to wide"),
     "eye_size": Factor("from small to large"),
-    "light": Factor("where the light comes from: -1 the left, 0 the front, 1 the right", -1, 1, 0),
-    "background": Factor("hue of the wall from red to violet; shirt and hat take the opposite hue", default=0.6),
+    "light": Factor(
+        "where the light comes from: -1 the left, 0 the front, 1 the right", -1, 1, 0
+    ),
+    "background": Factor(
+        "hue of the wall from red to violet; shirt and hat take the opposite hue",
+        default=0.6,
+    ),
 }
 
 # %% ../nbs/lib/05_faces.ipynb #a942c99f
@@ -65,14 +87,20 @@ def _ellipse(x, y, rx, ry) -> Tensor:
 def _box(x, y, w, h, radius) -> Tensor:
     "Signed distance from a box about 0 of half-sides `w` and `h` with rounded corners."
     u, v = x.abs() - (w - radius), y.abs() - (h - radius)
-    return (u.clamp(min=0) ** 2 + v.clamp(min=0) ** 2).sqrt_() + torch.maximum(u, v).clamp_(max=0) - radius
+    return (
+        (u.clamp(min=0) ** 2 + v.clamp(min=0) ** 2).sqrt_()
+        + torch.maximum(u, v).clamp_(max=0)
+        - radius
+    )
 
 
 def _arc(x, y, w, sag, thickness) -> Tensor:
     "Nearly the signed distance from a stroke along the parabola from (-w, 0) through (0, sag) to (w, 0)."
     t = (x / w).clamp(-1, 1)
     slope = t * (2 * sag / w)
-    return ((x - t * w) ** 2 + (y - sag * (1 - t * t)) ** 2 / (1 + slope * slope)).sqrt_() - thickness
+    return (
+        (x - t * w) ** 2 + (y - sag * (1 - t * t)) ** 2 / (1 + slope * slope)
+    ).sqrt_() - thickness
 
 
 def _line(x, y, x0, y0, x1, y1, thickness) -> Tensor:
@@ -86,28 +114,52 @@ class _Canvas:
     "`n` pictures that are painted in place; x and y run from -1 to 1, y downwards."
 
     def __init__(self, n: int, size: int):
-        self.pixels, self.pixel = torch.empty(n, 3, size, size, dtype=torch.float32), 2 / size
+        self.pixels, self.pixel = (
+            torch.empty(n, 3, size, size, dtype=torch.float32),
+            2 / size,
+        )
         self.grid = (torch.arange(size, dtype=torch.float32) + 0.5) * self.pixel - 1
 
     def cut(self, low: float, high: float) -> slice:
         "The pixels from `low` to `high`, and one more on either side for the soft edge."
-        return slice(max(int((low + 1) / self.pixel) - 1, 0), max(int((high + 1) / self.pixel) + 2, 0))
+        return slice(
+            max(int((low + 1) / self.pixel) - 1, 0),
+            max(int((high + 1) / self.pixel) + 2, 0),
+        )
 
-    def paint(self, colour: Tensor, shape: Callable, within=(-1, -1, 1, 1), opacity=1.0, soft: float = 0.0) -> None:
+    def paint(
+        self,
+        colour: Tensor,
+        shape: Callable,
+        within=(-1, -1, 1, 1),
+        opacity=1.0,
+        soft: float = 0.0,
+    ) -> None:
         "Blend `colour` in where `shape(x, y)` is negative; `within`: left, top, right, bottom; `soft`: width of the edge."
         columns, rows = self.cut(within[0], within[2]), self.cut(within[1], within[3])
         distance = shape(self.grid[columns], self.grid[rows, None])
         cover = (distance * (-1 / max(self.pixel, soft))).add_(0.5).clamp_(0, 1)
         self.pixels[..., rows, columns].lerp_(colour, (cover * opacity).unsqueeze(-3))
 
-    def spot(self, colour: Tensor, x0, y0, rx, ry, opacity=1.0, soft: float = 0.0) -> None:
+    def spot(
+        self, colour: Tensor, x0, y0, rx, ry, opacity=1.0, soft: float = 0.0
+    ) -> None:
         "Paint an ellipse."
-        self.paint(colour, lambda x, y: _ellipse(x - x0, y - y0, rx, ry), _around(x0, y0, rx, ry, soft), opacity, soft)
+        self.paint(
+            colour,
+            lambda x, y: _ellipse(x - x0, y - y0, rx, ry),
+            _around(x0, y0, rx, ry, soft),
+            opacity,
+            soft,
+        )
 
 # %% ../nbs/lib/05_faces.ipynb #1da9b562
 def _around(x0, y0, rx, ry, margin: float = 0.0) -> tuple[float, float, float, float]:
     "The smallest window that holds this rectangle in every image."
-    low, high = (lambda v: float(torch.as_tensor(v).min()) - margin), (lambda v: float(torch.as_tensor(v).max()) + margin)
+    low, high = (
+        (lambda v: float(torch.as_tensor(v).min()) - margin),
+        (lambda v: float(torch.as_tensor(v).max()) + margin),
+    )
     return low(x0 - rx), low(y0 - ry), high(x0 + rx), high(y0 + ry)
 
 
@@ -115,24 +167,48 @@ def _rgb(colour) -> Tensor:
     return torch.tensor(colour, dtype=torch.float32).view(-1, 3, 1, 1)
 
 # %% ../nbs/lib/05_faces.ipynb #e6956e6e
-SKIN_TONES = ((1.00, 0.88, 0.79), (0.96, 0.78, 0.62), (0.85, 0.63, 0.45), (0.64, 0.43, 0.29), (0.43, 0.28, 0.20))
-HAIR_COLOURS = ((0.16, 0.13, 0.16), (0.43, 0.26, 0.15), (0.80, 0.37, 0.14), (0.97, 0.80, 0.42), (0.68, 0.68, 0.73))
-WHITE, INK, IRIS, FRAME = (1.0, 1.0, 1.0), (0.20, 0.13, 0.13), (0.45, 0.28, 0.20), (0.16, 0.18, 0.32)
+SKIN_TONES = (
+    (1.00, 0.88, 0.79),
+    (0.96, 0.78, 0.62),
+    (0.85, 0.63, 0.45),
+    (0.64, 0.43, 0.29),
+    (0.43, 0.28, 0.20),
+)
+HAIR_COLOURS = (
+    (0.16, 0.13, 0.16),
+    (0.43, 0.26, 0.15),
+    (0.80, 0.37, 0.14),
+    (0.97, 0.80, 0.42),
+    (0.68, 0.68, 0.73),
+)
+WHITE, INK, IRIS, FRAME = (
+    (1.0, 1.0, 1.0),
+    (0.20, 0.13, 0.13),
+    (0.45, 0.28, 0.20),
+    (0.16, 0.18, 0.32),
+)
 MOUTH, TONGUE = (0.50, 0.13, 0.16), (0.93, 0.47, 0.45)
 HUE_SPAN = 0.8  # of the colour circle
 
 
 def _tones(stops: tuple, where: Tensor) -> Tensor:
     "A colour for each number in [0, 1]: straight lines between the stops."
-    colours, position = torch.tensor(stops, dtype=torch.float32), where * (len(stops) - 1)
+    colours, position = (
+        torch.tensor(stops, dtype=torch.float32),
+        where * (len(stops) - 1),
+    )
     left = position.long().clamp(max=len(stops) - 2)
-    return torch.lerp(colours[left], colours[left + 1], (position - left)[:, None])[:, :, None, None]
+    return torch.lerp(colours[left], colours[left + 1], (position - left)[:, None])[
+        :, :, None, None
+    ]
 
 
 def _hsv(hue: Tensor, saturation: float, value: float) -> Tensor:
     "Red, green and blue of hues counted in full circles."
     k = (torch.tensor([5.0, 3.0, 1.0], dtype=torch.float32) + 6 * hue[:, None]) % 6
-    return (value * (1 - saturation * torch.minimum(k, 4 - k).clamp(0, 1)))[:, :, None, None]
+    return (value * (1 - saturation * torch.minimum(k, 4 - k).clamp(0, 1)))[
+        :, :, None, None
+    ]
 
 # %% ../nbs/lib/05_faces.ipynb #adaa6812
 MAX_TURN = 0.4  # radians, at yaw 1
@@ -161,12 +237,16 @@ class _Face(SimpleNamespace):
 def _measures(factors: dict[str, Tensor]) -> dict[str, Tensor]:
     "The geometry of each face."
     value = {name: v.view(-1, 1, 1) for name, v in factors.items()}
-    turn = MAX_TURN * value["yaw"].double()  # the rounding of sines differs between machines: far below float32 here
+    turn = (
+        MAX_TURN * value["yaw"].double()
+    )  # the rounding of sines differs between machines: far below float32 here
     return dict(
-        sin=turn.sin().float(), cos=turn.cos().float(),
+        sin=turn.sin().float(),
+        cos=turn.cos().float(),
         r=NARROWEST + (WIDEST - NARROWEST) * value["face_width"],
         eye=SMALLEST_EYE + (LARGEST_EYE - SMALLEST_EYE) * value["eye_size"],
-        curve=value["mouth"], light=value["light"],
+        curve=value["mouth"],
+        light=value["light"],
     )
 
 
@@ -176,9 +256,18 @@ def _colours(factors: dict[str, Tensor]) -> dict[str, Tensor]:
     hair = _rgb(HAIR_COLOURS)[factors["hair_colour"].long()]
     shadow, hue = skin * _rgb((0.80, 0.70, 0.68)), HUE_SPAN * factors["background"]
     return dict(
-        skin=skin, shadow=shadow, blush=0.76 * skin + _rgb((0.27, 0.04, 0.05)), lips=0.3 * shadow + 0.7 * _rgb(MOUTH),
-        hair=hair, deep_hair=0.72 * hair, shine=0.72 * hair + 0.28, brow=0.4 * hair + 0.5 * _rgb(INK),
-        wall=_hsv(hue, 0.33, 0.86), glow=_hsv(hue, 0.14, 0.97), cloth=_hsv(hue + 0.5, 0.55, 0.78), trim=_hsv(hue + 0.5, 0.25, 0.96),
+        skin=skin,
+        shadow=shadow,
+        blush=0.76 * skin + _rgb((0.27, 0.04, 0.05)),
+        lips=0.3 * shadow + 0.7 * _rgb(MOUTH),
+        hair=hair,
+        deep_hair=0.72 * hair,
+        shine=0.72 * hair + 0.28,
+        brow=0.4 * hair + 0.5 * _rgb(INK),
+        wall=_hsv(hue, 0.33, 0.86),
+        glow=_hsv(hue, 0.14, 0.97),
+        cloth=_hsv(hue + 0.5, 0.55, 0.78),
+        trim=_hsv(hue + 0.5, 0.25, 0.96),
     )
 
 # %% ../nbs/lib/05_faces.ipynb #daf61000
@@ -194,7 +283,12 @@ def _draw_body(canvas: _Canvas, face: _Face) -> None:
     canvas.spot(face.skin, 0.0, 0.73, 0.21, 0.12)
     neck = lambda x, y: _box(x, y - 0.6, 0.15, 0.16, 0.05)
     canvas.paint(face.skin, neck, (-0.2, 0.4, 0.2, 0.8))
-    canvas.paint(face.shadow, lambda x, y: torch.maximum(_ellipse(x, y - 0.52, 0.3, 0.18), neck(x, y)), (-0.2, 0.4, 0.2, 0.8), 0.75)
+    canvas.paint(
+        face.shadow,
+        lambda x, y: torch.maximum(_ellipse(x, y - 0.52, 0.3, 0.18), neck(x, y)),
+        (-0.2, 0.4, 0.2, 0.8),
+        0.75,
+    )
 
 # %% ../nbs/lib/05_faces.ipynb #f21c018f
 def _draw_head(canvas: _Canvas, face: _Face) -> None:
@@ -206,8 +300,13 @@ def _draw_head(canvas: _Canvas, face: _Face) -> None:
     canvas.paint(face.skin, face.outline, (-0.56, -0.5, 0.56, 0.62))
     for side in (-1, 1):
         x0, narrow = face.place(side * CHEEK_ANGLE, 0.9)
-        cheek = lambda x, y: torch.maximum(_ellipse(x - x0, y - CHEEK_Y, 0.105 * narrow, 0.075), face.outline(x, y) + 0.04)
-        canvas.paint(face.blush, cheek, _around(x0, CHEEK_Y, 0.105, 0.075, 0.08), 0.7, soft=0.08)
+        cheek = lambda x, y: torch.maximum(
+            _ellipse(x - x0, y - CHEEK_Y, 0.105 * narrow, 0.075),
+            face.outline(x, y) + 0.04,
+        )
+        canvas.paint(
+            face.blush, cheek, _around(x0, CHEEK_Y, 0.105, 0.075, 0.08), 0.7, soft=0.08
+        )
 
 # %% ../nbs/lib/05_faces.ipynb #eb50320b
 def _draw_eye(canvas: _Canvas, face: _Face, side: int) -> None:
@@ -217,35 +316,71 @@ def _draw_eye(canvas: _Canvas, face: _Face, side: int) -> None:
     pupil = x0 + 0.3 * ry * face.sin
     canvas.spot(_rgb((0.98, 0.98, 0.97)), x0, EYE_Y, 1.1 * rx, 1.25 * ry)
     canvas.spot(ink, pupil, EYE_Y + 0.04 * ry, 0.80 * rx, 0.98 * ry)
-    canvas.spot(_rgb(IRIS), pupil, EYE_Y + 0.36 * ry, 0.50 * rx, 0.46 * ry, 0.9, soft=0.04)
-    canvas.spot(_rgb(WHITE), pupil + rx * (0.1 + 0.26 * face.light), EYE_Y - 0.36 * ry, 0.29 * rx, 0.29 * ry)
-    lashes = lambda x, y: _arc(x - x0 - 0.1 * side * rx, y - EYE_Y + 0.45 * ry, 1.2 * rx, -0.8 * ry, 0.020)
+    canvas.spot(
+        _rgb(IRIS), pupil, EYE_Y + 0.36 * ry, 0.50 * rx, 0.46 * ry, 0.9, soft=0.04
+    )
+    canvas.spot(
+        _rgb(WHITE),
+        pupil + rx * (0.1 + 0.26 * face.light),
+        EYE_Y - 0.36 * ry,
+        0.29 * rx,
+        0.29 * ry,
+    )
+    lashes = lambda x, y: _arc(
+        x - x0 - 0.1 * side * rx, y - EYE_Y + 0.45 * ry, 1.2 * rx, -0.8 * ry, 0.020
+    )
     canvas.paint(ink, lashes, _around(x0, EYE_Y - 0.8 * ry, 1.5 * rx, 0.8 * ry))
-    brow = lambda x, y: _arc(x - x0, y - BROW_Y - 0.2 * side * (x - x0), 0.10 * narrow, -0.045, 0.022)
+    brow = lambda x, y: _arc(
+        x - x0, y - BROW_Y - 0.2 * side * (x - x0), 0.10 * narrow, -0.045, 0.022
+    )
     canvas.paint(face.brow, brow, _around(x0, BROW_Y, 0.14, 0.09))
 
 
 def _draw_eyes_and_nose(canvas: _Canvas, face: _Face) -> None:
     x0, _ = face.place(0, NOSE_DEPTH)
     canvas.spot(face.shadow, x0, NOSE_Y, 0.062, 0.048, 0.9, soft=0.04)
-    canvas.spot(0.75 * face.skin + 0.25, x0 - 0.005 + 0.02 * face.light, NOSE_Y - 0.025, 0.03, 0.022, 0.8, soft=0.05)
+    canvas.spot(
+        0.75 * face.skin + 0.25,
+        x0 - 0.005 + 0.02 * face.light,
+        NOSE_Y - 0.025,
+        0.03,
+        0.022,
+        0.8,
+        soft=0.05,
+    )
     for side in (-1, 1):
         _draw_eye(canvas, face, side)
 
 # %% ../nbs/lib/05_faces.ipynb #3b6df8e7
 def _draw_mouth(canvas: _Canvas, face: _Face) -> None:
-    (x0, narrow), happy, sad = face.place(0, MOUTH_DEPTH), face.curve.clamp(min=0), face.curve.clamp(max=0)
+    (x0, narrow), happy, sad = (
+        face.place(0, MOUTH_DEPTH),
+        face.curve.clamp(min=0),
+        face.curve.clamp(max=0),
+    )
     w = MOUTH_WIDTH * narrow * (0.8 + 0.4 * happy + 0.15 * sad)
     bend, gape = 0.09 * happy + 0.065 * sad, 0.18 * (happy - 0.15).clamp(min=0)
     y0, window = MOUTH_Y - 0.5 * (bend + gape), _around(x0, MOUTH_Y, 0.28, 0.2)
     lip = lambda x, y, sag: y - y0 - sag * (1 - ((x - x0) / w) ** 2)
-    inside = lambda x, y: torch.maximum((x - x0).abs() - w, torch.maximum(-lip(x, y, bend), lip(x, y, bend + gape)))
-    tongue = lambda x, y: _ellipse(x - x0, y - y0 - bend - 1.05 * gape, 0.5 * w, 0.5 * gape + 0.001)
+    inside = lambda x, y: torch.maximum(
+        (x - x0).abs() - w, torch.maximum(-lip(x, y, bend), lip(x, y, bend + gape))
+    )
+    tongue = lambda x, y: _ellipse(
+        x - x0, y - y0 - bend - 1.05 * gape, 0.5 * w, 0.5 * gape + 0.001
+    )
     canvas.paint(_rgb(MOUTH), inside, window)
-    canvas.paint(_rgb(TONGUE), lambda x, y: torch.maximum(inside(x, y), tongue(x, y)), window)
-    canvas.paint(_rgb(WHITE), lambda x, y: torch.maximum(inside(x, y), lip(x, y, bend + 0.36 * gape)), window)
+    canvas.paint(
+        _rgb(TONGUE), lambda x, y: torch.maximum(inside(x, y), tongue(x, y)), window
+    )
+    canvas.paint(
+        _rgb(WHITE),
+        lambda x, y: torch.maximum(inside(x, y), lip(x, y, bend + 0.36 * gape)),
+        window,
+    )
     for sag in (bend, bend + gape):
-        canvas.paint(face.lips, lambda x, y: _arc(x - x0, y - y0, w, sag, 0.020), window)
+        canvas.paint(
+            face.lips, lambda x, y: _arc(x - x0, y - y0, w, sag, 0.020), window
+        )
 
 # %% ../nbs/lib/05_faces.ipynb #bfc42c06
 ALL_HAIR = (-0.85, -0.8, 0.85, 1.0)
@@ -261,14 +396,23 @@ def _skull(face: _Face, extra: float, hairline: Callable) -> Callable:
     return lambda x, y: torch.maximum(face.outline(x, y + 0.03, extra), edge(x, y))
 
 
-def _gleam(canvas: _Canvas, face: _Face, hat: int, x0: float, y0: float, w: float, sag: float) -> None:
+def _gleam(
+    canvas: _Canvas, face: _Face, hat: int, x0: float, y0: float, w: float, sag: float
+) -> None:
     "A streak of shine, unless a hat covers it."
     if not hat:
-        canvas.paint(face.shine, lambda x, y: _arc(x - x0, y - y0, w, sag, 0.028), _around(x0, y0, w + 0.1, 0.12), 0.75)
+        canvas.paint(
+            face.shine,
+            lambda x, y: _arc(x - x0, y - y0, w, sag, 0.028),
+            _around(x0, y0, w + 0.1, 0.12),
+            0.75,
+        )
 
 # %% ../nbs/lib/05_faces.ipynb #f13caa75
 def _short_back(canvas: _Canvas, face: _Face, hat: int) -> None:
-    nape = lambda x, y: torch.maximum(face.outline(x + 0.1 * face.sin, y + 0.03, 0.05), y - 0.08)
+    nape = lambda x, y: torch.maximum(
+        face.outline(x + 0.1 * face.sin, y + 0.03, 0.05), y - 0.08
+    )
     canvas.paint(face.deep_hair, nape, (-0.65, -0.75, 0.65, 0.2))
 
 
@@ -287,7 +431,9 @@ def _bob_back(canvas: _Canvas, face: _Face, hat: int) -> None:
 
 def _bob_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     "A straight fringe."
-    hole = lambda x, y: _box(x - 0.25 * face.r * face.sin, y - 0.40, face.r - 0.025, 0.63, 0.12)
+    hole = lambda x, y: _box(
+        x - 0.25 * face.r * face.sin, y - 0.40, face.r - 0.025, 0.63, 0.12
+    )
     canvas.paint(face.hair, _without(_bob(face), hole), ALL_HAIR)
     _gleam(canvas, face, hat, -0.02, -0.38, 0.3, -0.08)
 
@@ -302,31 +448,57 @@ def _long_back(canvas: _Canvas, face: _Face, hat: int) -> None:
 
 def _long_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     "Two curtains from a middle parting, over the shoulders."
+
     def hole(x, y):
         u = (x - 0.35 * face.r * face.sin).abs() / face.r
-        return torch.maximum(0.8 * (0.48 * u * u.sqrt() - 0.43 - y), face.r * (u - 0.96) - 0.04 * (y - 0.3))
+        return torch.maximum(
+            0.8 * (0.48 * u * u.sqrt() - 0.43 - y),
+            face.r * (u - 0.96) - 0.04 * (y - 0.3),
+        )
+
     canvas.paint(face.hair, _without(_long(face), hole), ALL_HAIR)
     for side in (-1, 1):
         _gleam(canvas, face, hat, 0.25 * side, -0.42, 0.14, -0.04)
 
 
 def _long(face: _Face) -> Callable:
-    return lambda x, y: _box((x + 0.08 * face.sin) / (1 + 0.10 * y), y - 0.18, face.r + 0.12, 0.80, 0.42)
+    return lambda x, y: _box(
+        (x + 0.08 * face.sin) / (1 + 0.10 * y), y - 0.18, face.r + 0.12, 0.80, 0.42
+    )
 
 # %% ../nbs/lib/05_faces.ipynb #e23c7561
-BACK_CURLS = ((0.0, -0.62, 0.17), (0.27, -0.60, 0.19), (0.50, -0.42, 0.20), (0.61, -0.17, 0.19), (0.63, 0.10, 0.18), (0.56, 0.33, 0.15))
+BACK_CURLS = (
+    (0.0, -0.62, 0.17),
+    (0.27, -0.60, 0.19),
+    (0.50, -0.42, 0.20),
+    (0.61, -0.17, 0.19),
+    (0.63, 0.10, 0.18),
+    (0.56, 0.33, 0.15),
+)
 
 
-FRONT_CURLS = ((0.0, -0.47, 0.16), (0.21, -0.44, 0.16), (0.39, -0.31, 0.14), (0.47, -0.12, 0.10))
+FRONT_CURLS = (
+    (0.0, -0.47, 0.16),
+    (0.21, -0.44, 0.16),
+    (0.39, -0.31, 0.14),
+    (0.47, -0.12, 0.10),
+)
 
 
 def _draw_curls(canvas: _Canvas, face: _Face, hat: int, curls: tuple) -> None:
     "Balls at (x, y, radius), on both sides; a hat hides those above its brim."
-    balls = [(side * x * face.r / 0.455 - 0.08 * face.sin, y, r) for x, y, r in curls if y > BRIM_Y or not hat for side in (-1, 1)]
+    balls = [
+        (side * x * face.r / 0.455 - 0.08 * face.sin, y, r)
+        for x, y, r in curls
+        if y > BRIM_Y or not hat
+        for side in (-1, 1)
+    ]
     for x, y, r in balls:
         canvas.spot(face.hair, x, y, r, r)
     for x, y, r in balls:
-        canvas.spot(face.shine, x - 0.2 * r, y - 0.25 * r, 0.4 * r, 0.35 * r, 0.7, soft=0.05)
+        canvas.spot(
+            face.shine, x - 0.2 * r, y - 0.25 * r, 0.4 * r, 0.35 * r, 0.7, soft=0.05
+        )
 
 
 def _curly_back(canvas: _Canvas, face: _Face, hat: int) -> None:
@@ -353,7 +525,11 @@ def _buns_front(canvas: _Canvas, face: _Face, hat: int) -> None:
     hairline = lambda u: -0.36 + 0.26 * (u * u * u.abs()).clamp(max=1.3)
     canvas.paint(face.hair, _skull(face, 0.05, hairline), (-0.65, -0.75, 0.65, 0.2))
     if not hat:
-        canvas.paint(face.deep_hair, lambda x, y: _box(x - 0.35 * face.r * face.sin, y + 0.46, 0.012, 0.1, 0.01), (-0.3, -0.6, 0.3, -0.3))
+        canvas.paint(
+            face.deep_hair,
+            lambda x, y: _box(x - 0.35 * face.r * face.sin, y + 0.46, 0.012, 0.1, 0.01),
+            (-0.3, -0.6, 0.3, -0.3),
+        )
     for side in (-1, 1):
         _gleam(canvas, face, hat, 0.2 * side, -0.42, 0.12, -0.03)
 
@@ -363,19 +539,36 @@ LENS = 0.165  # radius
 
 def _draw_glasses(canvas: _Canvas, face: _Face) -> None:
     "Two lenses with a glint, rims, temples to the ears, and a bridge."
-    frame, white, lenses = _rgb(FRAME), _rgb(WHITE), [face.place(side * EYE_ANGLE) for side in (-1, 1)]
+    frame, white, lenses = (
+        _rgb(FRAME),
+        _rgb(WHITE),
+        [face.place(side * EYE_ANGLE) for side in (-1, 1)],
+    )
     for side, (x0, narrow) in zip((-1, 1), lenses):
         window, rim = _around(x0, EYE_Y + 0.01, LENS, LENS, 0.04), side * LENS * narrow
         lens = lambda x, y: _ellipse(x - x0, y - EYE_Y - 0.01, LENS * narrow, LENS)
         canvas.paint(white, lens, window, 0.12)
-        canvas.paint(white, lambda x, y: _line(x - x0, y - EYE_Y, -0.11 * narrow, -0.02, -0.05 * narrow, -0.1, 0.012), window, 0.6)
+        canvas.paint(
+            white,
+            lambda x, y: _line(
+                x - x0, y - EYE_Y, -0.11 * narrow, -0.02, -0.05 * narrow, -0.1, 0.012
+            ),
+            window,
+            0.6,
+        )
         canvas.paint(frame, lambda x, y: lens(x, y).abs() - 0.026, window)
-        temple = lambda x, y: _line(x, y, x0 + rim, 0.03, side * (face.r + 0.01), 0.0, 0.02)
+        temple = lambda x, y: _line(
+            x, y, x0 + rim, 0.03, side * (face.r + 0.01), 0.0, 0.02
+        )
         canvas.paint(frame, temple, _around(x0 + side * 0.25, 0.02, 0.22, 0.08))
     (left, left_narrow), (right, right_narrow) = lenses
     start, end = left + LENS * left_narrow, right - LENS * right_narrow
     middle, half = (start + end) / 2, (end - start).clamp(min=0.04) / 2
-    canvas.paint(frame, lambda x, y: _arc(x - middle, y - EYE_Y, half, -0.03, 0.022), _around(middle, EYE_Y, half, 0.04, 0.03))
+    canvas.paint(
+        frame,
+        lambda x, y: _arc(x - middle, y - EYE_Y, half, -0.03, 0.022),
+        _around(middle, EYE_Y, half, 0.04, 0.03),
+    )
 
 # %% ../nbs/lib/05_faces.ipynb #88710a88
 HAT_HEIGHT = 0.50
@@ -385,19 +578,34 @@ def _draw_hat(canvas: _Canvas, face: _Face) -> None:
     "A bobble, a knitted dome with five ribs, and a brim."
     x0, rx = -0.05 * face.sin, face.r + 0.10
     canvas.spot(face.trim, x0 - 0.12 * face.sin, -0.84, 0.125, 0.125)
-    dome = lambda x, y: torch.maximum(_ellipse(x - x0, y - BRIM_Y, rx, HAT_HEIGHT), y - BRIM_Y)
+    dome = lambda x, y: torch.maximum(
+        _ellipse(x - x0, y - BRIM_Y, rx, HAT_HEIGHT), y - BRIM_Y
+    )
     canvas.paint(face.cloth, dome, (-0.7, -0.85, 0.7, -0.25))
     for k in (-2, -1, 0, 1, 2):
+
         def rib(x, y):
             half = rx * (1 - ((y - BRIM_Y) / HAT_HEIGHT) ** 2).clamp(min=0.001).sqrt()
-            return torch.maximum(0.4 * ((x - x0) / half - math.sin(0.55 * k) - 0.3 * face.sin).abs() - 0.012, dome(x, y))
+            return torch.maximum(
+                0.4 * ((x - x0) / half - math.sin(0.55 * k) - 0.3 * face.sin).abs()
+                - 0.012,
+                dome(x, y),
+            )
+
         canvas.paint(0.85 * face.cloth, rib, (-0.7, -0.76, 0.7, -0.25), 0.6)
-    canvas.paint(face.trim, lambda x, y: _box(x - x0, y - BRIM_Y, rx + 0.03, 0.085, 0.08), (-0.7, -0.4, 0.7, -0.2))
+    canvas.paint(
+        face.trim,
+        lambda x, y: _box(x - x0, y - BRIM_Y, rx + 0.03, 0.085, 0.08),
+        (-0.7, -0.4, 0.7, -0.2),
+    )
 
 # %% ../nbs/lib/05_faces.ipynb #285094a4
 HAIR = {
-    "short": (_short_back, _short_front), "bob": (_bob_back, _bob_front), "long": (_long_back, _long_front),
-    "curly": (_curly_back, _curly_front), "buns": (_buns_back, _buns_front),
+    "short": (_short_back, _short_front),
+    "bob": (_bob_back, _bob_front),
+    "long": (_long_back, _long_front),
+    "curly": (_curly_back, _curly_front),
+    "buns": (_buns_back, _buns_front),
 }
 
 
@@ -409,9 +617,22 @@ def _shine_light(canvas: _Canvas, face: _Face) -> None:
 def _layers(hair_style: str, eyeglasses: int, hat: int) -> list[Callable]:
     "What to draw, from back to front."
     back, front = HAIR[hair_style]
-    behind, before = (lambda canvas, face: back(canvas, face, hat)), (lambda canvas, face: front(canvas, face, hat))
+    behind, before = (
+        (lambda canvas, face: back(canvas, face, hat)),
+        (lambda canvas, face: front(canvas, face, hat)),
+    )
     extras = [_draw_glasses] * eyeglasses + [_draw_hat] * hat
-    return [_draw_wall, behind, _draw_body, _draw_head, _draw_mouth, _draw_eyes_and_nose, before, *extras, _shine_light]
+    return [
+        _draw_wall,
+        behind,
+        _draw_body,
+        _draw_head,
+        _draw_mouth,
+        _draw_eyes_and_nose,
+        before,
+        *extras,
+        _shine_light,
+    ]
 
 # %% ../nbs/lib/05_faces.ipynb #7f93d9f0
 def _codes(
@@ -425,12 +646,21 @@ def _codes(
         listed = [_code(name, v) if isinstance(v, str) else v for v in listed]
     numbers = torch.as_tensor(listed).detach().cpu().to(torch.float32)
     if numbers.ndim > 1:
-        raise ValueError(f"{name} has shape {tuple(numbers.shape)}: give one number, or one for each face, (n,).")
+        raise ValueError(
+            f"{name} has shape {tuple(numbers.shape)}: give one number, or one for each face, (n,)."
+        )
     numbers = numbers.reshape(-1)
-    bad = ~((numbers >= factor.low) & (numbers <= factor.high)) | (numbers != numbers.round() if factor.names else False)
+    bad = ~((numbers >= factor.low) & (numbers <= factor.high)) | (
+        numbers != numbers.round() if factor.names else False
+    )
     if bad.any():
-        wanted = ", ".join(f"{i} ({v})" for i, v in enumerate(factor.names)) or f"from {factor.low:g} to {factor.high:g}"
-        raise ValueError(f"{name} cannot be {numbers[bad][0].item():g}: it is {wanted}.")
+        wanted = (
+            ", ".join(f"{i} ({v})" for i, v in enumerate(factor.names))
+            or f"from {factor.low:g} to {factor.high:g}"
+        )
+        raise ValueError(
+            f"{name} cannot be {numbers[bad][0].item():g}: it is {wanted}."
+        )
     return numbers
 
 # %% ../nbs/lib/05_faces.ipynb #e9560827
@@ -438,7 +668,9 @@ def _code(name: str, value: str) -> int:
     "The number of a discrete factor's named value."
     names = FACTORS[name].names
     if value not in names:
-        raise ValueError(f"{name} has no value {value!r}: it is one of {', '.join(names)}.{nearest(value, names)}")
+        raise ValueError(
+            f"{name} has no value {value!r}: it is one of {', '.join(names)}.{nearest(value, names)}"
+        )
     return names.index(value)
 
 # %% ../nbs/lib/05_faces.ipynb #2ced76cd
@@ -450,16 +682,25 @@ def _complete(factors: dict) -> dict[str, Tensor]:
     options = (*FACTORS, "smile")
     for name in factors:
         if name not in options:
-            raise ValueError(f"There is no factor {name!r}: the factors are {', '.join(options)}.{nearest(name, options)}")
+            raise ValueError(
+                f"There is no factor {name!r}: the factors are {', '.join(options)}.{nearest(name, options)}"
+            )
     given = dict(factors)
     if "smile" in given:
         if "mouth" in given:
-            raise ValueError("Give mouth or smile, not both: a smile is a mouth above 0.")
+            raise ValueError(
+                "Give mouth or smile, not both: a smile is a mouth above 0."
+            )
         given["mouth"] = SMILE * (2 * _binary("smile", given.pop("smile")) - 1)
-    given = {name: _codes(name, given.get(name, factor.default)) for name, factor in FACTORS.items()}
+    given = {
+        name: _codes(name, given.get(name, factor.default))
+        for name, factor in FACTORS.items()
+    }
     lengths = {name: len(v) for name, v in given.items() if len(v) != 1}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"Factors of different lengths: {lengths}. Give one value, or one for each face.")
+        raise ValueError(
+            f"Factors of different lengths: {lengths}. Give one value, or one for each face."
+        )
     n = next(iter(lengths.values()), 1)
     return {name: v.expand(n) for name, v in given.items()}
 
@@ -467,7 +708,9 @@ def _complete(factors: dict) -> dict[str, Tensor]:
 def _binary(name: str, value) -> Tensor:
     numbers = torch.as_tensor(value).detach().cpu().to(torch.float32)
     if not ((numbers == 0) | (numbers == 1)).all():
-        raise ValueError(f"{name} must be 0 or 1. For shades of it, give mouth, from -1 to 1.")
+        raise ValueError(
+            f"{name} must be 0 or 1. For shades of it, give mouth, from -1 to 1."
+        )
     return numbers
 
 # %% ../nbs/lib/05_faces.ipynb #07256913
@@ -485,15 +728,21 @@ def draw_faces(
         uint8, (n, 3, size, size)
     """
     if size < 16 or size != int(size):
-        raise ValueError(f"size must be a whole number of pixels, 16 or more, not {size}: a face needs room.")
+        raise ValueError(
+            f"size must be a whole number of pixels, 16 or more, not {size}: a face needs room."
+        )
     full = _complete(factors)
     images = torch.empty(len(full["mouth"]), 3, size, size, dtype=torch.uint8)
     kinds = (4 * full["hair_style"] + 2 * full["eyeglasses"] + full["hat"]).long()
     with _one_thread():
         for kind in kinds.unique().tolist():
-            layers = _layers(FACTORS["hair_style"].names[kind // 4], kind // 2 % 2, kind % 2)
+            layers = _layers(
+                FACTORS["hair_style"].names[kind // 4], kind // 2 % 2, kind % 2
+            )
             for rows in (kinds == kind).nonzero()[:, 0].split(max(1, 2**18 // size**2)):
-                images[rows] = _draw(layers, {name: v[rows] for name, v in full.items()}, size)
+                images[rows] = _draw(
+                    layers, {name: v[rows] for name, v in full.items()}, size
+                )
     return images
 
 # %% ../nbs/lib/05_faces.ipynb #4d8d97e5
@@ -509,7 +758,10 @@ def _one_thread():
 
 def _draw(layers: list[Callable], factors: dict[str, Tensor], size: int) -> Tensor:
     "Faces that share their layers."
-    canvas, face = _Canvas(len(factors["mouth"]), size), _Face(**_measures(factors), **_colours(factors))
+    canvas, face = (
+        _Canvas(len(factors["mouth"]), size),
+        _Face(**_measures(factors), **_colours(factors)),
+    )
     for layer in layers:
         layer(canvas, face)
     return canvas.pixels.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
@@ -518,49 +770,70 @@ def _draw(layers: list[Callable], factors: dict[str, Tensor], size: int) -> Tens
 def random_factors(
     n: int,  # number of faces
     seed: int = 0,  # same seed, same factors; a smaller n gives the first of them
-    correlate: tuple[str, str, float] | None = None,  # two factors (or smile) and the correlation of their normal variables
-) -> dict[str, Tensor]:  # (n,) each: int64 for discrete factors, float32 for continuous ones
+    correlate: tuple[str, str, float]
+    | None = None,  # two factors (or smile) and the correlation of their normal variables
+) -> dict[
+    str, Tensor
+]:  # (n,) each: int64 for discrete factors, float32 for continuous ones
     """Draw every factor uniformly, all independent but for the pair in `correlate`.
 
     Args:
         n: number of faces
         seed: same seed, same factors; a smaller n gives the first of them
         correlate: two factors (or smile) and the correlation of their normal variables
-
-    Returns:
-        (n,) each: int64 for discrete factors, float32 for continuous ones
     """
     if n < 1 or n != int(n):
         raise ValueError(f"n must be a whole number of faces, 1 or more, not {n}.")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, not {seed}.")
-    uniform = torch.rand(n, len(FACTORS), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    uniform = torch.rand(
+        n,
+        len(FACTORS),
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(seed),
+    )
     columns = dict(zip(FACTORS, uniform.clamp(1e-12, 1 - 1e-12).unbind(1)))
     if correlate is not None:
         first, second, rho = _check_pair(correlate)
-        normal = rho * torch.special.ndtri(columns[first]) + (1 - rho**2) ** 0.5 * torch.special.ndtri(columns[second])
+        normal = rho * torch.special.ndtri(columns[first]) + (
+            1 - rho**2
+        ) ** 0.5 * torch.special.ndtri(columns[second])
         columns[second] = torch.special.ndtr(normal).clamp(1e-12, 1 - 1e-12)
     return {name: _spread(FACTORS[name], u) for name, u in columns.items()}
 
 
 def _spread(factor: Factor, u: Tensor) -> Tensor:
     "Uniform numbers in (0, 1) over a factor's values."
-    return (u * len(factor.names)).long() if factor.names else (factor.low + (factor.high - factor.low) * u).float()
+    return (
+        (u * len(factor.names)).long()
+        if factor.names
+        else (factor.low + (factor.high - factor.low) * u).float()
+    )
 
 # %% ../nbs/lib/05_faces.ipynb #1d03c38b
 def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
     "Two different factors that have an order, `smile` read as the mouth, and a correlation."
     if isinstance(correlate, str) or len(correlate) != 3:
-        raise ValueError(f'correlate takes two factors and a correlation, such as ("smile", "eyeglasses", 0.6), not {correlate!r}.')
+        raise ValueError(
+            f'correlate takes two factors and a correlation, such as ("smile", "eyeglasses", 0.6), not {correlate!r}.'
+        )
     *pair, rho = correlate
     ordered = [name for name, factor in FACTORS.items() if len(factor.names) <= 2]
     for name in pair:
         if name not in (*ordered, "smile"):
-            reason = "has values without an order, so no correlation" if name in FACTORS else "is not a factor"
-            raise ValueError(f"{name!r} {reason}: correlate two of {', '.join(ordered)}, smile.{nearest(name, (*ordered, 'smile'))}")
+            reason = (
+                "has values without an order, so no correlation"
+                if name in FACTORS
+                else "is not a factor"
+            )
+            raise ValueError(
+                f"{name!r} {reason}: correlate two of {', '.join(ordered)}, smile.{nearest(name, (*ordered, 'smile'))}"
+            )
     first, second = ("mouth" if name == "smile" else name for name in pair)
     if first == second:
-        raise ValueError(f"{pair[0]} and {pair[1]} are one factor, {first}: correlate two different ones.")
+        raise ValueError(
+            f"{pair[0]} and {pair[1]} are one factor, {first}: correlate two different ones."
+        )
     if not -1 <= rho <= 1:
         raise ValueError(f"A correlation lies between -1 and 1, not at {rho}.")
     return first, second, float(rho)
@@ -568,18 +841,28 @@ def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
 # %% ../nbs/lib/05_faces.ipynb #8c33eb36
 def factor_table(
     factors: dict,  # as for draw_faces
-) -> tuple[Tensor, tuple[str, ...]]:  # float32 of shape (n, A), and the names of the A columns
+) -> tuple[
+    Tensor, tuple[str, ...]
+]:  # float32 of shape (n, A), and the names of the A columns
     """Attributes of each face: smile, yes-or-no factors, one column for each value of the others, and the continuous factors.
 
     Args:
         factors: as for draw_faces
-
-    Returns:
-        float32 of shape (n, A), and the names of the A columns
     """
     full = _complete(factors)
-    columns = {"smile": full["mouth"] > 0, "eyeglasses": full["eyeglasses"], "hat": full["hat"]}
+    columns = {
+        "smile": full["mouth"] > 0,
+        "eyeglasses": full["eyeglasses"],
+        "hat": full["hat"],
+    }
     for name in ("hair_style", "hair_colour"):
-        columns |= {f"{name}={value}": full[name] == i for i, value in enumerate(FACTORS[name].names)}
-    columns |= {name: full[name] for name, factor in FACTORS.items() if factor.kind == "continuous"}
+        columns |= {
+            f"{name}={value}": full[name] == i
+            for i, value in enumerate(FACTORS[name].names)
+        }
+    columns |= {
+        name: full[name]
+        for name, factor in FACTORS.items()
+        if factor.kind == "continuous"
+    }
     return torch.stack([v.float() for v in columns.values()], 1), tuple(columns)

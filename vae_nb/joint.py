@@ -18,7 +18,15 @@ from torch.distributions import Distribution
 
 from .conv import conv_networks
 from .core import check_choice
-from .elbo import DiagonalNormal, elbo_terms, free_bits_kl, kl_per_dim, linear_warmup, make_likelihood, standard_normal
+from vae_nb.elbo import (
+    DiagonalNormal,
+    elbo_terms,
+    free_bits_kl,
+    kl_per_dim,
+    linear_warmup,
+    make_likelihood,
+    standard_normal,
+)
 from .vae import VAE, _through, builder, images_for, mlp_networks
 
 # %% ../nbs/04_gumbel_vae.ipynb #7506caf1
@@ -54,9 +62,15 @@ def check_tau(
     tau: float,
 ) -> None:
     "Refuse a temperature that is not positive."
-    if not (isinstance(tau, (int, float)) and not isinstance(tau, bool) and 0 < tau < math.inf):
-        raise ValueError(f"tau must be a positive number, not {tau!r}: samples tend to one-hots as tau → 0, "
-                         "but never arrive. Use 0.3 to 1, or estimator='straight_through' for one-hot samples.")
+    if not (
+        isinstance(tau, (int, float))
+        and not isinstance(tau, bool)
+        and 0 < tau < math.inf
+    ):
+        raise ValueError(
+            f"tau must be a positive number, not {tau!r}: samples tend to one-hots as tau → 0, "
+            "but never arrive. Use 0.3 to 1, or estimator='straight_through' for one-hot samples."
+        )
 
 
 def gumbel_softmax(
@@ -76,7 +90,9 @@ def gumbel_softmax(
         points of the simplex, (..., K)
     """
     check_tau(tau)
-    soft = ((logits + gumbel_noise(logits.shape, generator, logits.device)) / tau).softmax(-1)
+    soft = (
+        (logits + gumbel_noise(logits.shape, generator, logits.device)) / tau
+    ).softmax(-1)
     # in brackets a 0, exactly, that carries the gradient
     return to_one_hot(soft) + (soft - soft.detach()) if hard else soft
 
@@ -109,31 +125,48 @@ class OneHot(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
         "One-hot vectors, (*sample_shape, ..., K), by the Gumbel-max trick."
-        return to_one_hot(self.logits + gumbel_noise((*sample_shape, *self.logits.shape), generator,
-                                                     self.logits.device))
+        return to_one_hot(
+            self.logits
+            + gumbel_noise(
+                (*sample_shape, *self.logits.shape), generator, self.logits.device
+            )
+        )
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "Relaxed samples through which gradients flow; without `tau` the same as `sample`."
         if self.tau is None:
             return self.sample(sample_shape, generator)
-        return gumbel_softmax(self.logits.expand(*sample_shape, *self.logits.shape), self.tau, self.hard,
-                              generator)
+        return gumbel_softmax(
+            self.logits.expand(*sample_shape, *self.logits.shape),
+            self.tau,
+            self.hard,
+            generator,
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-probability in nats of one-hot vectors, (...)."
         if not ((value == 0) | (value == 1)).all():
-            raise ValueError("OneHot scores one-hot vectors, and got other values: relaxed samples have no "
-                             "probability under it. Call model.eval() first, or use the closed-form KL.")
+            raise ValueError(
+                "OneHot scores one-hot vectors, and got other values: relaxed samples have no "
+                "probability under it. Call model.eval() first, or use the closed-form KL."
+            )
         log_p = value * self.logits
-        return log_p.masked_fill((value == 0) & self.logits.isneginf(), 0.0).sum(-1)  # not chosen: no 0·∞
+        return log_p.masked_fill((value == 0) & self.logits.isneginf(), 0.0).sum(
+            -1
+        )  # not chosen: no 0·∞
 
     def kl_per_dim(self, prior: "OneHot") -> Tensor:
         "KL(q ‖ prior) in nats, (..., K): q log(q/p) − q + p each, never negative; their sum is the KL."
-        ratio = (self.logits - prior.logits).masked_fill(self.logits == prior.logits, 0.0)
+        ratio = (self.logits - prior.logits).masked_fill(
+            self.logits == prior.logits, 0.0
+        )
         ratio = ratio.clamp(min=torch.finfo(ratio.dtype).min)  # no 0·∞ where q is 0
         # p - q is -p·expm1(r) or q·expm1(-r): each stays finite where the other overflows
         more = ratio > 0
-        rest = torch.where(more, self.probs, -prior.probs) * torch.where(more, -ratio, ratio).expm1()
+        rest = (
+            torch.where(more, self.probs, -prior.probs)
+            * torch.where(more, -ratio, ratio).expm1()
+        )
         return self.probs * ratio + rest
 
 # %% ../nbs/04_gumbel_vae.ipynb #6933e074
@@ -149,8 +182,11 @@ class Product(Distribution):
         parts: list,  # distributions of one batch shape whose events are vectors
     ):
         self.parts = list(parts)
-        super().__init__(self.parts[0].batch_shape, (sum(part.event_shape[0] for part in self.parts),),
-                         validate_args=False)
+        super().__init__(
+            self.parts[0].batch_shape,
+            (sum(part.event_shape[0] for part in self.parts),),
+            validate_args=False,
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -159,12 +195,16 @@ class Product(Distribution):
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
-        return torch.cat([part.rsample(sample_shape, generator) for part in self.parts], -1)
+        return torch.cat(
+            [part.rsample(sample_shape, generator) for part in self.parts], -1
+        )
 
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent); one-hots are true one-hots."
-        return torch.cat([part.sample(sample_shape, generator) for part in self.parts], -1)
+        return torch.cat(
+            [part.sample(sample_shape, generator) for part in self.parts], -1
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Sum of the parts' log-densities and log-probabilities in nats, (...)."
@@ -173,7 +213,9 @@ class Product(Distribution):
 
     def kl_per_dim(self, prior: "Product") -> Tensor:
         "KL(q ‖ prior) in nats, (..., latent): every number of every part."
-        return torch.cat([kl_per_dim(q, p) for q, p in zip(self.parts, prior.parts)], -1)
+        return torch.cat(
+            [kl_per_dim(q, p) for q, p in zip(self.parts, prior.parts)], -1
+        )
 
 # %% ../nbs/04_gumbel_vae.ipynb #81784119
 ESTIMATORS = ("relaxed", "straight_through", "exact")
@@ -194,9 +236,14 @@ class Expected:
     ):
         *gaussian, y = q.parts
         k = y.event_shape[0]
-        rows = torch.eye(k, device=y.logits.device)[:, None].expand(k, *y.batch_shape, k)
+        rows = torch.eye(k, device=y.logits.device)[:, None].expand(
+            k, *y.batch_shape, k
+        )
         z = [part.rsample().expand(k, *part.batch_shape, -1) for part in gaussian]
-        self.p, self.weights = model.decode(torch.cat([*z, rows], -1)), y.probs.movedim(-1, 0)
+        self.p, self.weights = (
+            model.decode(torch.cat([*z, rows], -1)),
+            y.probs.movedim(-1, 0),
+        )
 
     def log_prob(self, x: Tensor) -> Tensor:
         "E over q(y|x) of log p(x|z, y) in nats per image, (batch,)."
@@ -234,15 +281,29 @@ class JointVAE(VAE):
     ):
         check_choice(estimator=(estimator, ESTIMATORS))
         check_latents(continuous, categorical, tau, estimator)
-        super().__init__(encoder, decoder, likelihood, shape, continuous + sum(categorical), True, beta,
-                         free_bits)
-        self.continuous, self.categorical, self.tau, self.estimator = continuous, tuple(categorical), tau, estimator
+        super().__init__(
+            encoder,
+            decoder,
+            likelihood,
+            shape,
+            continuous + sum(categorical),
+            True,
+            beta,
+            free_bits,
+        )
+        self.continuous, self.categorical, self.tau, self.estimator = (
+            continuous,
+            tuple(categorical),
+            tau,
+            estimator,
+        )
 
     @property
     def parts(self) -> list[tuple[str, slice]]:
         "What the numbers of z are, in order: ('continuous', slice) and one ('categorical', slice) for each categorical."
-        kinds = [("continuous", self.continuous)] * bool(self.continuous) + [("categorical", k)
-                                                                             for k in self.categorical]
+        kinds = [("continuous", self.continuous)] * bool(self.continuous) + [
+            ("categorical", k) for k in self.categorical
+        ]
         ends = accumulate(n for _, n in kinds)
         return [(kind, slice(end - n, end)) for (kind, n), end in zip(kinds, ends)]
 
@@ -251,29 +312,50 @@ class JointVAE(VAE):
         "p(z): N(0, I), and every category equally likely."
         device = self.initialised.device
         gaussian = [standard_normal(self.continuous, device)] if self.continuous else []
-        return Product(gaussian + [OneHot(torch.zeros(k, device=device)) for k in self.categorical])
+        return Product(
+            gaussian + [OneHot(torch.zeros(k, device=device)) for k in self.categorical]
+        )
 
     def encode(self, x: Tensor) -> Product:
         "q(z|x): a Gaussian part and a categorical one."
         x = images_for(self, x)
         sizes = 2 * self.continuous, sum(self.categorical)
-        gaussian, logits = _through("encoder", self.encoder, x, (sum(sizes),)).split(sizes, -1)
-        tau = self.tau if self.training else None  # in evaluation the model is the discrete one
+        gaussian, logits = _through("encoder", self.encoder, x, (sum(sizes),)).split(
+            sizes, -1
+        )
+        tau = (
+            self.tau if self.training else None
+        )  # in evaluation the model is the discrete one
         blocks = logits.split(self.categorical, -1) if self.categorical else []
-        choices = [OneHot(block, tau, self.estimator == "straight_through") for block in blocks]
-        return Product(([DiagonalNormal(*gaussian.chunk(2, -1))] if self.continuous else []) + choices)
+        choices = [
+            OneHot(block, tau, self.estimator == "straight_through") for block in blocks
+        ]
+        return Product(
+            ([DiagonalNormal(*gaussian.chunk(2, -1))] if self.continuous else [])
+            + choices
+        )
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
         "As `Triple.terms`, and the KL of each kind of part: kl_continuous and kl_categorical, (batch,)."
         x = images_for(self, x)
         return self.terms_of(x, self.encode(x), beta)
 
-    def terms_of(self, x: Tensor, q: Product, beta: float | None = None) -> dict[str, Tensor]:
+    def terms_of(
+        self, x: Tensor, q: Product, beta: float | None = None
+    ) -> dict[str, Tensor]:
         "The terms of images whose posterior is known already."
-        p = Expected(self, q) if self.estimator == "exact" and self.training else self.decode(q.rsample())
-        terms = elbo_terms(x, q, p, self.prior, self.beta if beta is None else beta, self.free_bits)
+        p = (
+            Expected(self, q)
+            if self.estimator == "exact" and self.training
+            else self.decode(q.rsample())
+        )
+        terms = elbo_terms(
+            x, q, p, self.prior, self.beta if beta is None else beta, self.free_bits
+        )
         for kind, part in self.parts:
-            terms[f"kl_{kind}"] = terms.get(f"kl_{kind}", 0) + terms["kl_per_dim"][:, part].sum(-1)
+            terms[f"kl_{kind}"] = terms.get(f"kl_{kind}", 0) + terms["kl_per_dim"][
+                :, part
+            ].sum(-1)
         return terms
 
 # %% ../nbs/04_gumbel_vae.ipynb #a1cd29db
@@ -288,7 +370,9 @@ def joint_vae(
     hidden: tuple = (512,),  # widths of fully connected layers
     channels: tuple = (32, 64, 128),  # feature maps after each halving, net="conv" only
     likelihood: str = "bernoulli",  # see `vae_nb.elbo.LIKELIHOODS`
-    sigma: float | str | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
+    sigma: float
+    | str
+    | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
     activation: str = "silu",  # see `vae_nb.vae.ACTIVATIONS`
     norm: str = "batch",  # "batch", "group" or "none", net="conv" only
     beta: float = 1.0,  # weight of the KL
@@ -318,10 +402,22 @@ def joint_vae(
     if net == "mlp":
         encoder, decoder = mlp_networks(shape, heads, latent, hidden, activation)
     else:
-        encoder, decoder = conv_networks(shape, heads, latent, channels, hidden, activation, norm)
+        encoder, decoder = conv_networks(
+            shape, heads, latent, channels, hidden, activation, norm
+        )
     likelihood = make_likelihood(likelihood, shape[0], sigma)
-    model = JointVAE(encoder, decoder, likelihood, shape, continuous, categorical, tau, estimator, beta,
-                     free_bits)
+    model = JointVAE(
+        encoder,
+        decoder,
+        likelihood,
+        shape,
+        continuous,
+        categorical,
+        tau,
+        estimator,
+        beta,
+        free_bits,
+    )
     return model.to(memory_format=torch.channels_last) if net == "conv" else model
 
 # %% ../nbs/04_gumbel_vae.ipynb #d0624244
@@ -342,13 +438,20 @@ class Capacity:
 
     def __post_init__(self):
         if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
-            raise ValueError(f"a capacity runs from 0 or more to 0 or more nats, not from {self.start!r} to {self.end!r}.")
+            raise ValueError(
+                f"a capacity runs from 0 or more to 0 or more nats, not from {self.start!r} to {self.end!r}."
+            )
         if not (self.steps > 0 and 0 <= self.gamma < math.inf):
-            raise ValueError(f"steps must be positive and gamma 0 or more, not steps={self.steps!r}, gamma={self.gamma!r}.")
+            raise ValueError(
+                f"steps must be positive and gamma 0 or more, not steps={self.steps!r}, gamma={self.gamma!r}."
+            )
 
     def __call__(self, kl: Tensor, step: int) -> Tensor:
         "The penalty on a batch-mean KL in nats, at an optimiser step."
-        return self.gamma * (kl - linear_warmup(step, self.steps, self.start, self.end)).abs()
+        return (
+            self.gamma
+            * (kl - linear_warmup(step, self.steps, self.start, self.end)).abs()
+        )
 
 # %% ../nbs/04_gumbel_vae.ipynb #65b18e77
 def balance_term(
@@ -362,7 +465,9 @@ def balance_term(
     Returns:
         nats, a scalar: 0 when the batch uses every category equally
     """
-    marginals = [y.probs.flatten(0, -2).mean(0) for y in q.parts if isinstance(y, OneHot)]
+    marginals = [
+        y.probs.flatten(0, -2).mean(0) for y in q.parts if isinstance(y, OneHot)
+    ]
     return sum((m * (m * len(m)).clamp(min=1e-12).log()).sum() for m in marginals)
 
 
@@ -382,13 +487,16 @@ def consistency_term(
         nats per image, (batch,)
     """
     pairs = [(a, b) for a, b in zip(q.parts, other.parts) if isinstance(a, OneHot)]
-    return sum((a.probs * ((1 - firmness) * a.logits - b.logits)).sum(-1) for a, b in pairs)
+    return sum(
+        (a.probs * ((1 - firmness) * a.logits - b.logits)).sum(-1) for a, b in pairs
+    )
 
 # %% ../nbs/04_gumbel_vae.ipynb #9620fde3
 def joint_loss(
     model: JointVAE,
     continuous: Capacity | None = None,  # of the Gaussian part; None: the model's beta
-    categorical: Capacity | None = None,  # of all categoricals together; None: the model's beta
+    categorical: Capacity
+    | None = None,  # of all categoricals together; None: the model's beta
     balance: float = 0.0,  # weight of `balance_term`, for every batch to use all categories alike
     consistency: float = 0.0,  # weight of `consistency_term`
     firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
@@ -407,22 +515,33 @@ def joint_loss(
     Returns:
         f(model, x, step) → terms, for `fit(training_loss=…)`
     """
-    check_terms(model, continuous, categorical, balance=balance, consistency=consistency)
-    capacity = {"continuous": continuous, "categorical": categorical and clip_capacity(categorical,
-                                                                                       model.categorical)}
+    check_terms(
+        model, continuous, categorical, balance=balance, consistency=consistency
+    )
+    capacity = {
+        "continuous": continuous,
+        "categorical": categorical and clip_capacity(categorical, model.categorical),
+    }
 
     def loss(model, x: Tensor, step: int) -> dict[str, Tensor]:
         q = model.encode(x)
         terms = model.terms_of(x, q)
-        out = {name: value.mean(0) for name, value in terms.items() if name != "kl_per_dim"}
-        pressures = [part_pressure(model, terms, kind, capacity[kind], step) for kind in dict(model.parts)]
+        out = {
+            name: value.mean(0) for name, value in terms.items() if name != "kl_per_dim"
+        }
+        pressures = [
+            part_pressure(model, terms, kind, capacity[kind], step)
+            for kind in dict(model.parts)
+        ]
         out["loss"] = out["recon"] + sum(pressures)
         if balance:
             out["balance"] = balance_term(q)
             out["loss"] = out["loss"] + balance * out["balance"]
         if consistency:
             firmness = linear_warmup(step, firm_after)
-            out["consistency"] = consistency_term(q, model.encode((alter or jitter)(x)), firmness).mean()
+            out["consistency"] = consistency_term(
+                q, model.encode((alter or jitter)(x)), firmness
+            ).mean()
             out["loss"] = out["loss"] + consistency * out["consistency"]
         return out
 
@@ -448,7 +567,9 @@ def part_pressure(
     """
     if capacity is not None:
         return capacity(terms[f"kl_{kind}"].mean(), step)
-    per_dim = torch.cat([terms["kl_per_dim"][:, part] for name, part in model.parts if name == kind], -1)
+    per_dim = torch.cat(
+        [terms["kl_per_dim"][:, part] for name, part in model.parts if name == kind], -1
+    )
     return model.beta * free_bits_kl(per_dim, model.free_bits)
 
 # %% ../nbs/lib/22_joint.ipynb #fdffd055
@@ -466,17 +587,27 @@ def one_hot(
         the categorical part of z, (..., sum of model.categorical)
     """
     if len(categories) != len(model.categorical) or not categories:
-        raise ValueError(f"the model has {len(model.categorical)} categoricals: give one category for each, not {len(categories)}.")
-    rows = torch.broadcast_tensors(*(torch.as_tensor(c, device=model.initialised.device) for c in categories))
+        raise ValueError(
+            f"the model has {len(model.categorical)} categoricals: give one category for each, not {len(categories)}."
+        )
+    rows = torch.broadcast_tensors(
+        *(torch.as_tensor(c, device=model.initialised.device) for c in categories)
+    )
     for row, k in zip(rows, model.categorical):
         if row.is_floating_point() or row.min() < 0 or row.max() >= k:
-            raise ValueError(f"categories of a categorical of size {k} are whole numbers from 0 to {k - 1}, not {row.tolist()}.")
-    return torch.cat([F.one_hot(row.long(), k).float() for row, k in zip(rows, model.categorical)], -1)
+            raise ValueError(
+                f"categories of a categorical of size {k} are whole numbers from 0 to {k - 1}, not {row.tolist()}."
+            )
+    return torch.cat(
+        [F.one_hot(row.long(), k).float() for row, k in zip(rows, model.categorical)],
+        -1,
+    )
 
 # %% ../nbs/lib/22_joint.ipynb #b882ef8c
 def join(
     model,  # a `JointVAE`
-    continuous: Tensor | None,  # the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
+    continuous: Tensor
+    | None,  # the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
     *categories,  # one for each categorical: an int, or whole numbers (...)
 ) -> Tensor:  # (..., latent)
     """A latent from its parts: `join(model, None, 3)` decodes to the picture of category 3 at the prior's mean.
@@ -492,8 +623,12 @@ def join(
     if continuous is None:
         continuous = torch.zeros(model.continuous, device=model.initialised.device)
     if continuous.shape[-1:] != (model.continuous,):
-        raise ValueError(f"the Gaussian part has shape (..., {model.continuous}), not {tuple(continuous.shape)}.")
-    parts = [continuous] + ([one_hot(model, *categories)] if model.categorical or categories else [])
+        raise ValueError(
+            f"the Gaussian part has shape (..., {model.continuous}), not {tuple(continuous.shape)}."
+        )
+    parts = [continuous] + (
+        [one_hot(model, *categories)] if model.categorical or categories else []
+    )
     shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     return torch.cat([part.expand(*shape, -1) for part in parts], -1)
 
@@ -515,11 +650,17 @@ def category_of(
     """
     blocks = [part for kind, part in model.parts if kind == "categorical"]
     if not blocks:
-        raise ValueError("this model has no categorical, so there are no categories: build it with categorical=(10,).")
+        raise ValueError(
+            "this model has no categorical, so there are no categories: build it with categorical=(10,)."
+        )
     if not 0 <= which < len(blocks):
-        raise ValueError(f"which must be from 0 to {len(blocks) - 1}, not {which}: the model has {len(blocks)} categoricals.")
+        raise ValueError(
+            f"which must be from 0 to {len(blocks) - 1}, not {which}: the model has {len(blocks)} categoricals."
+        )
     if z.shape[-1:] != (model.latent,):
-        raise ValueError(f"category_of takes latents of shape (..., {model.latent}), not {tuple(z.shape)}.")
+        raise ValueError(
+            f"category_of takes latents of shape (..., {model.latent}), not {tuple(z.shape)}."
+        )
     return z[..., blocks[which]].argmax(-1)
 
 # %% ../nbs/lib/22_joint.ipynb #7cd212ef
@@ -544,13 +685,26 @@ def jitter(
         the same shape; what comes in from outside is black
     """
     if x.ndim != 4:
-        raise ValueError(f"jitter takes a batch of images (batch, C, H, W), not {tuple(x.shape)}.")
+        raise ValueError(
+            f"jitter takes a batch of images (batch, C, H, W), not {tuple(x.shape)}."
+        )
     u = 2 * torch.rand(6, len(x), generator=generator, device=x.device) - 1
     angle, slant = u[0] * math.radians(degrees), u[1] * shear
     across, down = 1 + u[2] * scale, 1 + u[3] * scale
-    theta = torch.stack([
-        torch.stack([angle.cos() * across, (slant - angle.sin()) * across, 2 * shift * u[4]], -1),
-        torch.stack([angle.sin() * down, angle.cos() * down, 2 * shift * u[5]], -1)], 1)
+    theta = torch.stack(
+        [
+            torch.stack(
+                [
+                    angle.cos() * across,
+                    (slant - angle.sin()) * across,
+                    2 * shift * u[4],
+                ],
+                -1,
+            ),
+            torch.stack([angle.sin() * down, angle.cos() * down, 2 * shift * u[5]], -1),
+        ],
+        1,
+    )
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False).clamp(0, 1)
 
@@ -570,10 +724,16 @@ def recolour(
         the same shape
     """
     if x.ndim != 4 or x.shape[1] != 3:
-        raise ValueError(f"recolour takes a batch of colour images (batch, 3, H, W), not {tuple(x.shape)}.")
+        raise ValueError(
+            f"recolour takes a batch of colour images (batch, 3, H, W), not {tuple(x.shape)}."
+        )
     angle, light = torch.rand(2, len(x), 1, 1, generator=generator, device=x.device)
-    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=x.device) / 3**0.5  # of a rotation about (1, 1, 1)
-    turn = torch.linalg.matrix_exp(2 * math.pi * angle * axis) * (1 + brightness * (2 * light - 1))
+    axis = (
+        torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=x.device) / 3**0.5
+    )  # of a rotation about (1, 1, 1)
+    turn = torch.linalg.matrix_exp(2 * math.pi * angle * axis) * (
+        1 + brightness * (2 * light - 1)
+    )
     return torch.einsum("nij,njhw->nihw", turn, x).clamp(0, 1)
 
 # %% ../nbs/lib/22_joint.ipynb #22752d89
@@ -592,37 +752,63 @@ def pair_information(
     Returns:
         nats, from 0 to log K
     """
-    a, b = ([y for y in p.parts if hasattr(y, "probs")][which].probs for p in (q, other))
+    a, b = (
+        [y for y in p.parts if hasattr(y, "probs")][which].probs for p in (q, other)
+    )
     together = (a.T @ b + b.T @ a) / (2 * len(a))
     alone = together.sum(0)
-    return (together * (together / (alone[:, None] * alone)).clamp(min=1e-12).log()).sum().item()
+    return (
+        (together * (together / (alone[:, None] * alone)).clamp(min=1e-12).log())
+        .sum()
+        .item()
+    )
 
 # %% ../nbs/lib/22_joint.ipynb #638b84d3
 def check_latents(continuous, categorical, tau, estimator) -> None:
     "Refuse latents that cannot be."
     check_tau(tau)
-    if not isinstance(continuous, int) or isinstance(continuous, bool) or continuous < 0:
-        raise ValueError(f"continuous must be a whole number of latents, 0 or more, not {continuous!r}.")
-    if not isinstance(categorical, (tuple, list)) or not all(isinstance(k, int) and not isinstance(k, bool) and k > 1 for k in categorical):
-        raise ValueError(f"categorical must be a tuple of sizes of at least 2, such as (10,), not {categorical!r}: "
-                         "a categorical of size 1 has nothing to choose. Use categorical=() for none.")
+    if (
+        not isinstance(continuous, int)
+        or isinstance(continuous, bool)
+        or continuous < 0
+    ):
+        raise ValueError(
+            f"continuous must be a whole number of latents, 0 or more, not {continuous!r}."
+        )
+    if not isinstance(categorical, (tuple, list)) or not all(
+        isinstance(k, int) and not isinstance(k, bool) and k > 1 for k in categorical
+    ):
+        raise ValueError(
+            f"categorical must be a tuple of sizes of at least 2, such as (10,), not {categorical!r}: "
+            "a categorical of size 1 has nothing to choose. Use categorical=() for none."
+        )
     if not continuous and not categorical:
-        raise ValueError("continuous=0 and categorical=() leave no latent at all: give at least one of them.")
+        raise ValueError(
+            "continuous=0 and categorical=() leave no latent at all: give at least one of them."
+        )
     if estimator == "exact" and len(categorical) != 1:
-        raise ValueError(f"estimator='exact' sums over one categorical, and there are {len(categorical)}: use 'relaxed' or 'straight_through'.")
+        raise ValueError(
+            f"estimator='exact' sums over one categorical, and there are {len(categorical)}: use 'relaxed' or 'straight_through'."
+        )
 
 # %% ../nbs/lib/22_joint.ipynb #a30cd6dc
 def check_terms(model, continuous, categorical, **weights) -> None:
     "Refuse what is not a capacity, negative weights, and terms for a categorical where there is none."
     for name, value in {"continuous": continuous, "categorical": categorical}.items():
         if value is not None and not callable(value):
-            raise TypeError(f"{name} must be a Capacity, such as Capacity(end=2.0, steps=1000), or None, not {value!r}.")
+            raise TypeError(
+                f"{name} must be a Capacity, such as Capacity(end=2.0, steps=1000), or None, not {value!r}."
+            )
     for name, value in weights.items():
         if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
             raise ValueError(f"{name} must be a number from 0 up, not {value!r}.")
-    asked = [name for name, value in {"categorical": categorical, **weights}.items() if value]
+    asked = [
+        name for name, value in {"categorical": categorical, **weights}.items() if value
+    ]
     if asked and not model.categorical:
-        raise ValueError(f"{', '.join(asked)} is about the categorical part, and this model has none: leave it out, or build with categorical=(10,).")
+        raise ValueError(
+            f"{', '.join(asked)} is about the categorical part, and this model has none: leave it out, or build with categorical=(10,)."
+        )
 
 # %% ../nbs/lib/22_joint.ipynb #4fd94f68
 def clip_capacity(
@@ -641,6 +827,11 @@ def clip_capacity(
     limit = sum(math.log(k) for k in categorical)
     if capacity.end <= limit and capacity.start <= limit:
         return capacity
-    warnings.warn(f"a capacity of {max(capacity.start, capacity.end):g} nats is more than categoricals of sizes {categorical} can carry, "
-                  f"log K = {limit:.3f} in all: clipped to that.", stacklevel=3)
-    return replace(capacity, start=min(capacity.start, limit), end=min(capacity.end, limit))
+    warnings.warn(
+        f"a capacity of {max(capacity.start, capacity.end):g} nats is more than categoricals of sizes {categorical} can carry, "
+        f"log K = {limit:.3f} in all: clipped to that.",
+        stacklevel=3,
+    )
+    return replace(
+        capacity, start=min(capacity.start, limit), end=min(capacity.end, limit)
+    )

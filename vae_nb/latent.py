@@ -28,17 +28,25 @@ def interpolate(
         (n, latent)
     """
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"interpolate takes two latents of one shape (latent,), not {tuple(a.shape)} and {tuple(b.shape)}.")
+        raise ValueError(
+            f"interpolate takes two latents of one shape (latent,), not {tuple(a.shape)} and {tuple(b.shape)}."
+        )
     if n < 2:
-        raise ValueError(f"interpolate needs n ≥ 2 points, not {n}: both ends are included.")
+        raise ValueError(
+            f"interpolate needs n ≥ 2 points, not {n}: both ends are included."
+        )
     t = torch.linspace(0, 1, n, device=a.device)[:, None]
     if not spherical:
         return (1 - t) * a + t * b
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
     angle = cosine.arccos()
-    if angle.sin() < 1e-4 or a.norm()*b.norm() == 0:
-        raise ValueError("no unique arc between parallel or opposite latents (or zero): use spherical=False.")
-    direction = (((1 - t) * angle).sin() * a / a.norm() + (t * angle).sin() * b / b.norm()) / angle.sin()
+    if angle.sin() < 1e-4 or a.norm() * b.norm() == 0:
+        raise ValueError(
+            "no unique arc between parallel or opposite latents (or zero): use spherical=False."
+        )
+    direction = (
+        ((1 - t) * angle).sin() * a / a.norm() + (t * angle).sin() * b / b.norm()
+    ) / angle.sin()
     return direction * ((1 - t) * a.norm() + t * b.norm())
 
 # %% ../nbs/04b_latent_walks.ipynb #1eb64901
@@ -58,7 +66,9 @@ def traverse(
         (len(values), latent)
     """
     if not -len(z) <= dim < len(z):
-        raise ValueError(f"dim must be from 0 to {len(z) - 1}, not {dim}: there are {len(z)} latents.")
+        raise ValueError(
+            f"dim must be from 0 to {len(z) - 1}, not {dim}: there are {len(z)} latents."
+        )
     values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
     path = z.repeat(len(values), 1)
     path[:, dim] = values
@@ -80,7 +90,9 @@ def traverse_classes(
     """
     columns = torch.arange(len(z))[block]
     if len(columns) < 2:
-        raise ValueError(f"block must cover at least 2 of the {len(z)} latents, one for each class, not {block}.")
+        raise ValueError(
+            f"block must cover at least 2 of the {len(z)} latents, one for each class, not {block}."
+        )
     path = z.repeat(len(columns), 1)
     path[:, columns] = torch.eye(len(columns), dtype=z.dtype, device=z.device)
     return path
@@ -100,7 +112,9 @@ def manifold(
         (n·n, 2), rows from the lowest second latent upwards, as `plots.manifold_grid` wants them
     """
     if n < 2 or not 0 < edge < 0.5:
-        raise ValueError(f"manifold needs n ≥ 2 and 0 < edge < 0.5, not n={n}, edge={edge}.")
+        raise ValueError(
+            f"manifold needs n ≥ 2 and 0 < edge < 0.5, not n={n}, edge={edge}."
+        )
     ticks = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(edge, 1 - edge, n))
     second, first = torch.meshgrid(ticks, ticks, indexing="ij")
     return torch.stack([first, second], -1).reshape(-1, 2)
@@ -169,21 +183,32 @@ def attribute_values(
     """
     names = getattr(images, "attribute_names", None) or ()
     if name not in names:
-        known = f"there are {', '.join(names)}.{nearest(name, names)}" if names else "these images have no attributes at all."
+        known = (
+            f"there are {', '.join(names)}.{nearest(name, names)}"
+            if names
+            else "these images have no attributes at all."
+        )
         raise ValueError(f"unknown attribute {name!r}; {known}")
     return images.attributes[:, names.index(name)].double()
+
 
 def check_groups(a, name, least) -> None:
     "Refuse what has no two groups to compare."
     if not ((a == 0) | (a == 1)).all():
-        raise ValueError(f"{name!r} runs from {a.min():.3g} to {a.max():.3g}; a direction needs an attribute of 0 and 1. Cut it at a threshold.")
+        raise ValueError(
+            f"{name!r} runs from {a.min():.3g} to {a.max():.3g}; a direction needs an attribute of 0 and 1. Cut it at a threshold."
+        )
     have = int(a.sum())
     if have in (0, len(a)):
         whole = "all" if have else "none"
-        raise ValueError(f"{whole} of the {len(a):,} images have {name!r}: there is nothing to compare with. Load images of both kinds.")
+        raise ValueError(
+            f"{whole} of the {len(a):,} images have {name!r}: there is nothing to compare with. Load images of both kinds."
+        )
     if min(have, len(a) - have) < least:
-        raise ValueError(f"{have:,} of {len(a):,} images have {name!r}; a direction needs at least {least} with and {least} without it. "
-                         "Load more images, or lower least= and expect noise.")
+        raise ValueError(
+            f"{have:,} of {len(a):,} images have {name!r}; a direction needs at least {least} with and {least} without it. "
+            "Load more images, or lower least= and expect noise."
+        )
 
 # %% ../nbs/05_latent_arithmetic.ipynb #44711ee3
 def held_fixed(
@@ -202,9 +227,14 @@ def held_fixed(
         (N,): mean 0, and no correlation with any other
     """
     design = torch.cat([torch.ones(len(a), 1, dtype=a.dtype), others], 1)
-    rest = a - design @ torch.linalg.lstsq(design, a[:, None], driver="gelsd").solution[:, 0]
+    rest = (
+        a
+        - design @ torch.linalg.lstsq(design, a[:, None], driver="gelsd").solution[:, 0]
+    )
     if rest.var() < 1e-3 * a.var():
-        raise ValueError(f"{name!r} can be told from the attributes in against= alone: nothing of it is left to find a direction for. Leave some out.")
+        raise ValueError(
+            f"{name!r} can be told from the attributes in against= alone: nothing of it is left to find a direction for. Leave some out."
+        )
     return rest
 
 
@@ -239,9 +269,14 @@ def logistic_normal(
     """
     from sklearn.linear_model import LogisticRegression
 
-    spread = z.std(0).clamp(min=1e-6)  # a collapsed latent stands still: its weight must not explode
-    fitted = LogisticRegression(C=0.1, max_iter=1000).fit(((z - z.mean(0)) / spread).numpy(), a.numpy())
+    spread = z.std(0).clamp(
+        min=1e-6
+    )  # a collapsed latent stands still: its weight must not explode
+    fitted = LogisticRegression(C=0.1, max_iter=1000).fit(
+        ((z - z.mean(0)) / spread).numpy(), a.numpy()
+    )
     return torch.from_numpy(fitted.coef_[0]).to(z) / spread
+
 
 def without_part_along(
     v: Tensor,  # (latent,)
@@ -262,7 +297,9 @@ def without_part_along(
     basis = torch.linalg.qr(torch.stack(others, 1)).Q
     left = v - basis @ (basis.T @ v)
     if left.norm() < 1e-2 * v.norm():
-        raise ValueError(f"nothing of {name!r} is left when its direction is made orthogonal to those in against=. Leave some out.")
+        raise ValueError(
+            f"nothing of {name!r} is left when its direction is made orthogonal to those in against=. Leave some out."
+        )
     return left
 
 # %% ../nbs/05_latent_arithmetic.ipynb #74e94b9d
@@ -280,9 +317,15 @@ def continuous_dims(
     parts = getattr(model, "parts", None)
     if not parts:
         return slice(None)
-    dims = [torch.arange(part.start, part.stop) for kind, part in parts if kind == "continuous"]
+    dims = [
+        torch.arange(part.start, part.stop)
+        for kind, part in parts
+        if kind == "continuous"
+    ]
     if not dims:
-        raise ValueError("this model has categorical latents only: there is no direction to move along. See traverse_classes.")
+        raise ValueError(
+            "this model has categorical latents only: there is no direction to move along. See traverse_classes."
+        )
     return torch.cat(dims)
 
 
@@ -296,11 +339,15 @@ def checked_codes(
         z: latents
         shape: what z.shape must end with
     """
-    if tuple(z.shape[len(z.shape) - len(shape):]) != tuple(shape):
-        raise ValueError(f"these latents have shape {tuple(z.shape)}, where it should end with {tuple(shape)}: they belong to another model or set.")
+    if tuple(z.shape[len(z.shape) - len(shape) :]) != tuple(shape):
+        raise ValueError(
+            f"these latents have shape {tuple(z.shape)}, where it should end with {tuple(shape)}: they belong to another model or set."
+        )
     bad = int((~z.isfinite()).any(-1).sum())
     if bad:
-        raise ValueError(f"{bad:,} of {z[..., 0].numel():,} latents hold NaN or infinity: look at the images and weights they come from.")
+        raise ValueError(
+            f"{bad:,} of {z[..., 0].numel():,} latents hold NaN or infinity: look at the images and weights they come from."
+        )
     return z
 
 # %% ../nbs/05_latent_arithmetic.ipynb #66f18312
@@ -310,7 +357,8 @@ def attribute_direction(
     attribute: str,  # what to find the direction of
     against: tuple = (),  # names of attributes that should stay as they are
     method: str = "means",  # "means", or "logistic": the normal of the best separating plane
-    z: Tensor | None = None,  # codes of `images` from `evaluate.encode_all`, if they are there already
+    z: Tensor
+    | None = None,  # codes of `images` from `evaluate.encode_all`, if they are there already
     least: int = 10,  # images that must be there with the attribute, and without
 ) -> Direction:
     """The direction of an attribute in latent space, by difference of means or by logistic regression.
@@ -327,13 +375,17 @@ def attribute_direction(
     check_choice(method=(method, ("means", "logistic")))
     against = (against,) if isinstance(against, str) else tuple(against)
     if attribute in against:
-        raise ValueError(f"{attribute!r} stands in against= too: it cannot stay as it is and change.")
+        raise ValueError(
+            f"{attribute!r} stands in against= too: it cannot stay as it is and change."
+        )
     a, dims = attribute_values(images, attribute), continuous_dims(model)
     check_groups(a, attribute, least)
     others = [attribute_values(images, name) for name in against]
     codes = checked_codes(encode_all(model, images) if z is None else z).double()
     if len(codes) != len(a):
-        raise ValueError(f"z holds {len(codes):,} codes for {len(a):,} images: encode these images.")
+        raise ValueError(
+            f"z holds {len(codes):,} codes for {len(a):,} images: encode these images."
+        )
     v = find_direction(codes[:, dims], a, others, attribute, against, method, least)
     unit = torch.zeros(codes.shape[1], dtype=codes.dtype)
     unit[dims] = v / v.norm()
@@ -347,8 +399,11 @@ def find_direction(z, a, others, attribute, against, method, least) -> Tensor:
         return slope(z, held_fixed(a, columns, attribute))
     for other, name in zip(others, against):
         check_groups(other, name, least)
-    return without_part_along(logistic_normal(z, a), [logistic_normal(z, other) for other in others],
-                              attribute)
+    return without_part_along(
+        logistic_normal(z, a),
+        [logistic_normal(z, other) for other in others],
+        attribute,
+    )
 
 
 def measured(model, unit, along, having, attribute, method, against) -> Direction:
@@ -356,18 +411,33 @@ def measured(model, unit, along, having, attribute, method, against) -> Directio
     low, high = along[~having], along[having]
     gap = high.mean() - low.mean()
     if gap < 1e-3 * along.std():
-        raise ValueError(f"along this direction the means with and without {attribute!r} do not differ: the codes do not hold it, or against= took it away.")
-    draws = model.prior.sample((10_000,), torch.Generator(device_of(model)).manual_seed(0)).cpu().double() @ unit
+        raise ValueError(
+            f"along this direction the means with and without {attribute!r} do not differ: the codes do not hold it, or against= took it away."
+        )
+    draws = (
+        model.prior.sample((10_000,), torch.Generator(device_of(model)).manual_seed(0))
+        .cpu()
+        .double()
+        @ unit
+    )
     needed = ((high.mean() - low.quantile(0.01)) / gap).item()
-    return Direction(attribute, (unit * gap).float(), low.mean().item(), needed,
-                     (draws.mean().item(), draws.std().item()), method, against)
+    return Direction(
+        attribute,
+        (unit * gap).float(),
+        low.mean().item(),
+        needed,
+        (draws.mean().item(), draws.std().item()),
+        method,
+        against,
+    )
 
 # %% ../nbs/05_latent_arithmetic.ipynb #3b661d7c
 def edit(
     z: Tensor,  # latents of images or from the prior, (..., latent)
     direction: Direction,
     strength=None,  # a number; or several, one edit for each; None: the recommended one
-    limit: float | None = 4.0,  # standard deviations of the prior that an edit should not pass; None: no warning
+    limit: float
+    | None = 4.0,  # standard deviations of the prior that an edit should not pass; None: no warning
 ) -> Tensor:  # (..., latent); (..., strengths, latent) for several
     """Move latents along a direction. Strength 1 is the way from the average without to the average with; negative ones take away.
 
@@ -379,9 +449,13 @@ def edit(
     Returns:
         (..., latent); (..., strengths, latent) for several
     """
-    strength = torch.as_tensor(direction.strength if strength is None else strength, dtype=torch.float32)
+    strength = torch.as_tensor(
+        direction.strength if strength is None else strength, dtype=torch.float32
+    )
     if strength.ndim > 1 or not strength.isfinite().all():
-        raise ValueError(f"strength must be a finite number or a list of them, not {strength.tolist()}.")
+        raise ValueError(
+            f"strength must be a finite number or a list of them, not {strength.tolist()}."
+        )
     checked_codes(z, direction.vector.shape)
     step = strength.to(z)[..., None] * direction.vector.to(z)
     moved = (z[..., None, :] if strength.ndim else z) + step
@@ -396,12 +470,24 @@ def warn_beyond(z, moved, direction, limit) -> None:
     beyond = reach.abs() > limit
     if not beyond.any():
         return
-    start, per_unit = direction.reach(z), direction.vector.norm().item() / direction.prior[1]
-    low, high = ((-limit - start) / per_unit).max().item(), ((limit - start) / per_unit).min().item()
-    way = f"Strengths from {low:.1f} to {high:.1f} keep all within." if low < high else "Some were that far out before the edit."
-    warnings.warn(f"editing {direction.name!r} takes {int(beyond.sum()):,} of {beyond.numel():,} latents beyond {limit:g} standard deviations of the prior "
-                  f"(furthest: {reach.abs().max():.1f}), where the decoder has learned nothing. {way}",
-                  stacklevel=3)
+    start, per_unit = (
+        direction.reach(z),
+        direction.vector.norm().item() / direction.prior[1],
+    )
+    low, high = (
+        ((-limit - start) / per_unit).max().item(),
+        ((limit - start) / per_unit).min().item(),
+    )
+    way = (
+        f"Strengths from {low:.1f} to {high:.1f} keep all within."
+        if low < high
+        else "Some were that far out before the edit."
+    )
+    warnings.warn(
+        f"editing {direction.name!r} takes {int(beyond.sum()):,} of {beyond.numel():,} latents beyond {limit:g} standard deviations of the prior "
+        f"(furthest: {reach.abs().max():.1f}), where the decoder has learned nothing. {way}",
+        stacklevel=3,
+    )
 
 # %% ../nbs/05_latent_arithmetic.ipynb #61f9eda5
 def edit_images(
@@ -445,9 +531,13 @@ def opened(
         image.load()
         return ImageOps.exif_transpose(image)
     except Exception as error:  # decoders raise all kinds of errors on damaged files
-        if getattr(error, "errno", None) is not None:  # no such file, a folder, no permission
+        if (
+            getattr(error, "errno", None) is not None
+        ):  # no such file, a folder, no permission
             raise
-        raise OSError(f"{path} cannot be read as a picture: {reason(error)}.") from error
+        raise OSError(
+            f"{path} cannot be read as a picture: {reason(error)}."
+        ) from error
 
 # %% ../nbs/05_latent_arithmetic.ipynb #f94045ff
 def as_picture(
@@ -468,12 +558,25 @@ def as_picture(
     if isinstance(source, Image.Image):
         return source
     a = np.asarray(source.detach().cpu() if isinstance(source, Tensor) else source)
-    if a.ndim not in (2, 3) or a.ndim == 3 and a.shape[2] not in (1, 3, 4) or a.size == 0:
-        hint = " Channels come last here: x.permute(1, 2, 0)." if a.ndim == 3 and a.shape[0] in (1, 3, 4) else ""
-        raise ValueError(f"a picture is (height, width) or (height, width, channels) with 1, 3 or 4 channels, not an array of shape {a.shape}.{hint}")
+    if (
+        a.ndim not in (2, 3)
+        or a.ndim == 3
+        and a.shape[2] not in (1, 3, 4)
+        or a.size == 0
+    ):
+        hint = (
+            " Channels come last here: x.permute(1, 2, 0)."
+            if a.ndim == 3 and a.shape[0] in (1, 3, 4)
+            else ""
+        )
+        raise ValueError(
+            f"a picture is (height, width) or (height, width, channels) with 1, 3 or 4 channels, not an array of shape {a.shape}.{hint}"
+        )
     if a.dtype.kind == "f":
         if not np.isfinite(a).all() or a.min() < 0 or a.max() > 1:
-            raise ValueError(f"floating-point pixels should be finite and in [0, 1]; these run from {a.min():.4g} to {a.max():.4g}. Divide by 255 if they are bytes.")
+            raise ValueError(
+                f"floating-point pixels should be finite and in [0, 1]; these run from {a.min():.4g} to {a.max():.4g}. Divide by 255 if they are bytes."
+            )
         a = (a * 255).round().astype(np.uint8)
     if a.dtype != np.uint8:
         raise ValueError(f"pixels should be uint8 or floats in [0, 1], not {a.dtype}.")
@@ -483,7 +586,8 @@ def as_picture(
 def photograph(
     source,  # a path, a PIL image, or an array: see `as_picture`
     shape: tuple,  # of one image of the model, (C, H, W)
-    box: tuple | None = None,  # (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
+    box: tuple
+    | None = None,  # (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
 ) -> Tensor:  # float, (1, C, H, W) in [0, 1]
     """Your own picture as a model takes it: upright, without transparency, cropped, resized.
 
@@ -498,15 +602,26 @@ def photograph(
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    image = flat(ImageOps.exif_transpose(as_picture(source))).convert("L" if channels == 1 else "RGB")
+    image = flat(ImageOps.exif_transpose(as_picture(source))).convert(
+        "L" if channels == 1 else "RGB"
+    )
     if box is not None:
-        if len(box) != 4 or not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
-            raise ValueError(f"box must be (left, top, right, bottom) within the picture's {image.width} × {image.height} pixels, not {tuple(box)}.")
+        if len(box) != 4 or not (
+            0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height
+        ):
+            raise ValueError(
+                f"box must be (left, top, right, bottom) within the picture's {image.width} × {image.height} pixels, not {tuple(box)}."
+            )
         image = image.crop(box)
     if min(image.size) < 8:
-        raise ValueError(f"the picture is {image.width} × {image.height} pixels (after box=): there is no face in fewer than 8. Choose a larger one.")
+        raise ValueError(
+            f"the picture is {image.width} × {image.height} pixels (after box=): there is no face in fewer than 8. Choose a larger one."
+        )
     if image.width < width or image.height < height:
-        warnings.warn(f"the picture is {image.width} × {image.height} pixels and is enlarged to {width} × {height}: it will be blurred.", stacklevel=2)
+        warnings.warn(
+            f"the picture is {image.width} × {image.height} pixels and is enlarged to {width} × {height}: it will be blurred.",
+            stacklevel=2,
+        )
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(fitted).reshape(height, width, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255

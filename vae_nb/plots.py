@@ -16,44 +16,83 @@ from .core import in_notebook
 
 # %% ../nbs/lib/15_plots.ipynb #3803225e
 def set_style(
-    dpi:int=100, # pixels per inch; a notebook shows twice as many on a sharp ("retina") screen
-)->None:
+    dpi: int = 100,  # pixels per inch; a notebook shows twice as many on a sharp ("retina") screen
+) -> None:
     """Set the book's look for every later figure: colour-blind-safe colours, large type, white face.
 
     Args:
         dpi: pixels per inch; a notebook shows twice as many on a sharp ("retina") screen
     """
     import seaborn as sns
-    sns.set_theme(style="ticks", palette="colorblind", rc={
-        "figure.figsize": (_WIDTH, 3.9), "figure.dpi": dpi, "savefig.dpi": 2*dpi, "figure.constrained_layout.use": True,
-        "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
-        "font.family": "DejaVu Sans", "font.size": 12, "axes.labelsize": 12, "axes.titlesize": 13, "legend.fontsize": 11,
-        "xtick.labelsize": 11, "ytick.labelsize": 11, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.edgecolor": _INK, "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
-        "axes.linewidth": 0.9, "lines.linewidth": 2.2, "legend.frameon": False, "image.cmap": "gray"})
+
+    sns.set_theme(
+        style="ticks",
+        palette="colorblind",
+        rc={
+            "figure.figsize": (_WIDTH, 3.9),
+            "figure.dpi": dpi,
+            "savefig.dpi": 2 * dpi,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "axes.facecolor": "white",
+            "font.family": "DejaVu Sans",
+            "font.size": 12,
+            "axes.labelsize": 12,
+            "axes.titlesize": 13,
+            "legend.fontsize": 11,
+            "xtick.labelsize": 11,
+            "ytick.labelsize": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": _INK,
+            "axes.labelcolor": _INK,
+            "text.color": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+            "axes.linewidth": 0.9,
+            "lines.linewidth": 2.2,
+            "legend.frameon": False,
+            "image.cmap": "gray",
+        },
+    )
     if in_notebook():
-        from matplotlib_inline.backend_inline import set_matplotlib_formats  # comes with the kernel
+        from matplotlib_inline.backend_inline import (
+            set_matplotlib_formats,  # comes with the kernel
+        )
+
         set_matplotlib_formats("retina")
 
 # %% ../nbs/lib/15_plots.ipynb #13013a70
-_WIDTH = 6.4       # inches: the width of a figure on the page
-_INK = "#222222"   # text and axes
-_QUIET = "#767676" # references; 4.5:1 on white, the least that still reads as text
+_WIDTH = 6.4  # inches: the width of a figure on the page
+_INK = "#222222"  # text and axes
+_QUIET = "#767676"  # references; 4.5:1 on white, the least that still reads as text
+
 
 def _new_axes(ax, height, width=_WIDTH, **kwargs):
     "The axes given, or those of a new figure."
     import matplotlib.pyplot as plt
-    if ax is not None: return ax
+
+    if ax is not None:
+        return ax
     return plt.subplots(figsize=(width, height), subplot_kw=kwargs or None)[1]
+
 
 def _numpy(a, name):
     "A tensor (any device, with or without gradient), array or list as a NumPy array; not empty, and all finite."
-    if hasattr(a, "detach"): a = a.detach().cpu()
-    if str(getattr(a, "dtype", "")) == "torch.bfloat16": a = a.float() # NumPy has no bfloat16
+    if hasattr(a, "detach"):
+        a = a.detach().cpu()
+    if str(getattr(a, "dtype", "")) == "torch.bfloat16":
+        a = a.float()  # NumPy has no bfloat16
     a = np.asarray(a)
-    if a.size == 0: raise ValueError(f"{name} is empty (shape {a.shape}): there is nothing to draw.")
+    if a.size == 0:
+        raise ValueError(
+            f"{name} is empty (shape {a.shape}): there is nothing to draw."
+        )
     if a.dtype.kind == "f" and not np.isfinite(a).all():
-        raise ValueError(f"{name} holds {(~np.isfinite(a)).sum():,} values of {a.size:,} that are NaN or infinite. Find where they arise before drawing.")
+        raise ValueError(
+            f"{name} holds {(~np.isfinite(a)).sum():,} values of {a.size:,} that are NaN or infinite. Find where they arise before drawing."
+        )
     return a
 
 # %% ../nbs/lib/15_plots.ipynb #90b44479
@@ -61,48 +100,79 @@ def _images(images, name="images"):
     "Checked images as float32 (N, H, W) or (N, H, W, 3) in [0, 1]."
     a = _numpy(images, name)
     if a.ndim not in (3, 4):
-        raise ValueError(f"{name} has shape {a.shape}; it should be (N, H, W) or (N, C, H, W). For a single image write x[None].")
+        raise ValueError(
+            f"{name} has shape {a.shape}; it should be (N, H, W) or (N, C, H, W). For a single image write x[None]."
+        )
     if a.ndim == 4 and a.shape[1] not in (1, 3):
-        hint = " Channels come first here: x.permute(0, 3, 1, 2)." if a.shape[-1] in (1, 3) else ""
-        raise ValueError(f"{name} has {a.shape[1]} channels (shape {a.shape}); it should have 1 (grey) or 3 (RGB).{hint}")
+        hint = (
+            " Channels come first here: x.permute(0, 3, 1, 2)."
+            if a.shape[-1] in (1, 3)
+            else ""
+        )
+        raise ValueError(
+            f"{name} has {a.shape[1]} channels (shape {a.shape}); it should have 1 (grey) or 3 (RGB).{hint}"
+        )
     if a.dtype.kind not in "fb" and a.dtype != np.uint8:
-        raise ValueError(f"{name} is {a.dtype}; it should be float in [0, 1], uint8 or bool. Whole numbers 0…255 become images by .astype('uint8').")
-    a = a.astype("float32")/(255 if a.dtype == np.uint8 else 1)
-    if a.min() < -1e-4 or a.max() > 1 + 1e-4: # rounding may overshoot a little
-        hint = "divide by the largest value there can be (255 for bytes)" if a.min() >= 0 and 2 < a.max() <= 65535 else "pass it through .clamp(0, 1) if that is meant"
-        raise ValueError(f"{name} runs from {a.min():.4g} to {a.max():.4g}; floats should be in [0, 1]: {hint}.")
-    if a.ndim == 4: a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
+        raise ValueError(
+            f"{name} is {a.dtype}; it should be float in [0, 1], uint8 or bool. Whole numbers 0…255 become images by .astype('uint8')."
+        )
+    a = a.astype("float32") / (255 if a.dtype == np.uint8 else 1)
+    if a.min() < -1e-4 or a.max() > 1 + 1e-4:  # rounding may overshoot a little
+        hint = (
+            "divide by the largest value there can be (255 for bytes)"
+            if a.min() >= 0 and 2 < a.max() <= 65535
+            else "pass it through .clamp(0, 1) if that is meant"
+        )
+        raise ValueError(
+            f"{name} runs from {a.min():.4g} to {a.max():.4g}; floats should be in [0, 1]: {hint}."
+        )
+    if a.ndim == 4:
+        a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
     return a.clip(0, 1)
 
 # %% ../nbs/lib/15_plots.ipynb #ed088710
 def _plain(text, most=40):
     "A name as it is, on one line: dollar signs start no maths, what no font can show is a �, and it ends after `most` characters."
-    text = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split()))
-    return (text if len(text) <= most else text[:most - 1] + "…").replace("$", r"\$")
+    text = "".join(
+        c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split())
+    )
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
+
 
 def _label(text, most=100):
     "A text with its maths, if it is maths that can be set; else as it is, line by line."
     from matplotlib import cbook, mathtext
+
     text = str(text)
     try:
-        if cbook.is_math_text(text): mathtext.MathTextParser("path").parse(text); return text
-    except ValueError: pass
+        if cbook.is_math_text(text):
+            mathtext.MathTextParser("path").parse(text)
+            return text
+    except ValueError:
+        pass
     return "\n".join(_plain(line, most) for line in text.split("\n")[:4])
 
 # %% ../nbs/lib/15_plots.ipynb #ae9c5ff5
 def _check_names(n, ncol, titles=None, row_labels=None):
     "At least one column, as many titles as images, as many row labels as rows."
-    if ncol < 1: raise ValueError(f"ncol is {ncol}; a grid needs at least one column.")
-    for names, what, want in ((titles, "titles", n), (row_labels, "row_labels", ceil(n/ncol))):
+    if ncol < 1:
+        raise ValueError(f"ncol is {ncol}; a grid needs at least one column.")
+    for names, what, want in (
+        (titles, "titles", n),
+        (row_labels, "row_labels", ceil(n / ncol)),
+    ):
         if names is not None and len(names) != want:
-            raise ValueError(f"{len(names)} {what} for {n} images in rows of {ncol}: there should be {want}.")
+            raise ValueError(
+                f"{len(names)} {what} for {n} images in rows of {ncol}: there should be {want}."
+            )
 
 # %% ../nbs/lib/15_plots.ipynb #4af07c37
 def tile(
-    images,       # (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
-    ncol:int=8,   # images in a row
-    pad:int|tuple=1, # pixels between images; (vertical, horizontal) where they differ
-)->np.ndarray:    # (rows*H + gaps, columns*W + gaps), with a last axis of 3 for RGB; float32 in [0, 1], the gaps white
+    images,  # (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
+    ncol: int = 8,  # images in a row
+    pad: int
+    | tuple = 1,  # pixels between images; (vertical, horizontal) where they differ
+) -> np.ndarray:  # (rows*H + gaps, columns*W + gaps), with a last axis of 3 for RGB; float32 in [0, 1], the gaps white
     """All images in one picture, row by row.
 
     Args:
@@ -116,23 +186,25 @@ def tile(
     a = _images(images)
     _check_names(len(a), ncol)
     (down, right), (n, h, w) = np.broadcast_to(pad, 2), a.shape[:3]
-    nrow, ncol = ceil(n/ncol), min(n, ncol)
-    canvas = np.ones((nrow*(h + down) - down, ncol*(w + right) - right, *a.shape[3:]), "float32")
+    nrow, ncol = ceil(n / ncol), min(n, ncol)
+    canvas = np.ones(
+        (nrow * (h + down) - down, ncol * (w + right) - right, *a.shape[3:]), "float32"
+    )
     for i, image in enumerate(a):
-        top, left = i//ncol*(h + down), i%ncol*(w + right)
-        canvas[top:top + h, left:left + w] = image
+        top, left = i // ncol * (h + down), i % ncol * (w + right)
+        canvas[top : top + h, left : left + w] = image
     return canvas
 
 # %% ../nbs/lib/15_plots.ipynb #69f8c660
 def show_grid(
-    images,          # (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
-    ncol:int=8,      # images in a row
-    titles=None,     # a title above each image
-    row_labels=None, # a label left of each row
-    ax=None,         # axes to draw on; None: a new figure
-    cmap=None,       # colour map of grey images, say "gray_r" for black on white
-    scale:float=1.,  # size of the new figure; 1: as wide as the page, but no image over 0.8 inches
-):                   # the axes
+    images,  # (N, H, W) or (N, C, H, W): float in [0, 1], uint8 or bool; tensor or array
+    ncol: int = 8,  # images in a row
+    titles=None,  # a title above each image
+    row_labels=None,  # a label left of each row
+    ax=None,  # axes to draw on; None: a new figure
+    cmap=None,  # colour map of grey images, say "gray_r" for black on white
+    scale: float = 1.0,  # size of the new figure; 1: as wide as the page, but no image over 0.8 inches
+):  # the axes
     """Draw images as a grid in one axes.
 
     Args:
@@ -151,39 +223,55 @@ def show_grid(
     n, h, w = a.shape[:3]
     _check_names(n, ncol, titles, row_labels)
     titles = None if titles is None else list(map(_label, titles))
-    row_labels = None if row_labels is None else [_label(name, 40) for name in row_labels] # longer ones leave no room
-    ncol, nrow = min(ncol, n), ceil(n/ncol)
-    margin = 0 if row_labels is None else 0.2 + 0.09*max(len(str(s)) for s in row_labels)
-    inches = scale*min(0.8, (_WIDTH - margin)/ncol) # width of one image
+    row_labels = (
+        None if row_labels is None else [_label(name, 40) for name in row_labels]
+    )  # longer ones leave no room
+    ncol, nrow = min(ncol, n), ceil(n / ncol)
+    margin = (
+        0 if row_labels is None else 0.2 + 0.09 * max(len(str(s)) for s in row_labels)
+    )
+    inches = scale * min(0.8, (_WIDTH - margin) / ncol)  # width of one image
     down = right = _gap(w)
-    if titles is not None: down += ceil(0.23*w/inches) # 0.23 inches: a line of text
-    ax = _new_axes(ax, nrow*inches*(h + down)/w, ncol*inches + margin)
+    if titles is not None:
+        down += ceil(0.23 * w / inches)  # 0.23 inches: a line of text
+    ax = _new_axes(ax, nrow * inches * (h + down) / w, ncol * inches + margin)
     _draw(ax, tile(_flat(a), ncol, (down, right)))
-    if row_labels is not None: ax.set_yticks([r*(h + down) + h/2 - 0.5 for r in range(nrow)], row_labels)
-    if titles is not None: _write_titles(ax, titles, ncol, (w + right, h + down), w)
+    if row_labels is not None:
+        ax.set_yticks([r * (h + down) + h / 2 - 0.5 for r in range(nrow)], row_labels)
+    if titles is not None:
+        _write_titles(ax, titles, ncol, (w + right, h + down), w)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #79d4d55a
-def _gap(w): return max(1, round(w/14)) # pixels between images w pixels wide
+def _gap(w):
+    return max(1, round(w / 14))  # pixels between images w pixels wide
+
 
 def _write_titles(ax, titles, ncol, step, w):
     "A title above each image; images are `step` (right, down) apart."
     for i, title in enumerate(titles):
-        at = i%ncol*step[0] + w/2 - 0.5, i//ncol*step[1] - 0.5 - w/40
+        at = i % ncol * step[0] + w / 2 - 0.5, i // ncol * step[1] - 0.5 - w / 40
         ax.text(*at, title, ha="center", va="bottom", fontsize=11)
 
 # %% ../nbs/lib/15_plots.ipynb #2ad7196f
 def _coloured(a, cmap):
     "Checked grey images through a colour map, before they are tiled: the gaps stay white."
-    if cmap is None: return a
+    if cmap is None:
+        return a
     from matplotlib import colormaps
-    if a.ndim > 3: raise ValueError(f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out.")
+
+    if a.ndim > 3:
+        raise ValueError(
+            f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out."
+        )
     return colormaps.get_cmap(cmap)(a)[..., :3].astype("float32")
+
 
 def _flat(a, axes=1):
     "The first `axes` axes as one, channels before height again."
     a = a.reshape(-1, *a.shape[axes:])
     return a.transpose(0, 3, 1, 2) if a.ndim == 4 else a
+
 
 def _draw(ax, canvas):
     "One picture without frame or ticks, black is 0 and white is 1 whatever the values."
@@ -195,12 +283,12 @@ def _draw(ax, canvas):
 
 # %% ../nbs/lib/15_plots.ipynb #050c6e30
 def compare_rows(
-    rows:dict,      # name -> images, all of one shape: (N, H, W) or (N, C, H, W)
-    ncol:int=8,     # images in a row; more go into further groups of rows below
-    ax=None,        # axes to draw on; None: a new figure
-    cmap=None,      # colour map of grey images
-    scale:float=1., # size of the new figure
-):                  # the axes
+    rows: dict,  # name -> images, all of one shape: (N, H, W) or (N, C, H, W)
+    ncol: int = 8,  # images in a row; more go into further groups of rows below
+    ax=None,  # axes to draw on; None: a new figure
+    cmap=None,  # colour map of grey images
+    scale: float = 1.0,  # size of the new figure
+):  # the axes
     """One labelled row per entry: image i of every entry stands in one column.
 
     Args:
@@ -215,22 +303,28 @@ def compare_rows(
     """
     a = _stacked(list(rows.values()), list(rows), cmap)
     _check_names(a.shape[1], ncol)
-    n, groups = a.shape[1], ceil(a.shape[1]/ncol)
-    blank = np.ones((len(a), groups*ncol - n if groups > 1 else 0, *a.shape[2:]), "float32")
+    n, groups = a.shape[1], ceil(a.shape[1] / ncol)
+    blank = np.ones(
+        (len(a), groups * ncol - n if groups > 1 else 0, *a.shape[2:]), "float32"
+    )
     a = np.concatenate([a, blank], axis=1)
-    a = a.reshape(len(a), groups, -1, *a.shape[2:]).swapaxes(0, 1) # (groups, rows, columns, ...)
-    return show_grid(_flat(a, 3), ncol=a.shape[2], row_labels=list(rows)*groups, ax=ax, scale=scale)
+    a = a.reshape(len(a), groups, -1, *a.shape[2:]).swapaxes(
+        0, 1
+    )  # (groups, rows, columns, ...)
+    return show_grid(
+        _flat(a, 3), ncol=a.shape[2], row_labels=list(rows) * groups, ax=ax, scale=scale
+    )
 
 # %% ../nbs/lib/15_plots.ipynb #9fdda83a
 def show_pairs(
-    x,              # the originals, (N, H, W) or (N, C, H, W)
-    x_hat,          # their reconstructions, of the same shape
-    labels=("original", "rebuilt"), # names of the two rows
-    ncol:int=8,     # pairs in a row
-    ax=None,        # axes to draw on; None: a new figure
-    cmap=None,      # colour map of grey images
-    scale:float=1., # size of the new figure
-):                  # the axes
+    x,  # the originals, (N, H, W) or (N, C, H, W)
+    x_hat,  # their reconstructions, of the same shape
+    labels=("original", "rebuilt"),  # names of the two rows
+    ncol: int = 8,  # pairs in a row
+    ax=None,  # axes to draw on; None: a new figure
+    cmap=None,  # colour map of grey images
+    scale: float = 1.0,  # size of the new figure
+):  # the axes
     """Draw originals above their reconstructions.
 
     Args:
@@ -245,28 +339,37 @@ def show_pairs(
     Returns:
         the axes
     """
-    if labels[0] == labels[1]: raise ValueError(f"both rows are called {labels[0]!r}; give each its own label.")
+    if labels[0] == labels[1]:
+        raise ValueError(
+            f"both rows are called {labels[0]!r}; give each its own label."
+        )
     return compare_rows(dict(zip(labels, (x, x_hat))), ncol, ax, cmap, scale)
 
 # %% ../nbs/lib/15_plots.ipynb #8a8d0258
 def _stacked(sets, names, cmap):
     "Checked sets of images as one array (sets, N, H, W) or (sets, N, H, W, 3); all must have one shape."
-    if not sets: raise ValueError("there are no images: pass at least one set of them.")
-    sets = [_coloured(_images(s, f"images of {name!r}"), cmap) for s, name in zip(sets, names)]
+    if not sets:
+        raise ValueError("there are no images: pass at least one set of them.")
+    sets = [
+        _coloured(_images(s, f"images of {name!r}"), cmap)
+        for s, name in zip(sets, names)
+    ]
     for s, name in zip(sets, names):
         if s.shape != sets[0].shape:
-            raise ValueError(f"images of {name!r} are {s.shape}, those of {names[0]!r} {sets[0].shape} (N, H, W, …): a comparison needs the same number and size.")
+            raise ValueError(
+                f"images of {name!r} are {s.shape}, those of {names[0]!r} {sets[0].shape} (N, H, W, …): a comparison needs the same number and size."
+            )
     return np.stack(sets)
 
 # %% ../nbs/lib/15_plots.ipynb #7c1ef7fe
 def strip(
-    frames,           # a sequence of moments, each (N, H, W) or (N, C, H, W): the same N images every time
-    labels,           # one label per moment
-    name:str="epoch", # what the labels count
-    ax=None,          # axes to draw on; None: a new figure
-    cmap=None,        # colour map of grey images
-    scale:float=1.,   # size of the new figure
-):                    # the axes
+    frames,  # a sequence of moments, each (N, H, W) or (N, C, H, W): the same N images every time
+    labels,  # one label per moment
+    name: str = "epoch",  # what the labels count
+    ax=None,  # axes to draw on; None: a new figure
+    cmap=None,  # colour map of grey images
+    scale: float = 1.0,  # size of the new figure
+):  # the axes
     """One column per moment, time running to the right; one row per image.
 
     Args:
@@ -280,21 +383,31 @@ def strip(
     Returns:
         the axes
     """
-    if len(frames) != len(labels): raise ValueError(f"{len(labels)} labels for {len(frames)} moments: there should be one each.")
-    a = _stacked(list(frames), list(labels), cmap).swapaxes(0, 1) # (images, moments, ...)
+    if len(frames) != len(labels):
+        raise ValueError(
+            f"{len(labels)} labels for {len(frames)} moments: there should be one each."
+        )
+    a = _stacked(list(frames), list(labels), cmap).swapaxes(
+        0, 1
+    )  # (images, moments, ...)
     w, pad = a.shape[3], _gap(a.shape[3])
     ax = show_grid(_flat(a, 2), ncol=len(frames), ax=ax, scale=scale)
-    ax.set_xticks([c*(w + pad) + w/2 - 0.5 for c in range(len(frames))],
-                  [str(v).replace("-", "−") if isinstance(v, (int, float)) else _label(v) for v in labels])
+    ax.set_xticks(
+        [c * (w + pad) + w / 2 - 0.5 for c in range(len(frames))],
+        [
+            str(v).replace("-", "−") if isinstance(v, (int, float)) else _label(v)
+            for v in labels
+        ],
+    )
     ax.set_xlabel(_label(f"{name} →"))
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #b1f7afff
 def loss_curves(
-    table,    # a pandas table (or a dict of lists): epoch, train_loss, train_recon, train_kl, valid_loss, …
-    terms=("loss", "recon", "kl"), # which terms
+    table,  # a pandas table (or a dict of lists): epoch, train_loss, train_recon, train_kl, valid_loss, …
+    terms=("loss", "recon", "kl"),  # which terms
     ax=None,  # axes to draw on; None: a new figure
-):            # the axes
+):  # the axes
     """Every term against the epoch, training and validation, in nats per image.
 
     Args:
@@ -308,80 +421,147 @@ def loss_curves(
     curves, ax = _curves(table, terms), _new_axes(ax, 3.9)
     for term, split, epoch, value in curves:
         valid, colour = split == "valid", _colour(terms.index(term))
-        ax.plot(epoch, value, "-" if valid else "--", color=colour, marker="o", ms=5, mfc=colour if valid else "white",
-                lw=2.2 if valid else 1.4, markevery=max(1, len(epoch)//12), label=f"_{term} {split}", clip_on=False, zorder=3)
+        ax.plot(
+            epoch,
+            value,
+            "-" if valid else "--",
+            color=colour,
+            marker="o",
+            ms=5,
+            mfc=colour if valid else "white",
+            lw=2.2 if valid else 1.4,
+            markevery=max(1, len(epoch) // 12),
+            label=f"_{term} {split}",
+            clip_on=False,
+            zorder=3,
+        )
     _key(ax, {split for _, split, *_ in curves})
     ax.set(xlabel="epoch", ylabel="nats per image")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    if len(table["epoch"]) == 1: ax.set_xticks(np.asarray(table["epoch"]))
-    ends = {term: (epoch[-1], value[-1]) for term, _, epoch, value in curves} # validation's, where there is one
+    if len(table["epoch"]) == 1:
+        ax.set_xticks(np.asarray(table["epoch"]))
+    ends = {
+        term: (epoch[-1], value[-1]) for term, _, epoch, value in curves
+    }  # validation's, where there is one
     _name_ends(ax, ends, [_colour(terms.index(term)) for term in ends])
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #8d1cf86f
 def _curves(table, terms):
     "The curves a history holds: (term, split, epochs, values), without the epochs that were not measured."
-    if isinstance(terms, str): raise ValueError(f"terms is the text {terms!r}; it should be a tuple: ({terms!r},).")
-    if "epoch" not in table or len(table["epoch"]) == 0: raise ValueError("the history has no epochs: there is nothing to draw. Train for at least one.")
+    if isinstance(terms, str):
+        raise ValueError(
+            f"terms is the text {terms!r}; it should be a tuple: ({terms!r},)."
+        )
+    if "epoch" not in table or len(table["epoch"]) == 0:
+        raise ValueError(
+            "the history has no epochs: there is nothing to draw. Train for at least one."
+        )
     curves = []
     for term in terms:
         found = [split for split in ("train", "valid") if f"{split}_{term}" in table]
-        if not found: raise ValueError(f"the history has no term {term!r}; its columns are {', '.join(map(str, table))}. Choose with terms=.")
+        if not found:
+            raise ValueError(
+                f"the history has no term {term!r}; its columns are {', '.join(map(str, table))}. Choose with terms=."
+            )
         for split in found:
-            epoch, value = np.asarray(table["epoch"], float), np.asarray(table[f"{split}_{term}"], float)
-            measured = ~np.isnan(value) # validation may run every few epochs only
-            if measured.any(): curves.append((term, split, epoch[measured], value[measured]))
-    if not curves: raise ValueError(f"every value of {', '.join(terms)} in the history is NaN: training diverged, or nothing was measured.")
+            epoch, value = (
+                np.asarray(table["epoch"], float),
+                np.asarray(table[f"{split}_{term}"], float),
+            )
+            measured = ~np.isnan(value)  # validation may run every few epochs only
+            if measured.any():
+                curves.append((term, split, epoch[measured], value[measured]))
+    if not curves:
+        raise ValueError(
+            f"every value of {', '.join(terms)} in the history is NaN: training diverged, or nothing was measured."
+        )
     return curves
 
 # %% ../nbs/lib/15_plots.ipynb #33a226ce
 def _colour(i):
     "Colour number i of the ten that the colour-blind can tell apart; they repeat after that."
     from seaborn import color_palette
-    return color_palette("colorblind")[i%10]
+
+    return color_palette("colorblind")[i % 10]
+
 
 def _key(ax, splits):
     "A key to the two kinds of line, in grey: the colours are named on the curves."
     from matplotlib.lines import Line2D
-    kinds = {"train": dict(ls="--", lw=1.4, mfc="white"), "valid": dict(ls="-", lw=2.2, mfc=_QUIET)}
+
+    kinds = {
+        "train": dict(ls="--", lw=1.4, mfc="white"),
+        "valid": dict(ls="-", lw=2.2, mfc=_QUIET),
+    }
     names = {"train": "training", "valid": "validation"}
-    lines = [Line2D([], [], color=_QUIET, marker="o", ms=5, label=names[s], **kinds[s]) for s in kinds if s in splits]
-    ax.legend(handles=lines, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, handlelength=2.6)
+    lines = [
+        Line2D([], [], color=_QUIET, marker="o", ms=5, label=names[s], **kinds[s])
+        for s in kinds
+        if s in splits
+    ]
+    ax.legend(
+        handles=lines,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        borderaxespad=0.2,
+        handlelength=2.6,
+    )
+
 
 def _name_ends(ax, ends, colours):
     "Write each curve's name right of its last point, {name: (x, y)}, moved apart where they would collide."
-    ax.figure.draw_without_rendering() # the layout, and with it the scale, is settled now
-    to_pixels, line = ax.transData, 1.25*12*ax.figure.dpi/72
+    ax.figure.draw_without_rendering()  # the layout, and with it the scale, is settled now
+    to_pixels, line = ax.transData, 1.25 * 12 * ax.figure.dpi / 72
     at = to_pixels.transform(np.array(list(ends.values()), float))
-    y = to_pixels.inverted().transform(_apart(np.c_[0*at[:, 0], at[:, 1]], (1, line)))[:, 1]
+    y = to_pixels.inverted().transform(
+        _apart(np.c_[0 * at[:, 0], at[:, 1]], (1, line))
+    )[:, 1]
     for name, height, colour in zip(ends, y, colours):
-        ax.text(1.02, height, _plain(name), transform=ax.get_yaxis_transform(), color=_darker(colour), fontsize=12, weight="bold", va="center")
+        ax.text(
+            1.02,
+            height,
+            _plain(name),
+            transform=ax.get_yaxis_transform(),
+            color=_darker(colour),
+            fontsize=12,
+            weight="bold",
+            va="center",
+        )
 
 # %% ../nbs/lib/15_plots.ipynb #16ada464
 def _darker(colour, keep=0.7):
     "A colour dark enough for text on white."
     from matplotlib.colors import to_rgb
-    return tuple(keep*c for c in to_rgb(colour))
+
+    return tuple(keep * c for c in to_rgb(colour))
+
 
 def _apart(points, size):
     "Move boxes of one (width, height), centred at points (n, 2), until none covers another."
     points, size = np.array(points, float), np.asarray(size, float)
-    points += (0, 1e-3)*size*np.arange(len(points))[:, None] # boxes in one place have to differ: they will form a column
+    points += (
+        (0, 1e-3) * size * np.arange(len(points))[:, None]
+    )  # boxes in one place have to differ: they will form a column
     for _ in range(2000):
-        apart = points[:, None] - points[None]      # (n, n, 2)
+        apart = points[:, None] - points[None]  # (n, n, 2)
         overlap = (size - abs(apart)).clip(0)
-        clash = (overlap > 1e-3*size).all(-1) & ~np.eye(len(points), dtype=bool)
-        if not clash.any(): break
-        nearer = (overlap/size).argmin(-1)[..., None] == np.arange(2) # the axis with less to go
-        points += (0.3*np.sign(apart)*overlap*nearer*clash[..., None]).sum(1)
+        clash = (overlap > 1e-3 * size).all(-1) & ~np.eye(len(points), dtype=bool)
+        if not clash.any():
+            break
+        nearer = (overlap / size).argmin(-1)[..., None] == np.arange(
+            2
+        )  # the axis with less to go
+        points += (0.3 * np.sign(apart) * overlap * nearer * clash[..., None]).sum(1)
     return points
 
 # %% ../nbs/lib/15_plots.ipynb #7374a3ce
 def kl_per_dim_bars(
-    kl,       # KL of each latent dimension in nats: (latent,), or (batch, latent), which is averaged over the batch
-    threshold:float=0.01, # nats; how many dimensions lie above it is counted
+    kl,  # KL of each latent dimension in nats: (latent,), or (batch, latent), which is averaged over the batch
+    threshold: float = 0.01,  # nats; how many dimensions lie above it is counted
     ax=None,  # axes to draw on; None: a new figure
-):            # the axes
+):  # the axes
     """KL per latent dimension, largest first; those above the threshold and those below it are told apart by fill, and counted.
 
     Args:
@@ -396,13 +576,39 @@ def kl_per_dim_bars(
     order = np.argsort(-kl, kind="stable")
     above, rank = kl[order] > threshold, np.arange(len(kl))
     ax = _new_axes(ax, 3.4)
-    for mask, style in ((above, dict(color=_colour(0), label=f"{above.sum()} with KL > {threshold:g}")), (~above, dict(
-            facecolor="white", edgecolor=_QUIET, hatch="////", lw=1, label=f"{(~above).sum()} unused (KL ≤ {threshold:g})"))):
-        if mask.any(): ax.bar(rank[mask], np.maximum(kl[order][mask], 0.012*kl.max()), width=0.8, **style) # a sliver stays visible
+    for mask, style in (
+        (above, dict(color=_colour(0), label=f"{above.sum()} with KL > {threshold:g}")),
+        (
+            ~above,
+            dict(
+                facecolor="white",
+                edgecolor=_QUIET,
+                hatch="////",
+                lw=1,
+                label=f"{(~above).sum()} unused (KL ≤ {threshold:g})",
+            ),
+        ),
+    ):
+        if mask.any():
+            ax.bar(
+                rank[mask],
+                np.maximum(kl[order][mask], 0.012 * kl.max()),
+                width=0.8,
+                **style,
+            )  # a sliver stays visible
     few = len(kl) <= 20
-    ax.set_xticks(rank, order if few else [i if n%max(1, len(kl)//10) == 0 else "" for n, i in enumerate(order)])
+    ax.set_xticks(
+        rank,
+        order
+        if few
+        else [i if n % max(1, len(kl) // 10) == 0 else "" for n, i in enumerate(order)],
+    )
     ax.tick_params(axis="x", length=0)
-    ax.set(xlabel="latent dimension, largest KL first", ylabel="KL (nats per image)", xlim=(-0.8, len(kl) - 0.2))
+    ax.set(
+        xlabel="latent dimension, largest KL first",
+        ylabel="KL (nats per image)",
+        xlim=(-0.8, len(kl) - 0.2),
+    )
     ax.legend(loc="upper right")
     return ax
 
@@ -410,19 +616,25 @@ def kl_per_dim_bars(
 def _kl(kl):
     "Checked KL per dimension, (latent,): averaged over a batch if there is one, never negative."
     kl = _numpy(kl, "kl").astype(float)
-    if kl.ndim not in (1, 2): raise ValueError(f"kl has shape {kl.shape}; it should be (latent,) or (batch, latent). Leave the sum over dimensions out.")
+    if kl.ndim not in (1, 2):
+        raise ValueError(
+            f"kl has shape {kl.shape}; it should be (latent,) or (batch, latent). Leave the sum over dimensions out."
+        )
     kl = kl.mean(0) if kl.ndim == 2 else kl
-    if kl.min() < -1e-4: raise ValueError(f"the KL of dimension {kl.argmin()} is {kl.min():.4g}; a KL is never negative. Check the sign, or the order q, p.")
+    if kl.min() < -1e-4:
+        raise ValueError(
+            f"the KL of dimension {kl.argmin()} is {kl.min():.4g}; a KL is never negative. Check the sign, or the order q, p."
+        )
     return kl.clip(0)
 
 # %% ../nbs/lib/15_plots.ipynb #6f263eaa
 def bound_curve(
-    k,           # numbers of samples, rising: 1, 2, 4, …
-    bound,       # the bound for each, nats per image
+    k,  # numbers of samples, rising: 1, 2, 4, …
+    bound,  # the bound for each, nats per image
     error=None,  # its standard error, nats per image
     truth=None,  # log p(x), where it is known, nats per image
-    ax=None,     # axes to draw on; None: a new figure
-):               # the axes
+    ax=None,  # axes to draw on; None: a new figure
+):  # the axes
     """The importance-weighted bound against the number of samples, below the truth.
 
     Args:
@@ -436,15 +648,34 @@ def bound_curve(
         the axes
     """
     k, bound = _numpy(k, "k"), _numpy(bound, "bound")
-    if k.shape != bound.shape: raise ValueError(f"k has shape {k.shape} and bound {bound.shape}: there should be one bound for each k.")
+    if k.shape != bound.shape:
+        raise ValueError(
+            f"k has shape {k.shape} and bound {bound.shape}: there should be one bound for each k."
+        )
     ax = _new_axes(ax, 3.6)
     ax.errorbar(k, bound, error, color=_colour(0), marker="o", capsize=4, zorder=3)
     if truth is not None:
         ax.axhline(truth, color=_INK, lw=1.6, ls=(0, (5, 2)))
-        ax.annotate("log p(x)", (k[0], truth), (0, 5), textcoords="offset points", va="bottom", weight="bold")
+        ax.annotate(
+            "log p(x)",
+            (k[0], truth),
+            (0, 5),
+            textcoords="offset points",
+            va="bottom",
+            weight="bold",
+        )
         ax.fill_between(k, bound, truth, color=_colour(0), alpha=0.12, lw=0)
         ax.margins(y=0.16)
-    if k[0] == 1: ax.annotate("ELBO", (1, bound[0]), (12, -2), textcoords="offset points", va="top", weight="bold", color=_darker(_colour(0)))
+    if k[0] == 1:
+        ax.annotate(
+            "ELBO",
+            (1, bound[0]),
+            (12, -2),
+            textcoords="offset points",
+            va="top",
+            weight="bold",
+            color=_darker(_colour(0)),
+        )
     ax.set_xscale("log", base=2)
     ax.set_xticks(k, k, minor=False)
     ax.set(xlabel="samples k", ylabel="nats per image")
@@ -452,14 +683,14 @@ def bound_curve(
 
 # %% ../nbs/lib/15_plots.ipynb #545ec75b
 def labelled_bars(
-    values:dict,      # name -> value
-    errors=None,      # name -> standard error, for all names or some
-    unit:str="nats per image", # what the axis measures
-    reference=None,   # (name, value) of a line to compare with
-    dots:bool=False,  # dots on a free axis in place of bars from zero
-    digits:int=2,     # decimals of the values
-    ax=None,          # axes to draw on; None: a new figure
-):                    # the axes
+    values: dict,  # name -> value
+    errors=None,  # name -> standard error, for all names or some
+    unit: str = "nats per image",  # what the axis measures
+    reference=None,  # (name, value) of a line to compare with
+    dots: bool = False,  # dots on a free axis in place of bars from zero
+    digits: int = 2,  # decimals of the values
+    ax=None,  # axes to draw on; None: a new figure
+):  # the axes
     """Named values from top to bottom, written out, with standard errors.
 
     Args:
@@ -475,14 +706,22 @@ def labelled_bars(
         the axes
     """
     _check_bars(values, errors)
-    v, e = np.array(list(values.values()), float), np.array([(errors or {}).get(n, 0) for n in values], float)
+    v, e = (
+        np.array(list(values.values()), float),
+        np.array([(errors or {}).get(n, 0) for n in values], float),
+    )
     y = np.arange(len(v))
-    ax = _new_axes(ax, 0.9 + 0.46*len(v))
-    if dots: ax.plot(v, y, "o", ms=8, color=_colour(0))
-    else: ax.barh(y, v, color=_colour(0), height=0.62)
-    if e.any(): ax.errorbar(v, y, xerr=e, fmt="none", ecolor=_INK, capsize=4, lw=1.6)
-    for row, (value, error) in enumerate(zip(v, e)): _write_value(ax, value, error, row, digits, dots)
-    if reference is not None: _reference_line(ax, *reference)
+    ax = _new_axes(ax, 0.9 + 0.46 * len(v))
+    if dots:
+        ax.plot(v, y, "o", ms=8, color=_colour(0))
+    else:
+        ax.barh(y, v, color=_colour(0), height=0.62)
+    if e.any():
+        ax.errorbar(v, y, xerr=e, fmt="none", ecolor=_INK, capsize=4, lw=1.6)
+    for row, (value, error) in enumerate(zip(v, e)):
+        _write_value(ax, value, error, row, digits, dots)
+    if reference is not None:
+        _reference_line(ax, *reference)
     ax.set_yticks(y, list(map(_label, values)))
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(v) - 0.4, -0.6), xlabel=unit)
@@ -492,32 +731,64 @@ def labelled_bars(
 # %% ../nbs/lib/15_plots.ipynb #1116eb43
 def _check_bars(values, errors):
     "At least one finite value, and no error without a value."
-    if not values: raise ValueError("there are no values: pass a dict of name -> value.")
+    if not values:
+        raise ValueError("there are no values: pass a dict of name -> value.")
     _numpy(list(values.values()), f"values ({', '.join(map(str, values))})")
     unknown = set(errors or {}) - set(values)
-    if unknown: raise ValueError(f"errors are given for {sorted(map(str, unknown))}, which have no value; the values are {list(values)}.")
+    if unknown:
+        raise ValueError(
+            f"errors are given for {sorted(map(str, unknown))}, which have no value; the values are {list(values)}."
+        )
+
 
 def _write_value(ax, value, error, row, digits, dots):
     "The value, right of its bar (left of a negative one), or at the margin for a dot."
     text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
     text = text.replace("-", "−")
-    if dots: return ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=11) # a column of its own
+    if dots:
+        return ax.text(
+            1.02,
+            row,
+            text,
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=11,
+        )  # a column of its own
     side = -1 if value < 0 else 1
-    ax.annotate(text, (value + side*error, row), (6*side, 0), textcoords="offset points", va="center", ha="right" if side < 0 else "left", fontsize=11)
+    ax.annotate(
+        text,
+        (value + side * error, row),
+        (6 * side, 0),
+        textcoords="offset points",
+        va="center",
+        ha="right" if side < 0 else "left",
+        fontsize=11,
+    )
+
 
 def _reference_line(ax, name, value):
     "A named dashed line across."
     ax.axvline(value, color=_INK, lw=1.4, ls=(0, (5, 2)), zorder=1)
-    ax.annotate(_label(name), (value, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="bottom", fontsize=11, annotation_clip=False)
+    ax.annotate(
+        _label(name),
+        (value, 1),
+        (0, 3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=11,
+        annotation_clip=False,
+    )
 
 # %% ../nbs/lib/15_plots.ipynb #31392535
 def count_matrix(
-    counts,         # how often row and column met, (rows, columns)
-    rows=None,      # names of the rows; None: 0, 1, 2, …
-    columns=None,   # names of the columns
-    names=("cluster", "class"), # of the two axes: down, across
-    ax=None,        # axes to draw on; None: a new figure
-):                  # the axes
+    counts,  # how often row and column met, (rows, columns)
+    rows=None,  # names of the rows; None: 0, 1, 2, …
+    columns=None,  # names of the columns
+    names=("cluster", "class"),  # of the two axes: down, across
+    ax=None,  # axes to draw on; None: a new figure
+):  # the axes
     """A table of counts, shaded by the share of each row.
 
     Args:
@@ -531,16 +802,39 @@ def count_matrix(
         the axes
     """
     a = _numpy(counts, "counts")
-    if a.ndim != 2 or a.min() < 0: raise ValueError(f"counts have shape {a.shape} and the least is {a.min()}; they should be (rows, columns), none negative.")
-    for labels, what, n in ((rows, "rows", a.shape[0]), (columns, "columns", a.shape[1])):
-        if labels is not None and len(labels) != n: raise ValueError(f"{len(labels)} names of {what} for {n} {what}: there should be {n}.")
-    share = a/np.maximum(a.sum(1, keepdims=True), 1)
-    ax = _new_axes(ax, 1 + 0.34*a.shape[0], min(_WIDTH, 1.4 + 0.52*a.shape[1]))
+    if a.ndim != 2 or a.min() < 0:
+        raise ValueError(
+            f"counts have shape {a.shape} and the least is {a.min()}; they should be (rows, columns), none negative."
+        )
+    for labels, what, n in (
+        (rows, "rows", a.shape[0]),
+        (columns, "columns", a.shape[1]),
+    ):
+        if labels is not None and len(labels) != n:
+            raise ValueError(
+                f"{len(labels)} names of {what} for {n} {what}: there should be {n}."
+            )
+    share = a / np.maximum(a.sum(1, keepdims=True), 1)
+    ax = _new_axes(ax, 1 + 0.34 * a.shape[0], min(_WIDTH, 1.4 + 0.52 * a.shape[1]))
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), n in np.ndenumerate(a):
-        if n: ax.text(j, i, f"{n:,}", ha="center", va="center", fontsize=9, color="white" if share[i, j] > 0.55 else _INK)
-    for axis, labels, n in ((ax.yaxis, rows, a.shape[0]), (ax.xaxis, columns, a.shape[1])):
-        axis.set_ticks(range(n), range(n) if labels is None else list(map(_plain, labels)))
+        if n:
+            ax.text(
+                j,
+                i,
+                f"{n:,}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if share[i, j] > 0.55 else _INK,
+            )
+    for axis, labels, n in (
+        (ax.yaxis, rows, a.shape[0]),
+        (ax.xaxis, columns, a.shape[1]),
+    ):
+        axis.set_ticks(
+            range(n), range(n) if labels is None else list(map(_plain, labels))
+        )
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(ylabel=names[0], xlabel=names[1])
@@ -548,13 +842,13 @@ def count_matrix(
 
 # %% ../nbs/lib/15_plots.ipynb #0181a976
 def latent_map(
-    z,            # latents, (N, 2)
+    z,  # latents, (N, 2)
     labels=None,  # a class for each, (N,): whole numbers or text
-    classes=None, # names of the classes 0, 1, 2, …; None: the labels themselves
-    ax=None,      # axes to draw on; None: a new figure
-    rings:bool=True, # draw the standard normal's rings at 1, 2 and 3 standard deviations
-    names=("$z_0$", "$z_1$"), # names of the axes
-):                # the axes
+    classes=None,  # names of the classes 0, 1, 2, …; None: the labels themselves
+    ax=None,  # axes to draw on; None: a new figure
+    rings: bool = True,  # draw the standard normal's rings at 1, 2 and 3 standard deviations
+    names=("$z_0$", "$z_1$"),  # names of the axes
+):  # the axes
     """Two latent dimensions as a map: points coloured by class, each class named at its median.
 
     Args:
@@ -571,10 +865,12 @@ def latent_map(
     z = _latents(z, 2)
     numbers, texts = _classes(labels, classes, len(z))
     ax = _new_axes(ax, 5.8)
-    if rings: _rings(ax)
+    if rings:
+        _rings(ax)
     _scatter(ax, z, numbers)
     ax.set(xlabel=names[0], ylabel=names[1], aspect="equal")
-    if labels is not None: _name_classes(ax, z, numbers, texts)
+    if labels is not None:
+        _name_classes(ax, z, numbers, texts)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #ccafe29c
@@ -583,70 +879,139 @@ def _latents(z, dims=None):
     z = _numpy(z, "z").astype(float)
     if z.ndim != 2 or dims not in (None, z.shape[1]):
         want = f"(N, {dims})" if dims else "(N, latent)"
-        hint = f" Choose dimensions, say z[:, {list(range(dims))}], or project them with PCA." if dims and z.ndim == 2 and z.shape[1] > dims else ""
+        hint = (
+            f" Choose dimensions, say z[:, {list(range(dims))}], or project them with PCA."
+            if dims and z.ndim == 2 and z.shape[1] > dims
+            else ""
+        )
         raise ValueError(f"z has shape {z.shape}; it should be {want}.{hint}")
     return z
 
+
 def _classes(labels, classes, n):
     "The class number of each point, (N,), and the name of each number; one nameless class without labels."
-    if labels is None: return np.zeros(n, int), {}
+    if labels is None:
+        return np.zeros(n, int), {}
     labels = _numpy(labels, "labels")
-    if labels.shape != (n,): raise ValueError(f"labels have shape {labels.shape}; there are {n} points, so it should be ({n},).")
-    if labels.dtype.kind not in "iuUSOb": raise ValueError(f"labels are {labels.dtype}; they should be classes, as whole numbers or text.")
-    if labels.dtype.kind not in "iu": kinds, labels = np.unique(labels, return_inverse=True); return labels, dict(enumerate(map(_plain, kinds)))
+    if labels.shape != (n,):
+        raise ValueError(
+            f"labels have shape {labels.shape}; there are {n} points, so it should be ({n},)."
+        )
+    if labels.dtype.kind not in "iuUSOb":
+        raise ValueError(
+            f"labels are {labels.dtype}; they should be classes, as whole numbers or text."
+        )
+    if labels.dtype.kind not in "iu":
+        kinds, labels = np.unique(labels, return_inverse=True)
+        return labels, dict(enumerate(map(_plain, kinds)))
     if classes is not None and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes: they should be 0 to {len(classes) - 1}.")
-    return labels, {k: _plain(classes[k] if classes is not None else k) for k in np.unique(labels).tolist()}
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes: they should be 0 to {len(classes) - 1}."
+        )
+    return labels, {
+        k: _plain(classes[k] if classes is not None else k)
+        for k in np.unique(labels).tolist()
+    }
 
 # %% ../nbs/lib/15_plots.ipynb #96f19224
-_MARKERS = "o^sDvPX<>p" # one per ten classes
+_MARKERS = "o^sDvPX<>p"  # one per ten classes
+
 
 def _scatter(ax, z, numbers):
     "Points (N, 2 or 3): ten colours, another marker for every ten classes; smaller and fainter the more there are."
     palette = np.array([_colour(i) for i in range(10)])
-    size, alpha = float(np.clip(30_000/len(z), 4, 28)), float(np.clip(1300/len(z), 0.35, 0.85))
-    for group in np.unique(numbers//10):
-        of = numbers//10 == group
+    size, alpha = (
+        float(np.clip(30_000 / len(z), 4, 28)),
+        float(np.clip(1300 / len(z), 0.35, 0.85)),
+    )
+    for group in np.unique(numbers // 10):
+        of = numbers // 10 == group
         kwargs = {"depthshade": False} if ax.name == "3d" else {}
-        ax.scatter(*z[of].T, c=palette[numbers[of]%10], s=size, marker=_MARKERS[group%len(_MARKERS)], alpha=alpha, lw=0, rasterized=True, **kwargs)
+        ax.scatter(
+            *z[of].T,
+            c=palette[numbers[of] % 10],
+            s=size,
+            marker=_MARKERS[group % len(_MARKERS)],
+            alpha=alpha,
+            lw=0,
+            rasterized=True,
+            **kwargs,
+        )
+
 
 def _rings(ax):
     "Circles at 1, 2 and 3 standard deviations of the standard normal, each with its radius written on it."
-    angle = np.linspace(0, 2*np.pi, 181)
+    angle = np.linspace(0, 2 * np.pi, 181)
     for r in (1, 2, 3):
-        ax.plot(r*np.cos(angle), r*np.sin(angle), color=_QUIET, lw=1, ls=(0, (4, 3)), zorder=2.5)
-        ax.text(0, -r, f"{r}σ", color=_INK, fontsize=10, ha="center", va="center", zorder=4, bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.85))
+        ax.plot(
+            r * np.cos(angle),
+            r * np.sin(angle),
+            color=_QUIET,
+            lw=1,
+            ls=(0, (4, 3)),
+            zorder=2.5,
+        )
+        ax.text(
+            0,
+            -r,
+            f"{r}σ",
+            color=_INK,
+            fontsize=10,
+            ha="center",
+            va="center",
+            zorder=4,
+            bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.85),
+        )
 
 # %% ../nbs/lib/15_plots.ipynb #756ff1de
 def _project(ax, points):
     "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
     from mpl_toolkits.mplot3d.proj3d import proj_transform
+
     return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+
 
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a small box at the median of its points, with a line back where it had to make room."
     from matplotlib.lines import Line2D
+
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
-    ax.figure.draw_without_rendering() # the layout, and with it the scale, is settled now
-    if ax.name == "3d": medians = _project(ax, medians)
+    ax.figure.draw_without_rendering()  # the layout, and with it the scale, is settled now
+    if ax.name == "3d":
+        medians = _project(ax, medians)
     longest = max(map(len, texts.values()))
-    box = np.array([0.72*11*longest + 12, 11 + 14])*ax.figure.dpi/72
+    box = np.array([0.72 * 11 * longest + 12, 11 + 14]) * ax.figure.dpi / 72
     at = ax.transData.inverted().transform(_apart(ax.transData.transform(medians), box))
     for (k, text), median, place in zip(texts.items(), medians, at):
         colour = _colour(k)
-        ax.add_artist(Line2D(*np.array([median, place]).T, color=colour, lw=1.6, zorder=90)) # below every name
-        ax.annotate(text, place, xycoords=ax.transData, ha="center", va="center", fontsize=11, weight="bold", color=_INK, zorder=100,
-                    annotation_clip=False, bbox=dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92))
+        ax.add_artist(
+            Line2D(*np.array([median, place]).T, color=colour, lw=1.6, zorder=90)
+        )  # below every name
+        ax.annotate(
+            text,
+            place,
+            xycoords=ax.transData,
+            ha="center",
+            va="center",
+            fontsize=11,
+            weight="bold",
+            color=_INK,
+            zorder=100,
+            annotation_clip=False,
+            bbox=dict(
+                boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92
+            ),
+        )
 
 # %% ../nbs/lib/15_plots.ipynb #30b73cc0
 def latent_map_3d(
-    z,            # latents, (N, 3)
+    z,  # latents, (N, 3)
     labels=None,  # a class for each, (N,): whole numbers or text
-    classes=None, # names of the classes 0, 1, 2, …
-    ax=None,      # axes made with projection="3d"; None: a new figure
-    names=("$z_0$", "$z_1$", "$z_2$"), # names of the axes
-    view=(22, -58), # elevation and azimuth of the eye, degrees
-):                # the axes
+    classes=None,  # names of the classes 0, 1, 2, …
+    ax=None,  # axes made with projection="3d"; None: a new figure
+    names=("$z_0$", "$z_1$", "$z_2$"),  # names of the axes
+    view=(22, -58),  # elevation and azimuth of the eye, degrees
+):  # the axes
     """Three latent dimensions: points coloured by class, each named at its median as seen from this view.
 
     Args:
@@ -662,23 +1027,27 @@ def latent_map_3d(
     """
     z = _latents(z, 3)
     numbers, texts = _classes(labels, classes, len(z))
-    if ax is not None and ax.name != "3d": raise ValueError('latent_map_3d needs axes made with projection="3d"; leave ax out to get them.')
+    if ax is not None and ax.name != "3d":
+        raise ValueError(
+            'latent_map_3d needs axes made with projection="3d"; leave ax out to get them.'
+        )
     ax = _new_axes(ax, 5.8, projection="3d")
     _scatter(ax, z, numbers)
     ax.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
     ax.set_box_aspect((1, 1, 1), zoom=0.95)
     ax.view_init(*view)
-    if texts: _name_classes(ax, z, numbers, texts)
+    if texts:
+        _name_classes(ax, z, numbers, texts)
     return ax
 
 # %% ../nbs/lib/15_plots.ipynb #f7bceaba
 def latent_tsne(
-    z,            # latents, (N, latent)
+    z,  # latents, (N, latent)
     labels=None,  # a class for each, (N,): whole numbers or text
-    classes=None, # names of the classes 0, 1, 2, …
-    ax=None,      # axes to draw on; None: a new figure
-    seed:int=0,   # of the projection
-):                # the axes
+    classes=None,  # names of the classes 0, 1, 2, …
+    ax=None,  # axes to draw on; None: a new figure
+    seed: int = 0,  # of the projection
+):  # the axes
     """A map by t-SNE: who is near whom in all dimensions. Coordinates and distances between groups mean nothing.
 
     Args:
@@ -692,16 +1061,27 @@ def latent_tsne(
         the axes
     """
     from sklearn.manifold import TSNE
+
     z = _latents(z)
-    if len(z) < 4 or z.shape[1] < 2: raise ValueError(f"t-SNE wants at least 4 points and 2 latents; z has shape {z.shape}.")
-    flat = TSNE(init="pca", random_state=seed, max_iter=500, perplexity=min(30, (len(z) - 1)/3)).fit_transform(z)
-    return latent_map(flat, labels, classes, ax, rings=False, names=("t-SNE 1", "t-SNE 2"))
+    if len(z) < 4 or z.shape[1] < 2:
+        raise ValueError(
+            f"t-SNE wants at least 4 points and 2 latents; z has shape {z.shape}."
+        )
+    flat = TSNE(
+        init="pca",
+        random_state=seed,
+        max_iter=500,
+        perplexity=min(30, (len(z) - 1) / 3),
+    ).fit_transform(z)
+    return latent_map(
+        flat, labels, classes, ax, rings=False, names=("t-SNE 1", "t-SNE 2")
+    )
 
 # %% ../nbs/lib/15_plots.ipynb #d535c7b9
 def as_classes(
-    values,             # one number for each point, (N,)
-    name:str="value",   # of the attribute
-):                      # whole numbers, (N,), and the name of each
+    values,  # one number for each point, (N,)
+    name: str = "value",  # of the attribute
+):  # whole numbers, (N,), and the name of each
     """Classes to colour by: without and with where all are 0 or 1, else the lowest, middle and highest third.
 
     Args:
@@ -712,22 +1092,28 @@ def as_classes(
         whole numbers, (N,), and the name of each
     """
     v = _numpy(values, name).astype(float)
-    if v.ndim != 1: raise ValueError(f"{name} has shape {v.shape}; it should be one number for each point, (N,).")
-    if np.isin(v, (0, 1)).all(): return v.astype(int), (f"no {name}", name)
-    low, high = np.quantile(v, [1/3, 2/3])
+    if v.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {v.shape}; it should be one number for each point, (N,)."
+        )
+    if np.isin(v, (0, 1)).all():
+        return v.astype(int), (f"no {name}", name)
+    low, high = np.quantile(v, [1 / 3, 2 / 3])
     names = f"{name} ≤ {low:.2g}", "between", f"{name} > {high:.2g}"
-    return (v > low).astype(int) + (v > high), tuple(text.replace("-", "−") for text in names)
+    return (v > low).astype(int) + (v > high), tuple(
+        text.replace("-", "−") for text in names
+    )
 
 # %% ../nbs/lib/15_plots.ipynb #8763eade
 def manifold_grid(
-    images,         # decoded images, (rows*columns, H, W) or (…, C, H, W): the lowest row first, from left to right
-    across,         # coordinate of each column, rising: (columns,)
-    up=None,        # coordinate of each row, rising: (rows,); None: as across
-    ax=None,        # axes to draw on; None: a new figure
-    names=("$z_0$", "$z_1$"), # names of the axes
-    cmap=None,      # colour map of grey images
-    scale:float=1., # size of the new figure
-):                  # the axes
+    images,  # decoded images, (rows*columns, H, W) or (…, C, H, W): the lowest row first, from left to right
+    across,  # coordinate of each column, rising: (columns,)
+    up=None,  # coordinate of each row, rising: (rows,); None: as across
+    ax=None,  # axes to draw on; None: a new figure
+    names=("$z_0$", "$z_1$"),  # names of the axes
+    cmap=None,  # colour map of grey images
+    scale: float = 1.0,  # size of the new figure
+):  # the axes
     """A lattice of decoded images with their latent coordinates on the axes.
 
     Args:
@@ -744,10 +1130,15 @@ def manifold_grid(
     """
     a, across = _coloured(_images(images), cmap), _numpy(across, "across")
     up = across if up is None else _numpy(up, "up")
-    if len(a) != len(across)*len(up): raise ValueError(f"{len(a)} images for {len(up)} rows of {len(across)}: there should be {len(across)*len(up)}.")
+    if len(a) != len(across) * len(up):
+        raise ValueError(
+            f"{len(a)} images for {len(up)} rows of {len(across)}: there should be {len(across) * len(up)}."
+        )
     h, w = a.shape[1:3]
-    a = a.reshape(len(up), len(across), *a.shape[1:])[::-1] # the top row is drawn first
-    ax = _new_axes(ax, 5.6*scale*len(up)*h/(len(across)*w), 5.6*scale)
+    a = a.reshape(len(up), len(across), *a.shape[1:])[
+        ::-1
+    ]  # the top row is drawn first
+    ax = _new_axes(ax, 5.6 * scale * len(up) * h / (len(across) * w), 5.6 * scale)
     _draw(ax, tile(_flat(a, 2), len(across), pad=0))
     ax.set_xticks(*_some_ticks(across, w), fontsize=11)
     ax.set_yticks(*_some_ticks(up[::-1], h), fontsize=11)
@@ -757,18 +1148,20 @@ def manifold_grid(
 # %% ../nbs/lib/15_plots.ipynb #d33c54e7
 def _some_ticks(values, step, most=7):
     "Positions (pixels) and texts for at most `most` tiles, the same number apart, around the middle one."
-    every = ceil(len(values)/most)
-    chosen = np.arange((len(values) - 1)//2%every, len(values), every)
-    return chosen*step + step/2 - 0.5, [f"{values[i]:.1f}".replace("-0.0", "0.0").replace("-", "−") for i in chosen]
+    every = ceil(len(values) / most)
+    chosen = np.arange((len(values) - 1) // 2 % every, len(values), every)
+    return chosen * step + step / 2 - 0.5, [
+        f"{values[i]:.1f}".replace("-0.0", "0.0").replace("-", "−") for i in chosen
+    ]
 
 # %% ../nbs/lib/15_plots.ipynb #92699367
 def latent_histograms(
-    z,              # latents of many images, (N, latent): samples or means
-    n:int=50,       # draw at most so many dimensions
-    ncol:int=5,     # panels in a row
-    ax=None,        # axes to draw on; None: a new figure
-    limit:float=4., # panels run from -limit to limit
-):                  # the axes
+    z,  # latents of many images, (N, latent): samples or means
+    n: int = 50,  # draw at most so many dimensions
+    ncol: int = 5,  # panels in a row
+    ax=None,  # axes to draw on; None: a new figure
+    limit: float = 4.0,  # panels run from -limit to limit
+):  # the axes
     """The aggregate posterior of each dimension against the N(0, 1) prior, as small multiples.
 
     Args:
@@ -782,16 +1175,33 @@ def latent_histograms(
         the axes
     """
     z = _latents(z)
-    if min(n, ncol) < 1: raise ValueError(f"n is {n} and ncol {ncol}; both should be at least 1.")
+    if min(n, ncol) < 1:
+        raise ValueError(f"n is {n} and ncol {ncol}; both should be at least 1.")
     shown = min(n, z.shape[1])
-    ncol, nrow = min(ncol, shown), ceil(shown/min(ncol, shown))
-    ax = _new_axes(ax, 0.9 + nrow*float(np.clip(3/nrow, 0.6, 1.6)), _WIDTH*min(1, 0.4 + 0.2*ncol))
-    for j in range(shown): _panel(ax, z[:, j], str(j), (j%ncol*(2*limit + 1), -(j//ncol)), limit)
-    ends = [(c*(2*limit + 1) + t, t) for c in range(ncol) for t in (-3, 0, 3)]
+    ncol, nrow = min(ncol, shown), ceil(shown / min(ncol, shown))
+    ax = _new_axes(
+        ax,
+        0.9 + nrow * float(np.clip(3 / nrow, 0.6, 1.6)),
+        _WIDTH * min(1, 0.4 + 0.2 * ncol),
+    )
+    for j in range(shown):
+        _panel(ax, z[:, j], str(j), (j % ncol * (2 * limit + 1), -(j // ncol)), limit)
+    ends = [(c * (2 * limit + 1) + t, t) for c in range(ncol) for t in (-3, 0, 3)]
     ax.set_xticks([at for at, _ in ends], [f"{t}".replace("-", "−") for _, t in ends])
-    ax.set(yticks=[], ylim=(1.02 - nrow, 0.95), xlim=(-limit - 0.5, ncol*(2*limit + 1) - limit - 0.5))
+    ax.set(
+        yticks=[],
+        ylim=(1.02 - nrow, 0.95),
+        xlim=(-limit - 0.5, ncol * (2 * limit + 1) - limit - 0.5),
+    )
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("value of the latent" + (f" (the first {shown} of {z.shape[1]} dimensions)" if shown < z.shape[1] else ""))
+    ax.set_xlabel(
+        "value of the latent"
+        + (
+            f" (the first {shown} of {z.shape[1]} dimensions)"
+            if shown < z.shape[1]
+            else ""
+        )
+    )
     ax.legend(*_first_two(ax), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax
 
@@ -800,12 +1210,36 @@ def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
     "One histogram with the prior's density over it, its baseline's middle at `corner`; densities up to `top` fit."
     (left, bottom), edges = corner, np.linspace(-limit, limit, 41)
     density, _ = np.histogram(values.clip(-limit, limit), edges, density=True)
-    draw = lambda d: bottom + height*np.minimum(d, top)/top
-    ax.stairs(draw(density), edges + left, baseline=bottom, fill=True, color=_colour(0), alpha=0.55, label="all posteriors together")
+    draw = lambda d: bottom + height * np.minimum(d, top) / top
+    ax.stairs(
+        draw(density),
+        edges + left,
+        baseline=bottom,
+        fill=True,
+        color=_colour(0),
+        alpha=0.55,
+        label="all posteriors together",
+    )
     grid = np.linspace(-limit, limit, 101)
-    ax.plot(grid + left, draw(np.exp(-grid**2/2)/(2*np.pi)**0.5), color=_INK, lw=1.4, label="prior N(0, 1)")
+    ax.plot(
+        grid + left,
+        draw(np.exp(-(grid**2) / 2) / (2 * np.pi) ** 0.5),
+        color=_INK,
+        lw=1.4,
+        label="prior N(0, 1)",
+    )
     ax.text(left - limit, bottom + height, name, fontsize=11, weight="bold", va="top")
-    if density.max() > top: ax.text(left + edges[density.argmax()] + limit/40, bottom + height, "▲", fontsize=9, ha="center", va="top", color=_darker(_colour(0)))
+    if density.max() > top:
+        ax.text(
+            left + edges[density.argmax()] + limit / 40,
+            bottom + height,
+            "▲",
+            fontsize=9,
+            ha="center",
+            va="top",
+            color=_darker(_colour(0)),
+        )
+
 
 def _first_two(ax):
     "The first two entries of the legend: every panel repeats them."

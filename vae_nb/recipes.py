@@ -24,12 +24,23 @@ from .vae import VAE, Triple, load_model, mlp_vae
 # %% ../nbs/lib/58_recipes.ipynb #8fea5e0b
 def mnist_mlp(shape: tuple = (1, 28, 28), latent: int = 2) -> VAE:
     "784-512-z-512-784 for black and white digits."
-    return mlp_vae(shape, latent, hidden=(512,), likelihood="bernoulli", activation="relu")
+    return mlp_vae(
+        shape, latent, hidden=(512,), likelihood="bernoulli", activation="relu"
+    )
 
 
 def mnist_conv(shape: tuple = (1, 28, 28), latent: int = 20) -> VAE:
     "Convolutions with max-pooling, normalisation and dropout, then 784-512-256 fully connected."
-    return conv_vae(shape, latent, (32, 16), (512, 256), "bernoulli", pool="max", dropout=0.2, activation="relu")
+    return conv_vae(
+        shape,
+        latent,
+        (32, 16),
+        (512, 256),
+        "bernoulli",
+        pool="max",
+        dropout=0.2,
+        activation="relu",
+    )
 
 
 def mnist_vanilla(shape: tuple = (1, 28, 28), latent: int = 200) -> VAE:
@@ -39,28 +50,65 @@ def mnist_vanilla(shape: tuple = (1, 28, 28), latent: int = 200) -> VAE:
 # %% ../nbs/lib/58_recipes.ipynb #97fa714e
 def cifar10_conv(shape: tuple = (3, 32, 32), latent: int = 128) -> VAE:
     "Three halvings with 32 feature maps each, and 128 fully connected units."
-    return conv_vae(shape, latent, (32, 32, 32), (128,), sigma="optimal", norm="none", activation="relu")
+    return conv_vae(
+        shape,
+        latent,
+        (32, 32, 32),
+        (128,),
+        sigma="optimal",
+        norm="none",
+        activation="relu",
+    )
 
 
 def caltech92(shape: tuple = (3, 92, 92), latent: int = 32) -> VAE:
     "Three halvings with 32 feature maps each, and 256 fully connected units."
-    return conv_vae(shape, latent, (32, 32, 32), (256,), sigma="optimal", norm="none", activation="relu")
+    return conv_vae(
+        shape,
+        latent,
+        (32, 32, 32),
+        (256,),
+        sigma="optimal",
+        norm="none",
+        activation="relu",
+    )
 
 
 def caltech128(shape: tuple = (3, 128, 128), latent: int = 64) -> VAE:
     "Three halvings with 64 feature maps each, and 256 fully connected units."
-    return conv_vae(shape, latent, (64, 64, 64), (256,), sigma="optimal", norm="none", activation="relu")
+    return conv_vae(
+        shape,
+        latent,
+        (64, 64, 64),
+        (256,),
+        sigma="optimal",
+        norm="none",
+        activation="relu",
+    )
 
 # %% ../nbs/lib/58_recipes.ipynb #a22dc899
 def celeba64(shape: tuple = (3, 64, 64), latent: int = 100) -> VAE:
     "3-32-32-64-64 without normalisation, and 256 fully connected units."
-    return conv_vae(shape, latent, (32, 32, 64, 64), (256,), sigma="optimal", norm="none")
+    return conv_vae(
+        shape, latent, (32, 32, 64, 64), (256,), sigma="optimal", norm="none"
+    )
 
 
 def celeba64_joint(shape: tuple = (3, 64, 64), latent: int = 100) -> JointVAE:
     "The convolutions of `celeba64`, with one choice of 50 beside the `latent` Gaussian latents."
-    return joint_vae(shape, latent, (50,), tau=0.6, net="conv", hidden=(256,), channels=(32, 32, 64, 64), likelihood="normal", sigma="optimal",
-                     activation="leaky_relu", norm="none")
+    return joint_vae(
+        shape,
+        latent,
+        (50,),
+        tau=0.6,
+        net="conv",
+        hidden=(256,),
+        channels=(32, 32, 64, 64),
+        likelihood="normal",
+        sigma="optimal",
+        activation="leaky_relu",
+        norm="none",
+    )
 
 
 def celeba128(shape: tuple = (3, 128, 128), latent: int = 200) -> VAE:
@@ -79,8 +127,6 @@ class Recipe:
         stand_in: an embedded set with as many channels
         settings: keyword arguments of `fit`
         matches: which published system it follows, and what differs on purpose
-        binary: whether grey levels are tossed to black and white, anew for each batch
-        training_loss: f(model, x, step) → terms; None: the model's own −ELBO
     """
 
     model: Callable  # (shape, latent) → VAE, freshly initialised
@@ -89,8 +135,12 @@ class Recipe:
     stand_in: str  # an embedded set with as many channels
     settings: dict  # keyword arguments of `fit`
     matches: str  # which published system it follows, and what differs on purpose
-    binary: bool = False  # whether grey levels are tossed to black and white, anew for each batch
-    training_loss: Callable | None = None  # f(model, x, step) → terms; None: the model's own −ELBO
+    binary: bool = (
+        False  # whether grey levels are tossed to black and white, anew for each batch
+    )
+    training_loss: Callable | None = (
+        None  # f(model, x, step) → terms; None: the model's own −ELBO
+    )
 
     @property
     def name(self) -> str:
@@ -101,7 +151,8 @@ class Recipe:
         split: str = "train",
         n: int | None = None,  # None: all
         root: str | None = None,  # where to look first
-        fallback: str | None = None,  # an embedded set in its place where it is missing; None: an error
+        fallback: str
+        | None = None,  # an embedded set in its place where it is missing; None: an error
         **options,  # further arguments of `load`
     ) -> Images:
         """The images of a split as this recipe wants them.
@@ -112,7 +163,15 @@ class Recipe:
             fallback: an embedded set in its place where it is missing; None: an error
             options: further arguments of `load`
         """
-        images = load(self.dataset, split, n=n, size=self.size, root=root, fallback=fallback, **options)
+        images = load(
+            self.dataset,
+            split,
+            n=n,
+            size=self.size,
+            root=root,
+            fallback=fallback,
+            **options,
+        )
         return images.binarised("dynamic") if self.binary else images
 
     def fit(
@@ -128,36 +187,103 @@ class Recipe:
             model: from `model()`
             changes: arguments of `fit` that shall differ from the recipe's
         """
-        return fit(model, train, valid, **self.settings | {"training_loss": self.training_loss} | changes)
+        return fit(
+            model,
+            train,
+            valid,
+            **self.settings | {"training_loss": self.training_loss} | changes,
+        )
 
 # %% ../nbs/lib/58_recipes.ipynb #b8e0f773
 def five_nats(model: JointVAE, x, step: int) -> dict:
     "The −ELBO with capacities in place of β: 5 nats, or all that a choice can carry, at 40 for each nat beside it (Dupont 2018)."
     choice = min(5.0, sum(math.log(k) for k in model.categorical))
-    return joint_loss(model, Capacity(0.0, 5.0, 25_000, 40.0), Capacity(0.0, choice, 25_000, 40.0))(model, x, step)
+    return joint_loss(
+        model, Capacity(0.0, 5.0, 25_000, 40.0), Capacity(0.0, choice, 25_000, 40.0)
+    )(model, x, step)
 
 # %% ../nbs/lib/58_recipes.ipynb #0c2eeb47
 KERAS = "the Keras VAE for MNIST, CIFAR-10 and Caltech-101"
-RECIPES = {made.name: made for made in (  # name → `Recipe`
-    Recipe(mnist_mlp, "mnist", 28, "digits", dict(epochs=60, batch_size=256, lr=1e-3),
-           f"{KERAS}; there exp(logvar) served as σ, and RMSprop as optimiser", binary=True),
-    Recipe(mnist_conv, "mnist", 28, "digits", dict(epochs=100, batch_size=50, lr=1e-3),
-           "the PyTorch VAE for MNIST with t-SNE; two halvings for its three convolutions", binary=True),
-    Recipe(mnist_vanilla, "mnist", 28, "digits", dict(epochs=30, batch_size=128, lr=1e-3),
-           "the “vanilla” VAE in TensorFlow 2; there batches of 4 at a rate of 1e-4, and no KL: an autoencoder"),
-    Recipe(cifar10_conv, "cifar10", 32, "faces", dict(epochs=60, batch_size=128, lr=1e-3),
-           f"{KERAS}; there the KL was averaged over latents"),
-    Recipe(caltech92, "caltech101", 92, "faces", dict(epochs=60, batch_size=128, lr=1e-3),
-           f"{KERAS}; there 92 became 94 on the way back"),
-    Recipe(caltech128, "caltech101", 128, "faces", dict(epochs=60, batch_size=128, lr=1e-3),
-           f"{KERAS}; twice the feature maps and latents of caltech92"),
-    Recipe(celeba64, "celeba", 64, "faces", dict(epochs=30, batch_size=128, lr=1e-3),
-           "as celeba64_joint, without the choice"),
-    Recipe(celeba64_joint, "celeba", 64, "faces", dict(epochs=30, batch_size=128, lr=1e-3),
-           "the PyTorch VAE with discrete and continuous latents on CelebA; there a third of the channels was scored", training_loss=five_nats),
-    Recipe(celeba128, "celeba", 128, "faces", dict(epochs=50, batch_size=128, lr=1e-3),
-           "the PyTorch face VAE on CelebA; there summed squares + KL, which is σ = √½"),
-)}
+RECIPES = {
+    made.name: made
+    for made in (  # name → `Recipe`
+        Recipe(
+            mnist_mlp,
+            "mnist",
+            28,
+            "digits",
+            dict(epochs=60, batch_size=256, lr=1e-3),
+            f"{KERAS}; there exp(logvar) served as σ, and RMSprop as optimiser",
+            binary=True,
+        ),
+        Recipe(
+            mnist_conv,
+            "mnist",
+            28,
+            "digits",
+            dict(epochs=100, batch_size=50, lr=1e-3),
+            "the PyTorch VAE for MNIST with t-SNE; two halvings for its three convolutions",
+            binary=True,
+        ),
+        Recipe(
+            mnist_vanilla,
+            "mnist",
+            28,
+            "digits",
+            dict(epochs=30, batch_size=128, lr=1e-3),
+            "the “vanilla” VAE in TensorFlow 2; there batches of 4 at a rate of 1e-4, and no KL: an autoencoder",
+        ),
+        Recipe(
+            cifar10_conv,
+            "cifar10",
+            32,
+            "faces",
+            dict(epochs=60, batch_size=128, lr=1e-3),
+            f"{KERAS}; there the KL was averaged over latents",
+        ),
+        Recipe(
+            caltech92,
+            "caltech101",
+            92,
+            "faces",
+            dict(epochs=60, batch_size=128, lr=1e-3),
+            f"{KERAS}; there 92 became 94 on the way back",
+        ),
+        Recipe(
+            caltech128,
+            "caltech101",
+            128,
+            "faces",
+            dict(epochs=60, batch_size=128, lr=1e-3),
+            f"{KERAS}; twice the feature maps and latents of caltech92",
+        ),
+        Recipe(
+            celeba64,
+            "celeba",
+            64,
+            "faces",
+            dict(epochs=30, batch_size=128, lr=1e-3),
+            "as celeba64_joint, without the choice",
+        ),
+        Recipe(
+            celeba64_joint,
+            "celeba",
+            64,
+            "faces",
+            dict(epochs=30, batch_size=128, lr=1e-3),
+            "the PyTorch VAE with discrete and continuous latents on CelebA; there a third of the channels was scored",
+            training_loss=five_nats,
+        ),
+        Recipe(
+            celeba128,
+            "celeba",
+            128,
+            "faces",
+            dict(epochs=50, batch_size=128, lr=1e-3),
+            "the PyTorch face VAE on CelebA; there summed squares + KL, which is σ = √½",
+        ),
+    )
+}
 
 # %% ../nbs/lib/58_recipes.ipynb #23bd64bc
 def recipe(
@@ -170,7 +296,9 @@ def recipe(
     """
     name = name.replace("-", "_")
     if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}, only {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
+        raise ValueError(
+            f"there is no recipe {name!r}, only {', '.join(RECIPES)}.{nearest(name, RECIPES)}"
+        )
     return RECIPES[name]
 
 # %% ../nbs/lib/58_recipes.ipynb #07db466c
@@ -190,7 +318,9 @@ def pretrained_folder(
         name: one of PRETRAINED
     """
     if name not in PRETRAINED:
-        raise ValueError(f"there is no pretrained model {name!r}, only {', '.join(PRETRAINED)}.{nearest(name, PRETRAINED)}")
+        raise ValueError(
+            f"there is no pretrained model {name!r}, only {', '.join(PRETRAINED)}.{nearest(name, PRETRAINED)}"
+        )
     return Path(str(files("vae_nb") / "assets" / "pretrained" / name))
 
 # %% ../nbs/lib/58_recipes.ipynb #ec7e338b

@@ -31,7 +31,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from tqdm import tqdm
 
-from .core import at_least_float32, atomic_path, check_choice, check_state, evaluating, in_notebook, load_tensors, save_tensors, torn_files
+from vae_nb.core import (
+    at_least_float32,
+    atomic_path,
+    check_choice,
+    check_state,
+    evaluating,
+    in_notebook,
+    load_tensors,
+    save_tensors,
+    torn_files,
+)
 from .data import Images, as_batch, as_tensor, check_numbers
 from .vae import config_now, save_model
 
@@ -62,17 +72,24 @@ class TensorData:
         "The mean example, (...)."
         return self.values.mean(0)
 
-    def batches(self, batch_size: int, shuffle: bool = False, generator=None, device=None):
+    def batches(
+        self, batch_size: int, shuffle: bool = False, generator=None, device=None
+    ):
         "Float batches (batch, ...), in order or shuffled by `generator`; the last one may be short."
         values = self.values.to(device)
-        order = torch.randperm(len(values), generator=generator) if shuffle else torch.arange(len(values))
+        order = (
+            torch.randperm(len(values), generator=generator)
+            if shuffle
+            else torch.arange(len(values))
+        )
         for start in range(0, len(values), batch_size):
             yield values[order[start : start + batch_size].to(values.device)]
 
 # %% ../nbs/lib/20_train.ipynb #543db4b7
 def as_data(
     data,  # Images, or a tensor (N, ...), an array, a list of pictures, a Dataset or DataLoader of x or (x, y)
-    model: nn.Module | None = None,  # that will see them: its shape and type decide what the numbers mean; None: they stay as they are
+    model: nn.Module
+    | None = None,  # that will see them: its shape and type decide what the numbers mean; None: they stay as they are
     what: str = "the data",  # their name in messages
 ):
     """Data as `fit` uses them: with a length and `batches`. Everything that is read and checked at all is read and checked here, once.
@@ -90,14 +107,17 @@ def as_data(
     if isinstance(data, TensorData):
         return data if model is None else _suited(data, model, shape, what)
     if shape is not None and getattr(data, "shape", shape) != shape:
-        raise ValueError(f"the model takes images of shape {shape}, and those of {what} are {data.shape}.")
+        raise ValueError(
+            f"the model takes images of shape {shape}, and those of {what} are {data.shape}."
+        )
     return data
 
 # %% ../nbs/lib/20_train.ipynb #55234c66
 def _suited(
     data: TensorData,
     model: nn.Module,
-    shape: tuple | None,  # of the model's images; None: the model takes what it is given, of the type of its weights if these are floats
+    shape: tuple
+    | None,  # of the model's images; None: the model takes what it is given, of the type of its weights if these are floats
     what: str,
 ):
     "Images or floats such as the model takes, all of them finite."
@@ -110,7 +130,11 @@ def _suited(
         return Images(values, name=data.name)
     if not data.checked:
         check_numbers(values, what)
-    return data if data.checked and values is data.values else TensorData(values, data.name, checked=True)
+    return (
+        data
+        if data.checked and values is data.values
+        else TensorData(values, data.name, checked=True)
+    )
 
 # %% ../nbs/lib/20_train.ipynb #54c46916
 @lru_cache
@@ -132,7 +156,9 @@ def fastest_precision(
     share = bfloat16_share(device_type)
     chosen = "bfloat16" if share < 0.7 else "float32"
     if not quiet:
-        print(f"precision='auto': bfloat16 products take {share:.2f} of float32's time on this {device_type}, so {chosen} is used.")
+        print(
+            f"precision='auto': bfloat16 products take {share:.2f} of float32's time on this {device_type}, so {chosen} is used."
+        )
     return chosen
 
 # %% ../nbs/lib/20_train.ipynb #4aa35679
@@ -151,7 +177,10 @@ def bfloat16_share(
     a, threads = torch.ones(512, 512, device=device_type), torch.get_num_threads()
     torch.set_num_threads(1)  # the time of one is counted, that of the others is not
     try:
-        seconds = {dtype: min(time_product(a.to(dtype)) for _ in range(7)) for dtype in (torch.float32, torch.bfloat16)}
+        seconds = {
+            dtype: min(time_product(a.to(dtype)) for _ in range(7))
+            for dtype in (torch.float32, torch.bfloat16)
+        }
     finally:
         torch.set_num_threads(threads)
     return seconds[torch.bfloat16] / (seconds[torch.float32] or math.inf)
@@ -172,7 +201,9 @@ def time_product(
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record(), a @ a, end.record(), torch.cuda.synchronize()
         return start.elapsed_time(end) / 1000
-    clock = time.perf_counter if os.name == "nt" else time.thread_time  # which on Windows ticks 64 times a second
+    clock = (
+        time.perf_counter if os.name == "nt" else time.thread_time
+    )  # which on Windows ticks 64 times a second
     start = clock()
     a @ a
     return clock() - start
@@ -201,7 +232,9 @@ class History:
             return self.rows[key]
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         if key not in names:
-            raise KeyError(f"there is no {key!r} in the history, only {', '.join(names) or 'nothing yet'}")
+            raise KeyError(
+                f"there is no {key!r} in the history, only {', '.join(names) or 'nothing yet'}"
+            )
         return [row.get(key, math.nan) for row in self.rows]
 
     def __bool__(self):
@@ -225,10 +258,18 @@ class History:
         return Path(path)
 
     def __repr__(self):
-        return self.table.to_string(index=False, float_format="{:.2f}".format) if self.rows else "History (empty)"
+        return (
+            self.table.to_string(index=False, float_format="{:.2f}".format)
+            if self.rows
+            else "History (empty)"
+        )
 
     def _repr_html_(self):
-        return self.table.to_html(index=False, float_format="{:.2f}".format, border=0) if self.rows else None
+        return (
+            self.table.to_html(index=False, float_format="{:.2f}".format, border=0)
+            if self.rows
+            else None
+        )
 
 # %% ../nbs/lib/20_train.ipynb #81cba5ad
 class NotebookBar(tqdm):
@@ -242,7 +283,9 @@ class NotebookBar(tqdm):
 
     def display(self, msg=None, pos=None, check_delay=True):
         "Show the bar, or `msg`."
-        self.output.update({"text/plain": msg or self.format_dict and str(self)}, raw=True)
+        self.output.update(
+            {"text/plain": msg or self.format_dict and str(self)}, raw=True
+        )
 
     def close(self):
         "Stop drawing; what is shown stays."
@@ -290,9 +333,17 @@ def first_bad_layer(
     bad = []
 
     def look(name):
-        return lambda module, args, out: bad.append(name) if isinstance(out, Tensor) and not out.isfinite().all() else None
+        return lambda module, args, out: (
+            bad.append(name)
+            if isinstance(out, Tensor) and not out.isfinite().all()
+            else None
+        )
 
-    leaves = [(name, module) for name, module in model.named_modules() if name and not list(module.children())]
+    leaves = [
+        (name, module)
+        for name, module in model.named_modules()
+        if name and not list(module.children())
+    ]
     hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
     try:
         with torch.no_grad():
@@ -313,7 +364,9 @@ def spoilt(
     Returns:
         names of weights (and buffers)
     """
-    return [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    return [
+        name for name, value in model.state_dict().items() if not value.isfinite().all()
+    ]
 
 
 def explain(
@@ -336,9 +389,17 @@ def explain(
         return "The batch itself holds NaN or infinity: clean the data."
     if weights := spoilt(model):
         return f"The gradient of the step before was not finite, and spoilt {weights[0]!r}. Lower lr or set clip."
-    names = [name for name, value in terms.items() if name != "loss" and not value.isfinite().all()]
+    names = [
+        name
+        for name, value in terms.items()
+        if name != "loss" and not value.isfinite().all()
+    ]
     layer = first_bad_layer(model, compute)
-    where = f"the first bad output is that of layer {layer!r}" if layer else "every layer's output is finite, so it is the loss function itself"
+    where = (
+        f"the first bad output is that of layer {layer!r}"
+        if layer
+        else "every layer's output is finite, so it is the loss function itself"
+    )
     return f"Not finite: {', '.join(names) or 'loss'}; {where}. Lower lr, set clip, or use precision='float32'."
 
 # %% ../nbs/lib/20_train.ipynb #f81ac311
@@ -349,16 +410,30 @@ def _named(
     "The terms as tensors of one number each."
     terms = {"loss": terms} if isinstance(terms, Tensor) else terms
     if not isinstance(terms, dict) or "loss" not in terms:
-        found = f"a dict with {', '.join(map(repr, terms)) or 'nothing'}" if isinstance(terms, dict) else type(terms).__name__
-        raise TypeError(f"a loss returns a dict of numbers, among them 'loss', or one tensor, not {found}.")
+        found = (
+            f"a dict with {', '.join(map(repr, terms)) or 'nothing'}"
+            if isinstance(terms, dict)
+            else type(terms).__name__
+        )
+        raise TypeError(
+            f"a loss returns a dict of numbers, among them 'loss', or one tensor, not {found}."
+        )
     named = {}
     for name, value in terms.items():
         try:
-            named[name] = value if isinstance(value, Tensor) else torch.tensor(float(value), device=device)
+            named[name] = (
+                value
+                if isinstance(value, Tensor)
+                else torch.tensor(float(value), device=device)
+            )
         except (TypeError, ValueError):
-            raise TypeError(f"{name!r} of the loss must be a number, not {value!r}.") from None
+            raise TypeError(
+                f"{name!r} of the loss must be a number, not {value!r}."
+            ) from None
         if named[name].numel() != 1:
-            raise ValueError(f"{name!r} of the loss must be one number, and is of shape {tuple(value.shape)}: average over images, .mean(0), or leave it out.")
+            raise ValueError(
+                f"{name!r} of the loss must be one number, and is of shape {tuple(value.shape)}: average over images, .mean(0), or leave it out."
+            )
         named[name] = named[name].reshape(())
     return named
 
@@ -366,12 +441,16 @@ def _named(
 def _with_gradient(terms: dict) -> dict:
     "The terms as they are, if training can use them."
     if torch.is_grad_enabled() and not terms["loss"].requires_grad:
-        raise ValueError("the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way.")
+        raise ValueError(
+            "the loss has no gradient: it depends on no weight that is trained, or was detached (.item(), .detach(), float()) on the way."
+        )
     return terms
 
 
-_TOO_STEEP = ("The gradient of the step before was too large: its square is infinite, and Adam would stand still. "
-             "Lower lr, or scale the loss down.")
+_TOO_STEEP = (
+    "The gradient of the step before was too large: its square is infinite, and Adam would stand still. "
+    "Lower lr, or scale the loss down."
+)
 
 # %% ../nbs/lib/20_train.ipynb #0bbd3689
 def validate(
@@ -391,12 +470,19 @@ def validate(
     Returns:
         mean of every term, nats per image
     """
-    data, device, totals, team = as_data(data, model), device_of(model), {}, team or Team()
+    data, device, totals, team = (
+        as_data(data, model),
+        device_of(model),
+        {},
+        team or Team(),
+    )
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         noise = torch.Generator().manual_seed(seed)
         for x in data.batches(batch_size, generator=noise, device=device):
-            for name, value in shared_terms(team, lambda x: _named(model.loss(x), device), x)[1].items():
+            for name, value in shared_terms(
+                team, lambda x: _named(model.loss(x), device), x
+            )[1].items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x)
     return {name: total / len(data) for name, total in totals.items()}
 
@@ -444,10 +530,18 @@ def make_optimiser(
         schedule: "one_cycle" or "constant"
     """
     weights = [w for w in model.parameters() if w.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=device_of(model).type in ("cpu", "cuda"))
+    optimiser = torch.optim.AdamW(
+        weights,
+        lr=lr,
+        betas=betas,
+        weight_decay=weight_decay,
+        fused=device_of(model).type in ("cpu", "cuda"),
+    )
     if schedule == "constant":
         return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, lr, total_steps=steps + 1, cycle_momentum=False
+    )
 
 # %% ../nbs/lib/20_train.ipynb #64212e17
 def _steps_per_epoch(
@@ -490,7 +584,9 @@ class Position:
     epoch: int = 1  # under way
     batches: int = 0  # of it, done
     step: int = 0  # of the whole run
-    sums: dict = field(default_factory=dict)  # term → its sum over the epoch's images so far, nats
+    sums: dict = field(
+        default_factory=dict
+    )  # term → its sum over the epoch's images so far, nats
     best: float = math.inf  # lowest validation loss
     waited: int = 0  # epochs since then
     finished: bool = False
@@ -498,7 +594,9 @@ class Position:
     def __post_init__(self):
         for part in dataclasses.fields(self):
             if not isinstance(getattr(self, part.name), part.type):
-                raise TypeError(f"{part.name}={getattr(self, part.name)!r} should be of type {part.type.__name__}")
+                raise TypeError(
+                    f"{part.name}={getattr(self, part.name)!r} should be of type {part.type.__name__}"
+                )
 
 # %% ../nbs/lib/20_train.ipynb #f77d1792
 @dataclass
@@ -535,8 +633,10 @@ def _one_image_in_words():
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise ValueError("batch normalisation cannot train on a batch of one image: use more images and a larger batch_size, "
-                         'or group normalisation, norm="group" in conv_vae.') from error
+        raise ValueError(
+            "batch normalisation cannot train on a batch of one image: use more images and a larger batch_size, "
+            'or group normalisation, norm="group" in conv_vae.'
+        ) from error
 
 # %% ../nbs/lib/20_train.ipynb #1cdca593
 @dataclass
@@ -551,7 +651,6 @@ class Run:
         good: the weights at the start of the epoch
         best_weights: those with the lowest validation loss
         order_then: the state of `order` at the start of the epoch
-        squared: squared length of the last step's gradient; infinite where Adam's second moment would be
     """
 
     model: nn.Module
@@ -570,18 +669,29 @@ class Run:
     best_weights: dict | None = None  # those with the lowest validation loss
     order_then: Tensor | None = None  # the state of `order` at the start of the epoch
     clock: Clock = field(default_factory=Clock)
-    squared: Tensor | float = 0.0  # squared length of the last step's gradient; infinite where Adam's second moment would be
+    squared: Tensor | float = (
+        0.0  # squared length of the last step's gradient; infinite where Adam's second moment would be
+    )
 
     def terms(self, x: Tensor) -> dict:
         "The loss terms of one batch, in the run's precision."
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"), _one_image_in_words():
+        with (
+            torch.autocast(
+                x.device.type,
+                dtype=torch.bfloat16,
+                enabled=self.precision == "bfloat16",
+            ),
+            _one_image_in_words(),
+        ):
             terms = _named(self.training_loss(self.model, x, self.at.step), x.device)
         return _with_gradient(terms)
 
     def take_step(self, x: Tensor) -> dict:
         "Forward, look, backward, step. Returns the terms."
         mine, terms = shared_terms(self.team, self.terms, x)
-        if not math.isfinite((terms["loss"] + 0 * self.squared).item()):  # this loss, and the gradient of the step before: one look
+        if not math.isfinite(
+            (terms["loss"] + 0 * self.squared).item()
+        ):  # this loss, and the gradient of the step before: one look
             self.give_up(x, terms)
         self.optimiser.zero_grad(set_to_none=True)
         mine["loss"].backward()
@@ -604,20 +714,35 @@ class Run:
     def give_up(self, x: Tensor, terms: dict):
         "Restore good weights where the present ones are spoilt, and raise `NotFinite` with the reason."
         steep = not self.sound() and not spoilt(self.model)
-        reason = _TOO_STEEP if steep else explain(self.model, x, terms, lambda: self.terms(x))
+        reason = (
+            _TOO_STEEP
+            if steep
+            else explain(self.model, x, terms, lambda: self.terms(x))
+        )
         if not self.sound():
             self.model.load_state_dict(self.good)
         self.bar.close()
-        raise NotFinite(f"step {self.at.step}: {reason} The model holds its last good weights.", self.at.step, self.history)
+        raise NotFinite(
+            f"step {self.at.step}: {reason} The model holds its last good weights.",
+            self.at.step,
+            self.history,
+        )
 
 # %% ../nbs/lib/20_train.ipynb #5f07587a
 def run_epoch(run: Run, data, batch_size: int) -> dict:
     "One pass over the data, or what is left of it; the mean of every term, nats per image."
-    run.good, run.order_then = copy.deepcopy(run.model.state_dict()), run.order.get_state()
+    run.good, run.order_then = (
+        copy.deepcopy(run.model.state_dict()),
+        run.order.get_state(),
+    )
     terms = {}
-    batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device_of(run.model))
+    batches = data.batches(
+        batch_size, shuffle=True, generator=run.order, device=device_of(run.model)
+    )
     for number, x in enumerate(_joined(batches, batch_size)):
-        if number < run.at.batches:  # done before the run was interrupted; drawn again, so that the noise stays in step
+        if (
+            number < run.at.batches
+        ):  # done before the run was interrupted; drawn again, so that the noise stays in step
             continue
         terms = run.take_step(x)
         for name, value in terms.items():
@@ -625,7 +750,9 @@ def run_epoch(run: Run, data, batch_size: int) -> dict:
         run.bar.update()
         if run.checkpoint:
             run.checkpoint.perhaps_save(run)
-    run.team.take_over(run.model.state_dict())  # weights are alike; running statistics are of each process's own images
+    run.team.take_over(
+        run.model.state_dict()
+    )  # weights are alike; running statistics are of each process's own images
     if not run.sound():  # since the very last step: nobody has looked at a loss since, and the next epoch would take the weights for good
         run.give_up(x, terms)
     return {name: float(total) / len(data) for name, total in run.at.sums.items()}
@@ -652,7 +779,11 @@ def optimiser_tensors(
     Returns:
         "0.exp_avg" → Tensor
     """
-    return {f"{i}.{name}": value for i, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
+    return {
+        f"{i}.{name}": value
+        for i, state in optimiser.state_dict()["state"].items()
+        for name, value in state.items()
+    }
 
 # %% ../nbs/lib/20_train.ipynb #6e0564e9
 def restore_optimiser(
@@ -667,11 +798,25 @@ def restore_optimiser(
         rates: the learning rate of each group
     """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
-    used = [(i, w) for i, w in enumerate(weights) if f"{i}.step" in tensors]  # not those that had no gradient yet
-    check_state(tensors, {f"{i}.{name}": w if name.startswith("exp") else torch.empty(()) for i, w in used for name in ("step", "exp_avg", "exp_avg_sq")})
+    used = [
+        (i, w) for i, w in enumerate(weights) if f"{i}.step" in tensors
+    ]  # not those that had no gradient yet
+    check_state(
+        tensors,
+        {
+            f"{i}.{name}": w if name.startswith("exp") else torch.empty(())
+            for i, w in used
+            for name in ("step", "exp_avg", "exp_avg_sq")
+        },
+    )
     for i, weight in used:
-        optimiser.state[weight] = {"step": tensors[f"{i}.step"].float().to(weight.device)}
-        optimiser.state[weight] |= {name: like(tensors[f"{i}.{name}"], weight) for name in ("exp_avg", "exp_avg_sq")}
+        optimiser.state[weight] = {
+            "step": tensors[f"{i}.step"].float().to(weight.device)
+        }
+        optimiser.state[weight] |= {
+            name: like(tensors[f"{i}.{name}"], weight)
+            for name in ("exp_avg", "exp_avg_sq")
+        }
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
 
@@ -684,13 +829,28 @@ def packed(
     Returns:
         tensors; facts
     """
-    groups = {"model": run.model.state_dict(), "best": run.best_weights or {}, "optimiser": optimiser_tensors(run.optimiser),
-              "noise": noise_state(device_of(run.model)) | {"order": run.order_then}}
-    tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
-    at = dataclasses.asdict(run.at) | {"sums": {name: float(total) for name, total in run.at.sums.items()}}
+    groups = {
+        "model": run.model.state_dict(),
+        "best": run.best_weights or {},
+        "optimiser": optimiser_tensors(run.optimiser),
+        "noise": noise_state(device_of(run.model)) | {"order": run.order_then},
+    }
+    tensors = {
+        f"{group}/{name}": value
+        for group, values in groups.items()
+        for name, value in values.items()
+    }
+    at = dataclasses.asdict(run.at) | {
+        "sums": {name: float(total) for name, total in run.at.sums.items()}
+    }
     time_spent = {"earlier": run.clock.seconds, "cpu": run.clock.cpu}
-    facts = {"at": at, "clock": time_spent, "rates": [group["lr"] for group in run.optimiser.param_groups],
-             "rows": run.history.rows, "info": run.history.info}
+    facts = {
+        "at": at,
+        "clock": time_spent,
+        "rates": [group["lr"] for group in run.optimiser.param_groups],
+        "rows": run.history.rows,
+        "info": run.history.info,
+    }
     return tensors, facts
 
 # %% ../nbs/lib/20_train.ipynb #14cd4e5d
@@ -706,14 +866,29 @@ def check_facts(
     """
     at, rows, info = Position(**facts["at"]), facts["rows"], facts["info"]
     each = steps // facts["settings"]["epochs"]
-    if at.step != (at.epoch - 1) * each + at.batches or not 0 <= at.batches <= each or not 0 < at.step <= steps or len(rows) != at.epoch - 1:
-        raise ValueError(f"epoch {at.epoch}, batch {at.batches} and step {at.step} do not go together")
-    for numbers in (at.sums, facts["clock"], dict(enumerate(facts["rates"])), {"kept_epoch": info.get("kept_epoch", 1)}, *rows):
+    if (
+        at.step != (at.epoch - 1) * each + at.batches
+        or not 0 <= at.batches <= each
+        or not 0 < at.step <= steps
+        or len(rows) != at.epoch - 1
+    ):
+        raise ValueError(
+            f"epoch {at.epoch}, batch {at.batches} and step {at.step} do not go together"
+        )
+    for numbers in (
+        at.sums,
+        facts["clock"],
+        dict(enumerate(facts["rates"])),
+        {"kept_epoch": info.get("kept_epoch", 1)},
+        *rows,
+    ):
         for name, value in numbers.items():
             if not isinstance(value, (int, float)):
                 raise TypeError(f"{name}={value!r} should be a number")
     check_choice(precision=(info["precision"], ("float32", "bfloat16")))
-    if any("train_loss" not in row for row in rows) or not 1 <= info.get("kept_epoch", 1) <= max(1, len(rows)):
+    if any("train_loss" not in row for row in rows) or not 1 <= info.get(
+        "kept_epoch", 1
+    ) <= max(1, len(rows)):
         raise ValueError("its history is not whole")
 
 # %% ../nbs/lib/20_train.ipynb #49cbea5d
@@ -738,8 +913,13 @@ def unpack(
     check_facts(facts, run.bar.total)
     run.model.load_state_dict(groups["model"])
     restore_optimiser(run.optimiser, groups["optimiser"], facts["rates"])
-    run.at, run.clock = Position(**facts["at"]), Clock(**facts["clock"], mark=time.process_time())
-    run.cycle.last_epoch = run.at.step  # a schedule counts in "epochs"; its other numbers follow from the settings
+    run.at, run.clock = (
+        Position(**facts["at"]),
+        Clock(**facts["clock"], mark=time.process_time()),
+    )
+    run.cycle.last_epoch = (
+        run.at.step
+    )  # a schedule counts in "epochs"; its other numbers follow from the settings
     run.history.rows, run.history.info = facts["rows"], run.history.info | facts["info"]
     run.precision, run.best_weights = facts["info"]["precision"], groups["best"] or None
     run.order.set_state(groups["noise"]["order"])
@@ -750,8 +930,20 @@ CHECKPOINT = "checkpoint.safetensors"
 
 # %% ../nbs/lib/20_train.ipynb #143bd428
 _LOCK = ".checkpoint.lock"  # beside it, held for as long as a run lasts
-_LATER = ("beta", "free_bits", "tau", "training_loss", "digest")  # settings that earlier versions did not save
-_WRITTEN = (CHECKPOINT, "model.safetensors", "config.json", "best/model.safetensors", "best/config.json")
+_LATER = (
+    "beta",
+    "free_bits",
+    "tau",
+    "training_loss",
+    "digest",
+)  # settings that earlier versions did not save
+_WRITTEN = (
+    CHECKPOINT,
+    "model.safetensors",
+    "config.json",
+    "best/model.safetensors",
+    "best/config.json",
+)
 
 # %% ../nbs/lib/20_train.ipynb #7ae84830
 @contextmanager
@@ -765,15 +957,23 @@ def _held(
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise BlockingIOError(f"{str(folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder.") from None
+        raise BlockingIOError(
+            f"{str(folder)!r} is being trained in already, by another process or thread: wait for it, or choose another folder."
+        ) from None
     try:
         if Path(folder, CHECKPOINT).exists() and not resume:
-            raise FileExistsError(f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it.")
-        for torn in (torn for name in _WRITTEN for torn in torn_files(Path(folder, name))):
+            raise FileExistsError(
+                f"{str(folder)!r} holds a run already: resume=True continues it, another folder starts anew beside it."
+            )
+        for torn in (
+            torn for name in _WRITTEN for torn in torn_files(Path(folder, name))
+        ):
             torn.unlink(missing_ok=True)
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who has it open already sees that it has no name, and starts over
+        Path(lock.lock_file).unlink(
+            missing_ok=True
+        )  # while it is held: who has it open already sees that it has no name, and starts over
         lock.release()
 
 # %% ../nbs/lib/20_train.ipynb #de08989c
@@ -783,21 +983,40 @@ def _same_run(
     folder: Path,
 ) -> None:
     "Refuse a checkpoint of other settings, and say what to do instead."
-    there = dict.fromkeys(settings) | {name: settings.get(name) for name in _LATER} | facts["settings"]
-    differ = {name: f"{name}={there[name]!r} there, {value!r} here" for name, value in settings.items() if there[name] != value}
+    there = (
+        dict.fromkeys(settings)
+        | {name: settings.get(name) for name in _LATER}
+        | facts["settings"]
+    )
+    differ = {
+        name: f"{name}={there[name]!r} there, {value!r} here"
+        for name, value in settings.items()
+        if there[name] != value
+    }
     if list(differ) == ["epochs"] and facts["at"]["finished"]:
-        how = f"load_model({str(folder)!r})" if settings["model"] else f"fit(…, epochs={there['epochs']}, resume=True)"
-        raise ValueError(f"it is finished ({differ['epochs']}). To train on, load its model by {how}, and fit that into another folder")
+        how = (
+            f"load_model({str(folder)!r})"
+            if settings["model"]
+            else f"fit(…, epochs={there['epochs']}, resume=True)"
+        )
+        raise ValueError(
+            f"it is finished ({differ['epochs']}). To train on, load its model by {how}, and fit that into another folder"
+        )
     if differ:
-        raise ValueError(f"it is another run's ({'; '.join(differ.values())}). Use the same settings, or another folder")
+        raise ValueError(
+            f"it is another run's ({'; '.join(differ.values())}). Use the same settings, or another folder"
+        )
 
 
 def _warn_of_threads(run: Run) -> None:
     "The number of threads decides in which order numbers are added."
     then, now = run.history.info["threads"], torch.get_num_threads()
     if then != now and run.team.main and device_of(run.model).type == "cpu":
-        warnings.warn(f"the run was saved with {then} threads and goes on with {now}, so it will not end with the same bits as an undisturbed one: "
-                      f"torch.set_num_threads({then}) before fit would see to that.", stacklevel=2)
+        warnings.warn(
+            f"the run was saved with {then} threads and goes on with {now}, so it will not end with the same bits as an undisturbed one: "
+            f"torch.set_num_threads({then}) before fit would see to that.",
+            stacklevel=2,
+        )
 
 # %% ../nbs/lib/20_train.ipynb #3f60b9aa
 def _save_or_warn(
@@ -812,9 +1031,14 @@ def _save_or_warn(
     except OSError as error:
         saver.failed, saver.saved = saver.failed + 1, time.perf_counter()
         if last or saver.failed == 3:
-            error.add_note(f"The checkpoint in {str(saver.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}.")
+            error.add_note(
+                f"The checkpoint in {str(saver.folder)!r} is an earlier one. It can be continued, and the model in memory is that of step {run.at.step}."
+            )
             raise
-        warnings.warn(f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.", stacklevel=2)
+        warnings.warn(
+            f"the run could not be saved at step {run.at.step}: {error}; training goes on, and so do the tries.",
+            stacklevel=2,
+        )
 
 # %% ../nbs/lib/20_train.ipynb #2b5097ca
 @dataclass
@@ -847,7 +1071,9 @@ class Checkpoint:
     def perhaps_save(self, run: Run) -> None:
         "Save if it is time to; stop if somebody asked for that. What is not sound never replaces a good checkpoint: the next look at the loss ends the run."
         self.stopping = run.team.any(self.asked)
-        due = self.stopping or time.perf_counter() - self.saved >= (self.interval and max(self.interval, 60 * self.cost))
+        due = self.stopping or time.perf_counter() - self.saved >= (
+            self.interval and max(self.interval, 60 * self.cost)
+        )
         if not due or not run.sound():
             return
         run.clock.charge()
@@ -859,7 +1085,9 @@ class Checkpoint:
 
     def stopped(self, step: int) -> KeyboardInterrupt:
         "What ends a run that was told to stop."
-        return KeyboardInterrupt(f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it")
+        return KeyboardInterrupt(
+            f"stopped at step {step}; the run is in {str(self.folder)!r}, and resume=True continues it"
+        )
 
     def save(self, run: Run) -> None:
         "Write the run, and models that `load_model` can open at any time if the model knows how it was built. Only the main process writes."
@@ -879,19 +1107,32 @@ class Checkpoint:
 
     def restore(self, run: Run) -> None:
         "Bring a fresh run to where the saved one was. ValueError if it was another run, or the file is not whole."
-        tensors, facts = load_tensors(self.path, "settings", "at", "clock", "rates", "rows", "info")
+        tensors, facts = load_tensors(
+            self.path, "settings", "at", "clock", "rates", "rows", "info"
+        )
         try:
             _same_run(self.settings, facts, self.folder)
             unpack(run, tensors, facts)
             _warn_of_threads(run)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            raise ValueError(f"cannot continue from {self.path}: {error}. Remove the folder to start anew.") from error
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            RuntimeError,
+        ) as error:
+            raise ValueError(
+                f"cannot continue from {self.path}: {error}. Remove the folder to start anew."
+            ) from error
 
 # %% ../nbs/lib/20_train.ipynb #2773bec7
 def noise_state(device: torch.device) -> dict:
     "The state of PyTorch's generators: of the CPU, and of the accelerator in use."
     states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    return states | (
+        {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    )
 
 # %% ../nbs/lib/20_train.ipynb #c6981cb7
 def set_noise_state(states: dict, device: torch.device) -> None:
@@ -916,7 +1157,9 @@ def _held_by(
         except OSError as error:
             refusal = error
         if team.any(refusal is not None):
-            raise refusal or BlockingIOError("the main process cannot use the checkpoint's folder: see its error.")
+            raise refusal or BlockingIOError(
+                "the main process cannot use the checkpoint's folder: see its error."
+            )
         yield
 
 # %% ../nbs/lib/20_train.ipynb #209636bf
@@ -932,15 +1175,27 @@ def ctrl_c_waits(
     """
 
     def note(signum, frame):
-        if checkpoint.asked and signum == signal.SIGINT and impatient:  # the others often come twice by themselves
+        if (
+            checkpoint.asked and signum == signal.SIGINT and impatient
+        ):  # the others often come twice by themselves
             raise KeyboardInterrupt
         checkpoint.asked = True
 
-    if checkpoint is None or threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+    if (
+        checkpoint is None or threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread hears signals
         yield
         return
-    present = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    heard = [number for number in present if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # nohup ignores SIGHUP
+    present = [
+        getattr(signal, name)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP")
+        if hasattr(signal, name)
+    ]
+    heard = [
+        number
+        for number in present
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    ]  # nohup ignores SIGHUP
     before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
@@ -954,15 +1209,35 @@ def _plain(value):
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 # %% ../nbs/lib/20_train.ipynb #adc6b341
-def check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid) -> None:
+def check_settings(
+    epochs, batch_size, lr, schedule, precision, clip, patience, valid
+) -> None:
     "Refuse settings that cannot mean anything, before anything is touched."
-    for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
-        if not (isinstance(value, int) and not isinstance(value, bool) and value > 0 or name == "patience" and value is None):
+    for name, value in {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "patience": patience,
+    }.items():
+        if not (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and value > 0
+            or name == "patience"
+            and value is None
+        ):
             raise ValueError(f"{name} must be a positive integer, not {value!r}.")
     for name, value in {"lr": lr, "clip": clip}.items():
-        if not (isinstance(value, (int, float)) and 0 < value < math.inf or name == "clip" and value is None):
+        if not (
+            isinstance(value, (int, float))
+            and 0 < value < math.inf
+            or name == "clip"
+            and value is None
+        ):
             raise ValueError(f"{name} must be a positive number, not {value!r}.")
-    check_choice(schedule=(schedule, ("one_cycle", "constant")), precision=(precision, ("auto", "float32", "bfloat16")))
+    check_choice(
+        schedule=(schedule, ("one_cycle", "constant")),
+        precision=(precision, ("auto", "float32", "bfloat16")),
+    )
     if patience is not None and valid is None:
         raise ValueError("patience stops on the validation loss: give valid= as well.")
 
@@ -974,16 +1249,28 @@ def _check_model(
 ) -> None:
     "Refuse a model that `fit` cannot train, before anything is touched."
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        raise TypeError(f"fit takes the model itself, not {type(model).__name__}: pass model.module, and start the script with torchrun to use several GPUs.")
+        raise TypeError(
+            f"fit takes the model itself, not {type(model).__name__}: pass model.module, and start the script with torchrun to use several GPUs."
+        )
     if not isinstance(model, nn.Module):
-        raise TypeError(f"fit trains a model, a torch.nn.Module such as mlp_vae(...) returns, not {type(model).__name__}.")
-    if not callable(getattr(model, "loss", None)) and (training_loss is None or valid is not None):
-        raise TypeError(f"{type(model).__name__} has no loss(x), which {'fit' if training_loss is None else 'validation'} needs: "
-                        "it returns a dict of numbers, among them 'loss'.")
+        raise TypeError(
+            f"fit trains a model, a torch.nn.Module such as mlp_vae(...) returns, not {type(model).__name__}."
+        )
+    if not callable(getattr(model, "loss", None)) and (
+        training_loss is None or valid is not None
+    ):
+        raise TypeError(
+            f"{type(model).__name__} has no loss(x), which {'fit' if training_loss is None else 'validation'} needs: "
+            "it returns a dict of numbers, among them 'loss'."
+        )
     if not any(w.requires_grad for w in model.parameters()):
-        raise ValueError("there is nothing to train: no weight of the model requires a gradient. model.requires_grad_(True) thaws it.")
+        raise ValueError(
+            "there is nothing to train: no weight of the model requires a gradient. model.requires_grad_(True) thaws it."
+        )
     if weights := spoilt(model):
-        raise ValueError(f"{weights[0]!r} of the model holds NaN or infinity already: build the model anew, or load a good one.")
+        raise ValueError(
+            f"{weights[0]!r} of the model holds NaN or infinity already: build the model anew, or load a good one."
+        )
 
 # %% ../nbs/lib/20_train.ipynb #c0e6e6cc
 def _several(callbacks) -> tuple:
@@ -1000,7 +1287,9 @@ def _start_from_the_mean(model: nn.Module, train) -> None:
     if hasattr(model, "initialise_from"):
         mean = train.mean()
         if not mean.isfinite().all():  # it becomes a bias
-            raise ValueError("the mean of train is not finite: its images hold NaN or infinity. Clean the data.")
+            raise ValueError(
+                "the mean of train is not finite: its images hold NaN or infinity. Clean the data."
+            )
         model.initialise_from(mean)
 
 # %% ../nbs/lib/20_train.ipynb #a94f21d7
@@ -1019,8 +1308,10 @@ def _begin(
         run.bar.update(run.at.step)
     there = int(run.team.main_says(run.at.step))
     if run.team.any(run.at.step != there):
-        raise ValueError(f"process {run.team.rank} would start at step {run.at.step} and the main one at step {there}: "
-                         f"checkpoint={str(run.checkpoint.folder)!r} must be a folder that all processes see.")
+        raise ValueError(
+            f"process {run.team.rank} would start at step {run.at.step} and the main one at step {there}: "
+            f"checkpoint={str(run.checkpoint.folder)!r} must be a folder that all processes see."
+        )
 
 # %% ../nbs/lib/20_train.ipynb #e22954c1
 def fit(
@@ -1035,12 +1326,15 @@ def fit(
     schedule: str = "one_cycle",  # of the learning rate: "one_cycle" or "constant"
     precision: str = "auto",  # "auto", "float32" or "bfloat16"
     clip: float | None = None,  # largest norm of the gradient
-    patience: int | None = None,  # stop after so many epochs without a better validation loss, and keep the best weights
+    patience: int
+    | None = None,  # stop after so many epochs without a better validation loss, and keep the best weights
     betas: tuple = (0.9, 0.99),  # of Adam
     weight_decay: float = 0.0,  # of the optimiser
     training_loss=None,  # f(model, x, step) → terms, in place of model.loss(x): warm-up, other objectives
     callbacks: tuple = (),  # f(model, row), or several of them: before training and after every epoch
-    checkpoint: str | Path | None = None,  # a folder to save the run in, so that it survives a kill
+    checkpoint: str
+    | Path
+    | None = None,  # a folder to save the run in, so that it survives a kill
     resume: bool = False,  # go on with the run that is there, if there is one
     checkpoint_seconds: float = 10.0,  # between two saves, at least; 0: save after every step
     progress: bool = True,  # show a progress bar
@@ -1068,34 +1362,93 @@ def fit(
         checkpoint_seconds: between two saves, at least; 0: save after every step
         progress: show a progress bar
     """
-    epochs, batch_size, lr, seed, clip, patience, weight_decay = map(_plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay))
+    epochs, batch_size, lr, seed, clip, patience, weight_decay = map(
+        _plain, (epochs, batch_size, lr, seed, clip, patience, weight_decay)
+    )
     betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
     if checkpoint is not None:
         _check_savable(model)
     _check_model(model, training_loss, valid)
-    train, valid, device = as_data(train, model, "train"), None if valid is None else as_data(valid, model, "valid"), device_of(model)
+    train, valid, device = (
+        as_data(train, model, "train"),
+        None if valid is None else as_data(valid, model, "valid"),
+        device_of(model),
+    )
     team = join_team(device)
-    progress, callbacks = progress and team.main, _several(callbacks) if team.main else ()
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "schedule": schedule, "precision": precision, "clip": clip,
-                "patience": patience, "betas": list(betas), "weight_decay": weight_decay, "model": getattr(model, "config", None),
-                "train": [getattr(train, "name", ""), len(train)], "valid": valid and [getattr(valid, "name", ""), len(valid)]}
-    settings |= {} if checkpoint is None else _quiet_settings(model, train, valid, training_loss)
+    progress, callbacks = (
+        progress and team.main,
+        _several(callbacks) if team.main else (),
+    )
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "schedule": schedule,
+        "precision": precision,
+        "clip": clip,
+        "patience": patience,
+        "betas": list(betas),
+        "weight_decay": weight_decay,
+        "model": getattr(model, "config", None),
+        "train": [getattr(train, "name", ""), len(train)],
+        "valid": valid and [getattr(valid, "name", ""), len(valid)],
+    }
+    settings |= (
+        {}
+        if checkpoint is None
+        else _quiet_settings(model, train, valid, training_loss)
+    )
     saver = make_checkpoint(checkpoint, resume, checkpoint_seconds, settings)
-    precision = fastest_precision(device.type, quiet=not progress) if precision == "auto" else precision
+    precision = (
+        fastest_precision(device.type, quiet=not progress)
+        if precision == "auto"
+        else precision
+    )
     precision = ("float32", "bfloat16")[int(team.main_says(precision == "bfloat16"))]
     steps = epochs * _steps_per_epoch(len(train), batch_size)
-    history = History(info={"precision": precision, "device": str(device), "seed": seed, "epochs": epochs, "batch_size": batch_size,
-                            "lr": lr, "schedule": schedule, "train_cpu_seconds": 0.0, "torch": str(torch.__version__),
-                            "threads": torch.get_num_threads()})
+    history = History(
+        info={
+            "precision": precision,
+            "device": str(device),
+            "seed": seed,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "schedule": schedule,
+            "train_cpu_seconds": 0.0,
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+        }
+    )
     optimiser, cycle = make_optimiser(model, lr, steps, schedule, betas, weight_decay)
-    bar = (NotebookBar if in_notebook() and progress else tqdm)(total=steps, leave=False, disable=None if progress else True)
-    run = Run(model, optimiser, cycle, training_loss or (lambda model, x, step: model.loss(x)), precision, clip, bar, history,
-              torch.Generator().manual_seed(seed), team, saver)
-    with _held_by(team, saver, resume), torch.random.fork_rng(), ctrl_c_waits(saver, impatient=team.size == 1):
+    bar = (NotebookBar if in_notebook() and progress else tqdm)(
+        total=steps, leave=False, disable=None if progress else True
+    )
+    run = Run(
+        model,
+        optimiser,
+        cycle,
+        training_loss or (lambda model, x, step: model.loss(x)),
+        precision,
+        clip,
+        bar,
+        history,
+        torch.Generator().manual_seed(seed),
+        team,
+        saver,
+    )
+    with (
+        _held_by(team, saver, resume),
+        torch.random.fork_rng(),
+        ctrl_c_waits(saver, impatient=team.size == 1),
+    ):
         _begin(run, train, seed, resume)
         run_epochs(run, train, valid, epochs, batch_size, seed, patience, callbacks)
-    if saver and (saver.asked or saver.stopping):  # after the last step: it is saved, and yet the caller wants no more
+    if saver and (
+        saver.asked or saver.stopping
+    ):  # after the last step: it is saved, and yet the caller wants no more
         raise saver.stopped(run.at.step)
     run.history.info["steps"] = run.at.step
     if progress:
@@ -1108,9 +1461,12 @@ def _check_savable(model) -> None:
     if hasattr(model, "config"):
         config_now(model)
     else:
-        warnings.warn(f"{type(model).__name__} does not say how it is built: its folder will "
-                      "hold the run, and no model that load_model can open. Save its weights "
-                      "yourself, or make it in a function marked with @builder.", stacklevel=3)
+        warnings.warn(
+            f"{type(model).__name__} does not say how it is built: its folder will "
+            "hold the run, and no model that load_model can open. Save its weights "
+            "yourself, or make it in a function marked with @builder.",
+            stacklevel=3,
+        )
 
 # %% ../nbs/lib/20_train.ipynb #b75108de
 def _digest(
@@ -1122,44 +1478,73 @@ def _digest(
         return None
     check = 0
     for part in values[:: max(1, values.nbytes // 2**28)].split(1024):
-        check = zlib.crc32(part.detach().cpu().flatten().view(torch.uint8).numpy(), check)
+        check = zlib.crc32(
+            part.detach().cpu().flatten().view(torch.uint8).numpy(), check
+        )
     return f"{check:08x}{getattr(data, 'binarisation', '')}"
 
 
 def _quiet_settings(model, train, valid, training_loss) -> dict:
     "What else decides the result, and could be another without anybody noticing."
     loss = getattr(training_loss, "func", training_loss)  # of a partial
-    weights = {name: getattr(model, name, None) for name in ("beta", "free_bits", "tau")}
-    return {name: float(value) if isinstance(value, Real) else None for name, value in weights.items()} | {
-        "training_loss": "" if loss is None else getattr(loss, "__name__", type(loss).__name__), "digest": [_digest(train), _digest(valid)]}
+    weights = {
+        name: getattr(model, name, None) for name in ("beta", "free_bits", "tau")
+    }
+    return {
+        name: float(value) if isinstance(value, Real) else None
+        for name, value in weights.items()
+    } | {
+        "training_loss": ""
+        if loss is None
+        else getattr(loss, "__name__", type(loss).__name__),
+        "digest": [_digest(train), _digest(valid)],
+    }
 
 # %% ../nbs/lib/20_train.ipynb #0a3380d3
-def make_checkpoint(folder, resume: bool, seconds: float, settings: dict) -> Checkpoint | None:
+def make_checkpoint(
+    folder, resume: bool, seconds: float, settings: dict
+) -> Checkpoint | None:
     "The checkpoint of a run, if it wants one."
     if folder is None:
         if resume:
-            raise ValueError("resume=True goes on with the run in a folder: give checkpoint= as well.")
+            raise ValueError(
+                "resume=True goes on with the run in a folder: give checkpoint= as well."
+            )
         return None
     if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
-        raise ValueError(f"checkpoint_seconds must be a number of seconds, 0 or more, not {seconds!r}.")
+        raise ValueError(
+            f"checkpoint_seconds must be a number of seconds, 0 or more, not {seconds!r}."
+        )
     return Checkpoint(Path(folder), seconds, settings)
 
 # %% ../nbs/lib/20_train.ipynb #3e1bbeec
-def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callbacks) -> None:
+def run_epochs(
+    run: Run, train, valid, epochs, batch_size, seed, patience, callbacks
+) -> None:
     "Epoch after epoch: train, validate, report, perhaps stop early."
     if run.at.step == 0:
         report(run.model, {"epoch": 0}, callbacks)
     while run.at.epoch <= epochs and not run.at.finished:
         run.model.train()
         run.clock.charge(training=False)
-        row = {"epoch": run.at.epoch} | {f"train_{name}": value for name, value in run_epoch(run, train, batch_size).items()}
+        row = {"epoch": run.at.epoch} | {
+            f"train_{name}": value
+            for name, value in run_epoch(run, train, batch_size).items()
+        }
         run.clock.charge()
         run.history.info["train_cpu_seconds"] = run.clock.cpu
         if valid is not None:
-            row |= {f"valid_{name}": value for name, value in validate(run.model, valid, seed=seed, team=run.team).items()}
+            row |= {
+                f"valid_{name}": value
+                for name, value in validate(
+                    run.model, valid, seed=seed, team=run.team
+                ).items()
+            }
         row["seconds"] = run.clock.seconds
         run.history.rows.append(row)
-        run.bar.set_postfix_str(f"epoch {run.at.epoch}/{epochs}, loss {row.get('valid_loss', row['train_loss']):.2f}")
+        run.bar.set_postfix_str(
+            f"epoch {run.at.epoch}/{epochs}, loss {row.get('valid_loss', row['train_loss']):.2f}"
+        )
         report(run.model, row, callbacks)
         run.at.finished = note_best(run, row, patience)
         run.at.epoch, run.at.batches, run.at.sums = run.at.epoch + 1, 0, {}
@@ -1171,10 +1556,14 @@ def run_epochs(run: Run, train, valid, epochs, batch_size, seed, patience, callb
     if run.checkpoint:
         run.at.finished, run.order_then = True, run.order.get_state()
         _save_or_warn(run.checkpoint, run, last=True)
-        run.checkpoint.stopping = run.team.any(run.checkpoint.asked)  # asked after it was saved: nobody looks for the files before
+        run.checkpoint.stopping = run.team.any(
+            run.checkpoint.asked
+        )  # asked after it was saved: nobody looks for the files before
 
 # %% ../nbs/lib/20_train.ipynb #ac4ec405
-def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to stop early
+def note_best(
+    run: Run, row: dict, patience: int | None
+) -> bool:  # whether to stop early
     """Keep the weights with the lowest validation loss, where somebody will ask for them.
 
     Returns:
@@ -1183,7 +1572,11 @@ def note_best(run: Run, row: dict, patience: int | None) -> bool:  # whether to 
     if "valid_loss" not in row or (patience is None and run.checkpoint is None):
         return False
     if row["valid_loss"] < run.at.best:
-        run.at.best, run.best_weights, run.at.waited = row["valid_loss"], copy.deepcopy(run.model.state_dict()), 0
+        run.at.best, run.best_weights, run.at.waited = (
+            row["valid_loss"],
+            copy.deepcopy(run.model.state_dict()),
+            0,
+        )
         if patience is not None:
             run.history.info["kept_epoch"] = row["epoch"]
     else:
@@ -1211,8 +1604,12 @@ def summary(
         name: of the data
     """
     last, info = history.last, history.info
-    row = history.rows[info.get("kept_epoch", last["epoch"]) - 1]  # the losses of the weights that the model holds now
-    losses = f"loss {row['train_loss']:.2f}" + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
+    row = history.rows[
+        info.get("kept_epoch", last["epoch"]) - 1
+    ]  # the losses of the weights that the model holds now
+    losses = f"loss {row['train_loss']:.2f}" + (
+        f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else ""
+    )
     kept = f"kept epoch {row['epoch']}: " if row is not last else ""
     seconds = f"{last['seconds']:.{1 if last['seconds'] < 10 else 0}f}"
     return f"{name}: {last['epoch']} epochs, {info['steps']:,} steps in {seconds} s ({info['precision']}, {info['device']}); {kept}{losses} nats"
@@ -1229,17 +1626,33 @@ class BatchNoise(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in op.tags:
             return op(*args, **kwargs)
-        sizes = [list(a.shape if isinstance(a, Tensor) else a) for a in args if isinstance(a, (Tensor, list, tuple))]
-        axis = next((size.index(self.here) for size in sizes if self.here in size), None)  # the first one of the batch's length
+        sizes = [
+            list(a.shape if isinstance(a, Tensor) else a)
+            for a in args
+            if isinstance(a, (Tensor, list, tuple))
+        ]
+        axis = next(
+            (size.index(self.here) for size in sizes if self.here in size), None
+        )  # the first one of the batch's length
         if axis is None:
             return op(*args, **kwargs)
-        keep = lambda value: value.narrow(axis, self.start, self.here) if isinstance(value, Tensor) else value
+        keep = lambda value: (
+            value.narrow(axis, self.start, self.here)
+            if isinstance(value, Tensor)
+            else value
+        )
         mine = tree_map(keep, op(*(self.widened(a, axis) for a in args), **kwargs))
         return args[0].copy_(mine) if op._schema.is_mutable else mine
 
     def widened(self, value, axis: int):
         "A shape, or a tensor whose other rows are ones, for the whole batch; anything else as it is."
-        shape = list(value.shape if isinstance(value, Tensor) else value if isinstance(value, (list, tuple)) else ())
+        shape = list(
+            value.shape
+            if isinstance(value, Tensor)
+            else value
+            if isinstance(value, (list, tuple))
+            else ()
+        )
         if shape[axis : axis + 1] != [self.here]:
             return value
         shape[axis] = self.n
@@ -1270,7 +1683,9 @@ class Team:
     def bounds(self, n: int) -> tuple[int, int]:
         "Which of n images are this process's: from, to. Two at least, for batch normalisation; where they do not suffice the last processes get none."
         shares = max(1, min(self.size, n // 2))
-        return n * min(self.rank, shares) // shares, n * min(self.rank + 1, shares) // shares
+        return n * min(self.rank, shares) // shares, n * min(
+            self.rank + 1, shares
+        ) // shares
 
     def weight(self, n: int) -> float:
         "This process's share of n images."
@@ -1313,15 +1728,14 @@ def shared_terms(
     team: Team,
     terms_of,  # x → the terms averaged over x
     x: Tensor,  # the whole batch
-) -> tuple[dict, dict]:  # averaged over this process's images; over the whole batch, without gradients
+) -> tuple[
+    dict, dict
+]:  # averaged over this process's images; over the whole batch, without gradients
     """The loss terms of a batch whose images are shared out.
 
     Args:
         terms_of: x → the terms averaged over x
         x: the whole batch
-
-    Returns:
-        averaged over this process's images; over the whole batch, without gradients
     """
     if team.size == 1:
         terms = terms_of(x)
@@ -1346,7 +1760,10 @@ def join_team(
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return Team(device=device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", device_id=device if device.type == "cuda" else None)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            device_id=device if device.type == "cuda" else None,
+        )
         atexit.register(dist.destroy_process_group)
     return Team(dist.get_rank(), dist.get_world_size(), device)
 
@@ -1354,12 +1771,18 @@ def join_team(
 @contextmanager
 def _handlers_kept():
     "What signals do here stays as it was: PyTorch's launcher puts its own handlers in their place, and leaves them there."
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    names = [
+        name
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+        if hasattr(signal, name)
+    ]
     before = {name: signal.getsignal(getattr(signal, name)) for name in names}
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():  # elsewhere the launcher sets none
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # elsewhere the launcher sets none
             for name, handler in before.items():
                 if handler is not None:
                     signal.signal(getattr(signal, name), handler)
@@ -1384,12 +1807,25 @@ def launch(
 
     if not (isinstance(processes, int) and processes > 0):
         raise ValueError(f"processes must be a positive integer, not {processes!r}.")
-    config = LaunchConfig(1, 1, processes, run_id="launch", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork",
-                          max_restarts=0, monitor_interval=0.1)
+    config = LaunchConfig(
+        1,
+        1,
+        processes,
+        run_id="launch",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
 
     def with_one_thread(*args):
-        torch.set_num_threads(1)  # the parent's threads are not copied, and a pool that waits for them would hang
-        tqdm.set_lock(threading.RLock())  # the usual one is shared: a process that is killed inside would lock the parent out
+        torch.set_num_threads(
+            1
+        )  # the parent's threads are not copied, and a pool that waits for them would hang
+        tqdm.set_lock(
+            threading.RLock()
+        )  # the usual one is shared: a process that is killed inside would lock the parent out
         return train(*args)
 
     with _handlers_kept():

@@ -19,33 +19,60 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .core import at_least_float32, atomic_path, check_finite, check_state, evaluating, load_tensors, nearest, save_tensors
+from vae_nb.core import (
+    at_least_float32,
+    atomic_path,
+    check_finite,
+    check_state,
+    evaluating,
+    load_tensors,
+    nearest,
+    save_tensors,
+)
 from .data import as_batch
-from .elbo import LIKELIHOODS, DiagonalNormal, Point, elbo_terms, make_likelihood, standard_normal
+from vae_nb.elbo import (
+    LIKELIHOODS,
+    DiagonalNormal,
+    Point,
+    elbo_terms,
+    make_likelihood,
+    standard_normal,
+)
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class Triple(nn.Module):
     "What every model of this book can do once it has `encode`, `decode` and `prior`, each returning a distribution."
 
     config = None  # which function built the model, and with which arguments; set by `builder`
-    beta, free_bits = 1.0, 0.0  # weight of the KL; nats per latent dimension without pressure
+    beta, free_bits = (
+        1.0,
+        0.0,
+    )  # weight of the KL; nats per latent dimension without pressure
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
         "loss, recon and kl in nats, one value per image, (batch,), and kl_per_dim, (batch, latent)."
         x = images_for(self, x)
         q = self.encode(x)
         p = self.decode(q.rsample())
-        return elbo_terms(x, q, p, self.prior, self.beta if beta is None else beta, self.free_bits)
+        return elbo_terms(
+            x, q, p, self.prior, self.beta if beta is None else beta, self.free_bits
+        )
 
     def forward(self, x: Tensor) -> Distribution:
         "p(x|z), the reconstruction as a distribution: at a draw from q(z|x) in training, at its mean in evaluation. `.mean` is the image, and has a gradient."
         q = self.encode(x)
         return self.decode(q.rsample() if self.training else q.mean)
 
-    def loss(self, x: Tensor, beta: float | None = None, per_dim: bool = False) -> dict[str, Tensor]:
+    def loss(
+        self, x: Tensor, beta: float | None = None, per_dim: bool = False
+    ) -> dict[str, Tensor]:
         "The terms averaged over the batch, once: nats per image. `per_dim` adds kl_per_dim, (latent,)."
         terms = self.terms(x, beta)
-        return {name: value.mean(0) for name, value in terms.items() if per_dim or name != "kl_per_dim"}
+        return {
+            name: value.mean(0)
+            for name, value in terms.items()
+            if per_dim or name != "kl_per_dim"
+        }
 
     def sample(self, n: int = 16, generator: torch.Generator | None = None) -> Tensor:
         "n images from the prior, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z ~ p(z)."
@@ -86,7 +113,8 @@ class VAE(Triple):
         self,
         encoder: nn.Module,  # (batch, C, H, W) → (batch, 2·latent), or a pair: means, log-variances; (batch, latent) if not variational
         decoder: nn.Module,  # (batch, latent) → (batch, C, H, W), before the likelihood's activation
-        likelihood: nn.Module | str,  # decoder output → p(x|z), or a name: see `vae_nb.elbo.LIKELIHOODS`
+        likelihood: nn.Module
+        | str,  # decoder output → p(x|z), or a name: see `vae_nb.elbo.LIKELIHOODS`
         shape: tuple,  # of one image, (C, H, W)
         latent: int,  # latent dimensions
         variational: bool = True,  # False: a plain autoencoder
@@ -96,11 +124,21 @@ class VAE(Triple):
         super().__init__()
         _check_shape(shape)
         _check_weights(beta=beta, free_bits=free_bits)
-        likelihood = make_likelihood(likelihood, shape[0]) if isinstance(likelihood, str) else likelihood
+        likelihood = (
+            make_likelihood(likelihood, shape[0])
+            if isinstance(likelihood, str)
+            else likelihood
+        )
         self.beta, self.free_bits = beta, free_bits
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
-        self.shape, self.latent, self.variational = tuple(shape), int(latent), variational
-        self.register_buffer("initialised", torch.tensor(False))  # has `initialise_from` run?
+        self.shape, self.latent, self.variational = (
+            tuple(shape),
+            int(latent),
+            variational,
+        )
+        self.register_buffer(
+            "initialised", torch.tensor(False)
+        )  # has `initialise_from` run?
 
     @property
     def prior(self) -> DiagonalNormal:
@@ -110,13 +148,17 @@ class VAE(Triple):
     def encode(self, x: Tensor) -> Distribution:
         "q(z|x) for images x, (batch, C, H, W). Its `mean` has a gradient; `evaluate.encode_all` gives the means of a whole set without one."
         x = images_for(self, x)
-        out = _through("encoder", self.encoder, x, (self.latent * (1 + self.variational),))
+        out = _through(
+            "encoder", self.encoder, x, (self.latent * (1 + self.variational),)
+        )
         return DiagonalNormal(*out.chunk(2, -1)) if self.variational else Point(out)
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
         if z.shape[-1:] != (self.latent,):
-            raise ValueError(f"decode takes latents of shape (..., {self.latent}), not {tuple(z.shape)}.")
+            raise ValueError(
+                f"decode takes latents of shape (..., {self.latent}), not {tuple(z.shape)}."
+            )
         out = _through("decoder", self.decoder, z.reshape(-1, self.latent), self.shape)
         return self.likelihood(out.reshape(*z.shape[:-1], *self.shape))
 
@@ -137,7 +179,11 @@ class VAE(Triple):
         bias = _output_bias(self.decoder, self.latent, self.shape)
         if bias is not None and hasattr(self.likelihood, "link"):
             mean = mean.to(bias.device)
-            bias.copy_(self.likelihood.link(mean if bias.numel() == mean.numel() else mean.mean((1, 2))).flatten())
+            bias.copy_(
+                self.likelihood.link(
+                    mean if bias.numel() == mean.numel() else mean.mean((1, 2))
+                ).flatten()
+            )
 
 # %% ../nbs/02_mlp_vae.ipynb #c157c13e
 def _through(
@@ -152,7 +198,9 @@ def _through(
     out = torch.cat(out, -1) if isinstance(out, (tuple, list)) else out
     # as it is, flat, or without its one channel
     if tuple(out.shape[1:]) not in (shape, (math.prod(shape),), shape[shape[0] == 1 :]):
-        raise ValueError(f"the {who} returned numbers of shape {tuple(out.shape)}, and {(len(x), *shape)} is needed.")
+        raise ValueError(
+            f"the {who} returned numbers of shape {tuple(out.shape)}, and {(len(x), *shape)} is needed."
+        )
     return at_least_float32(out).reshape(len(x), *shape)
 
 # %% ../nbs/02_mlp_vae.ipynb #bcf5e917
@@ -165,7 +213,10 @@ def _output_bias(
     biases = [getattr(module, "bias", None) for module in decoder.modules()]
     with evaluating(decoder):
         for bias in reversed(biases):
-            if isinstance(bias, Tensor) and bias.numel() in (shape[0], math.prod(shape)):
+            if isinstance(bias, Tensor) and bias.numel() in (
+                shape[0],
+                math.prod(shape),
+            ):
                 z, kept = bias.new_zeros(1, latent), bias.clone()
                 before = _through("decoder", decoder, z, shape)
                 bias.add_(1)
@@ -178,15 +229,23 @@ def _output_bias(
 def _check_shape(shape) -> None:
     "Refuse what is not (channels, height, width)."
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise ValueError(f"shape must be (channels, height, width), such as (1, 28, 28), not {shape!r}.")
+        raise ValueError(
+            f"shape must be (channels, height, width), such as (1, 28, 28), not {shape!r}."
+        )
     check_sizes(shape=shape)
 
 
 def _check_weights(**weights) -> None:
     "Refuse weights of the KL that are no numbers, negative, NaN or infinite, by name."
     for name, value in weights.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Real)
+            or not 0 <= value < math.inf
+        ):
+            raise ValueError(
+                f"{name} must be a finite number, 0 or more, not {value!r}."
+            )
 
 # %% ../nbs/02_mlp_vae.ipynb #501ba0fa
 def images_for(
@@ -208,7 +267,8 @@ def images_for(
 # %% ../nbs/02_mlp_vae.ipynb #e5a81e7f
 # path → function, None until its module is imported; a file cannot ask for another
 _BUILDERS = dict.fromkeys(
-    ("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"))
+    ("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae")
+)
 
 
 def _number(value):
@@ -221,8 +281,10 @@ def _as_read_back(path: str, arguments: dict) -> dict:
     try:
         return json.loads(json.dumps(arguments, default=_number))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{path} got an argument that no file can hold ({error}): "
-                        "a builder takes numbers, texts and tuples of them.") from error
+        raise TypeError(
+            f"{path} got an argument that no file can hold ({error}): "
+            "a builder takes numbers, texts and tuples of them."
+        ) from error
 
 # %% ../nbs/02_mlp_vae.ipynb #9baded34
 def builder(
@@ -240,8 +302,10 @@ def builder(
         signature = inspect.signature(build)
         for p in signature.parameters.values():
             if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                raise TypeError(f"{path} takes {p}, and a builder's arguments need names, "
-                                "so that they can be saved: write them out.")
+                raise TypeError(
+                    f"{path} takes {p}, and a builder's arguments need names, "
+                    "so that they can be saved: write them out."
+                )
 
         @functools.wraps(build)
         def wrapper(*args, **kwargs):
@@ -259,8 +323,14 @@ def builder(
     return decorate
 
 # %% ../nbs/02_mlp_vae.ipynb #f645230b
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU,
-               "elu": nn.ELU}
+ACTIVATIONS = {
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
 
 
 def mlp_layers(
@@ -274,7 +344,9 @@ def mlp_layers(
         activation: between layers; none after the last
     """
     if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}")
+        raise ValueError(
+            f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}.{nearest(activation, ACTIVATIONS)}"
+        )
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:]):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
@@ -295,8 +367,16 @@ def check_sizes(
     """
     for name, value in sizes.items():
         values = value if isinstance(value, (tuple, list)) else [value]
-        if not all(isinstance(v, Integral) and not isinstance(v, bool) and v > 0 for v in values) or not values:
-            raise ValueError(f"{name} must be made of positive integers, not {value!r}.")
+        if (
+            not all(
+                isinstance(v, Integral) and not isinstance(v, bool) and v > 0
+                for v in values
+            )
+            or not values
+        ):
+            raise ValueError(
+                f"{name} must be made of positive integers, not {value!r}."
+            )
 
 # %% ../nbs/02_mlp_vae.ipynb #a3ef71e4
 def mlp_networks(
@@ -318,9 +398,13 @@ def mlp_networks(
     _check_shape(shape)
     check_sizes(**({} if hidden in ((), []) else {"hidden": hidden}))
     pixels = shape[0] * shape[1] * shape[2]
-    encoder = nn.Sequential(nn.Flatten(), *mlp_layers([pixels, *hidden, heads], activation))
-    decoder = nn.Sequential(*mlp_layers([latent, *reversed(hidden), pixels], activation),
-                            nn.Unflatten(1, tuple(shape)))
+    encoder = nn.Sequential(
+        nn.Flatten(), *mlp_layers([pixels, *hidden, heads], activation)
+    )
+    decoder = nn.Sequential(
+        *mlp_layers([latent, *reversed(hidden), pixels], activation),
+        nn.Unflatten(1, tuple(shape)),
+    )
     return encoder, decoder
 
 # %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
@@ -328,9 +412,13 @@ def mlp_networks(
 def mlp_vae(
     shape: tuple,  # of one image, (C, H, W)
     latent: int = 2,  # latent dimensions
-    hidden: tuple = (512,),  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
+    hidden: tuple = (
+        512,
+    ),  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
     likelihood: str = "bernoulli",  # see `vae_nb.elbo.LIKELIHOODS`
-    sigma: float | str | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
+    sigma: float
+    | str
+    | None = None,  # for likelihood="normal": a number, "learned", "per_channel" or "optimal"
     activation: str = "silu",  # see `ACTIVATIONS`
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
@@ -350,9 +438,19 @@ def mlp_vae(
         variational: False: a plain autoencoder
     """
     check_sizes(latent=latent)
-    encoder, decoder = mlp_networks(shape, 2 * latent if variational else latent, latent, hidden, activation)
-    return VAE(encoder, decoder, make_likelihood(likelihood, shape[0], sigma), shape, latent, variational,
-               beta, free_bits)
+    encoder, decoder = mlp_networks(
+        shape, 2 * latent if variational else latent, latent, hidden, activation
+    )
+    return VAE(
+        encoder,
+        decoder,
+        make_likelihood(likelihood, shape[0], sigma),
+        shape,
+        latent,
+        variational,
+        beta,
+        free_bits,
+    )
 
 # %% ../nbs/02_mlp_vae.ipynb #11bbbcb1
 def halved(
@@ -363,11 +461,16 @@ def halved(
     Args:
         weights: name → Tensor
     """
-    small = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    small = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
     for name, value in small.items():
         if not value.isfinite().all():
-            raise ValueError(f"{name!r} holds more than {torch.finfo(torch.float16).max:,.0f}, "
-                             "which 16 bits cannot say: save without half=True.")
+            raise ValueError(
+                f"{name!r} holds more than {torch.finfo(torch.float16).max:,.0f}, "
+                "which 16 bits cannot say: save without half=True."
+            )
     return small
 
 # %% ../nbs/02_mlp_vae.ipynb #f06728b5
@@ -397,12 +500,18 @@ def _check_config(config, tensors: int, build=None) -> None:
             raise ValueError(f"its config has no {name!r} as vae_nb writes it")
     leaves = _leaves(config["arguments"])
     if len(leaves) > max(1000, tensors):
-        raise ValueError(f"its config lists {len(leaves):,} values for {tensors} tensors")
+        raise ValueError(
+            f"its config lists {len(leaves):,} values for {tensors} tensors"
+        )
     if (length := len(json.dumps(config, indent=2))) > _LONGEST:
-        raise ValueError(f"its config has {length:,} characters, more than {_LONGEST:,}")
+        raise ValueError(
+            f"its config has {length:,} characters, more than {_LONGEST:,}"
+        )
     for value in leaves:
         if isinstance(value, (int, float)) and not abs(value) <= 2.0**64:
-            raise ValueError(f"its config holds {str(value)[:30]}; up to 2⁶⁴ is allowed")
+            raise ValueError(
+                f"its config holds {str(value)[:30]}; up to 2⁶⁴ is allowed"
+            )
     if build is None:
         _check_types(config["arguments"], _known_builder(config["builder"]))
 
@@ -410,7 +519,9 @@ def _check_config(config, tensors: int, build=None) -> None:
 def _check_types(arguments: dict, build) -> None:
     "Refuse values that the annotations of a function of vae_nb do not allow."
     expected = inspect.signature(build).parameters
-    for name, value in arguments.items() if build.__module__.startswith("vae_nb.") else ():
+    for name, value in (
+        arguments.items() if build.__module__.startswith("vae_nb.") else ()
+    ):
         if name in expected and not _fits(value, kind := expected[name].annotation):
             kind = getattr(kind, "__name__", kind)
             raise ValueError(f"{name}={repr(value)[:30]} should be of type {kind}")
@@ -419,9 +530,11 @@ def _check_types(arguments: dict, build) -> None:
 def _known_builder(path: str):
     "The function of that path, if it is on the list; only then is its module imported."
     if path not in _BUILDERS:
-        raise ValueError(f"its config asks for {path!r}, which is neither a builder of this "
-                         "version of vae_nb nor marked with @builder in this session: "
-                         "if it is a function of yours, VAE.load(folder, build=that_function)")
+        raise ValueError(
+            f"its config asks for {path!r}, which is neither a builder of this "
+            "version of vae_nb nor marked with @builder in this session: "
+            "if it is a function of yours, VAE.load(folder, build=that_function)"
+        )
     if _BUILDERS[path] is None:
         importlib.import_module(path.rpartition(".")[0])
     return _BUILDERS[path]
@@ -459,8 +572,17 @@ def _layers(model) -> dict[str, nn.Module]:
     return {_stripped(name): layer for name, layer in model.named_modules()}
 
 # %% ../nbs/02_mlp_vae.ipynb #53fdf4a0
-_SETTINGS = ("beta", "free_bits", "variational", "shape", "latent", "tau", "estimator",
-             "continuous", "categorical")  # of the models of this library
+_SETTINGS = (
+    "beta",
+    "free_bits",
+    "variational",
+    "shape",
+    "latent",
+    "tau",
+    "estimator",
+    "continuous",
+    "categorical",
+)  # of the models of this library
 
 
 def _settings(layer) -> dict:
@@ -477,9 +599,14 @@ def _layer_classes(model) -> dict:
     "The class of every layer, and which of its methods were replaced."
     facts = {}
     for name, layer in _layers(model).items():
-        replaced = [key for key, value in vars(layer).items()
-                    if callable(value) and hasattr(type(layer), key) and key != "forward"]
-        facts[f"layer {name!r}"] = " with another ".join([type(layer).__qualname__, *replaced])
+        replaced = [
+            key
+            for key, value in vars(layer).items()
+            if callable(value) and hasattr(type(layer), key) and key != "forward"
+        ]
+        facts[f"layer {name!r}"] = " with another ".join(
+            [type(layer).__qualname__, *replaced]
+        )
     return facts
 
 
@@ -487,7 +614,10 @@ def _weight_shapes(model) -> dict:
     "Kind and shape of every weight, and which of them are one and the same."
     facts, first = {}, {}
     for name, value in model.state_dict(keep_vars=True).items():
-        name, kind = _stripped(name), "parameter" if isinstance(value, nn.Parameter) else "buffer"
+        name, kind = (
+            _stripped(name),
+            "parameter" if isinstance(value, nn.Parameter) else "buffer",
+        )
         owner = first.setdefault(id(value), name)
         tied = "" if owner == name else f", the same as {owner!r}"
         facts[f"weight {name!r}"] = f"a {kind} of shape {tuple(value.shape)}{tied}"
@@ -500,15 +630,19 @@ def _difference(model, fresh) -> str:
         mine, built = look(model), look(fresh)
         for name in mine | built:
             if mine.get(name) != built.get(name):
-                return (f"{name} is {mine.get(name, 'missing')}, "
-                        f"and {built.get(name, 'nothing')} is built")
+                return (
+                    f"{name} is {mine.get(name, 'missing')}, "
+                    f"and {built.get(name, 'nothing')} is built"
+                )
     fresh_layers = _layers(fresh)
     for layer, value in _layers(model).items():
         built = _settings(fresh_layers[layer])
         for name, now in _settings(value).items():
             if built.get(name, now) != now:
                 name = f"{layer}.{name}" if layer else name
-                return f"{name} is {now!r}, and is built as {built[name.split('.')[-1]]!r}"
+                return (
+                    f"{name} is {now!r}, and is built as {built[name.split('.')[-1]]!r}"
+                )
     return ""
 
 # %% ../nbs/02_mlp_vae.ipynb #03cb90a4
@@ -524,9 +658,15 @@ def _blueprint(config: dict, tensors: int):
 def _likelihood_now(model) -> dict:
     "The arguments that make the model's likelihood; {} if none do."
     for name in LIKELIHOODS:
-        for sigma in (None, "per_channel", "optimal", 1.0) if name == "normal" else (None,):
-            if not _difference(model.likelihood, make_likelihood(name, model.shape[0], sigma)):
-                sigma = model.likelihood.log_sigma.exp().item() if sigma == 1.0 else sigma
+        for sigma in (
+            (None, "per_channel", "optimal", 1.0) if name == "normal" else (None,)
+        ):
+            if not _difference(
+                model.likelihood, make_likelihood(name, model.shape[0], sigma)
+            ):
+                sigma = (
+                    model.likelihood.log_sigma.exp().item() if sigma == 1.0 else sigma
+                )
                 return {"likelihood": name, "sigma": sigma}
     return {}
 
@@ -534,8 +674,11 @@ def _likelihood_now(model) -> dict:
 def _arguments_now(model, fresh, arguments: dict) -> dict:
     "A builder's arguments with the present values of what was changed after building."
     was, now = _settings(fresh), _settings(model)
-    changed = {name: now[name] for name in arguments
-               if name in was and name in now and now[name] != was[name]}
+    changed = {
+        name: now[name]
+        for name in arguments
+        if name in was and name in now and now[name] != was[name]
+    }
     classes = [type(layer) for layer in model.modules()]
     used = [name for name, kind in ACTIVATIONS.items() if kind in classes]
     if "activation" in arguments and len(used) == 1:
@@ -555,18 +698,25 @@ def config_now(
     """
     config = getattr(model, "config", None)
     if config is None:
-        raise ValueError("only a model that a function built, such as mlp_vae, can be saved "
-                         "and loaded: mark the function that makes your own with @builder.")
+        raise ValueError(
+            "only a model that a function built, such as mlp_vae, can be saved "
+            "and loaded: mark the function that makes your own with @builder."
+        )
     tensors = len(model.state_dict())
     fresh = _blueprint(config, tensors)
     if not _difference(model, fresh):
         return config
-    path, arguments = config["builder"], _arguments_now(model, fresh, config["arguments"])
+    path, arguments = (
+        config["builder"],
+        _arguments_now(model, fresh, config["arguments"]),
+    )
     config = {"builder": path, "arguments": _as_read_back(path, arguments)}
     if difference := _difference(model, _blueprint(config, tensors)):
-        raise ValueError(f"{path} does not build this model any more: {difference}. Make the "
-                         "change in a function of yours, marked with @builder, and the model "
-                         "can be loaded.")
+        raise ValueError(
+            f"{path} does not build this model any more: {difference}. Make the "
+            "change in a function of yours, marked with @builder, and the model "
+            "can be loaded."
+        )
     return config
 
 # %% ../nbs/02_mlp_vae.ipynb #5bd5c37b
@@ -589,8 +739,10 @@ def save_model(
     try:
         check_finite(weights)
     except ValueError as error:
-        raise ValueError(f"{error}, so the model is not saved: train it again with a lower "
-                         "lr, or set clip.") from None
+        raise ValueError(
+            f"{error}, so the model is not saved: train it again with a lower "
+            "lr, or set clip."
+        ) from None
     weights = halved(weights) if half else weights
     save_tensors(Path(folder, WEIGHTS), weights, config=config)
     with atomic_path(Path(folder, CONFIG)) as partial:
@@ -615,7 +767,9 @@ def load_model(
     """
     path = Path(folder) if Path(folder).is_file() else Path(folder, WEIGHTS)
     if not path.is_file():
-        raise FileNotFoundError(f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one.")
+        raise FileNotFoundError(
+            f"no saved model in {str(folder)!r}: {WEIGHTS} is missing. `model.save({str(folder)!r})` writes one."
+        )
     weights, facts = load_tensors(path, "config", longest=_LONGEST)
     try:
         config = facts["config"]

@@ -3,6 +3,7 @@
 The `run_….py` beside this file are processes in environments of their own, which know nothing of vae_nb. Each trains on the images of a .npy file and answers
 with the time that training took.
 """
+
 import json
 import os
 import sys
@@ -32,7 +33,11 @@ class Plain(nn.Module):
     def summed(self, x):
         "The loss of a batch."
         x_hat, mu, logvar = self(x)
-        recon = F.binary_cross_entropy(x_hat, x, reduction="sum") if self.binary else 0.5 * F.mse_loss(x_hat, x, reduction="sum")
+        recon = (
+            F.binary_cross_entropy(x_hat, x, reduction="sum")
+            if self.binary
+            else 0.5 * F.mse_loss(x_hat, x, reduction="sum")
+        )
         return recon - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
 
     def loss(self, x):
@@ -42,19 +47,47 @@ class Plain(nn.Module):
 
 def mlp():
     "784-400-20-400-784."
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40))
-    return Plain(encoder, nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28))), binary=True)
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40)
+    )
+    return Plain(
+        encoder,
+        nn.Sequential(
+            nn.Linear(20, 400),
+            nn.ReLU(),
+            nn.Linear(400, 784),
+            nn.Unflatten(1, (1, 28, 28)),
+        ),
+        binary=True,
+    )
 
 
 def conv(side, widths=(3, 32, 64, 128, 256)):
     "Four halvings to 32, 64, 128 and 256 feature maps, 128 latents, and the way back."
     small, down, up = side // 2 ** (len(widths) - 1), [], []
     for i, (a, b) in enumerate(zip(widths, widths[1:])):
-        down += [nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU()]
-        up = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1), *([nn.BatchNorm2d(a), nn.LeakyReLU()] if i else []), *up]
+        down += [
+            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(b),
+            nn.LeakyReLU(),
+        ]
+        up = [
+            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1),
+            *([nn.BatchNorm2d(a), nn.LeakyReLU()] if i else []),
+            *up,
+        ]
     flat, latent = widths[-1] * small**2, LATENT["conv"]
     encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 2 * latent))
-    return Plain(encoder, nn.Sequential(nn.Linear(latent, flat), nn.LeakyReLU(), nn.Unflatten(1, (widths[-1], small, small)), *up), binary=False)
+    return Plain(
+        encoder,
+        nn.Sequential(
+            nn.Linear(latent, flat),
+            nn.LeakyReLU(),
+            nn.Unflatten(1, (widths[-1], small, small)),
+            *up,
+        ),
+        binary=False,
+    )
 
 
 def network(shape):
@@ -105,7 +138,10 @@ class Watch:
 
 def serve(run):
     "Answer requests, one line of JSON each, until there are no more. `run(images, batch, lr, epochs, marks, folder)` trains a network and returns its watch."
-    answers, sys.stdout = sys.stdout, sys.stderr  # progress bars and prints go to the log
+    answers, sys.stdout = (
+        sys.stdout,
+        sys.stderr,
+    )  # progress bars and prints go to the log
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,5 +1,6 @@
 """Drive Firefox (by Marionette) or WebKitGTK (by WebDriver) for benchmarks/engines.py: `run_engines.py firefox`. First a line with the version; then, for each line
 of JSON with an address and functions [[source, argument], …], a line with what they returned in that page."""
+
 import glob
 import json
 import os
@@ -13,11 +14,22 @@ def firefox():
     "Open an address, run a script, quit; and the version."
     from marionette_driver.marionette import Marionette
 
-    browser = Marionette(bin=shutil.which("firefox-esr") or shutil.which("firefox"), headless=True, gecko_log=os.devnull)
+    browser = Marionette(
+        bin=shutil.which("firefox-esr") or shutil.which("firefox"),
+        headless=True,
+        gecko_log=os.devnull,
+    )
     browser.start_session()
     browser.timeout.script = 60
-    run = lambda source, argument: browser.execute_async_script(CALL.replace("{source}", source), script_args=[argument])
-    return browser.navigate, run, browser.quit, f"Firefox {browser.session_capabilities['browserVersion']}"
+    run = lambda source, argument: browser.execute_async_script(
+        CALL.replace("{source}", source), script_args=[argument]
+    )
+    return (
+        browser.navigate,
+        run,
+        browser.quit,
+        f"Firefox {browser.session_capabilities['browserVersion']}",
+    )
 
 
 def webkit():
@@ -28,10 +40,19 @@ def webkit():
     options = webdriver.WebKitGTKOptions()
     options.binary_location = glob.glob("/usr/lib/*/webkit2gtk-4*/MiniBrowser")[0]
     options.add_argument("--automation")
-    browser = webdriver.WebKitGTK(options=options, service=Service(shutil.which("WebKitWebDriver")))
+    browser = webdriver.WebKitGTK(
+        options=options, service=Service(shutil.which("WebKitWebDriver"))
+    )
     browser.set_script_timeout(60)
-    run = lambda source, argument: browser.execute_async_script(CALL.replace("{source}", source), argument)
-    return browser.get, run, browser.quit, f"WebKitGTK {browser.capabilities['browserVersion']}"
+    run = lambda source, argument: browser.execute_async_script(
+        CALL.replace("{source}", source), argument
+    )
+    return (
+        browser.get,
+        run,
+        browser.quit,
+        f"WebKitGTK {browser.capabilities['browserVersion']}",
+    )
 
 
 if __name__ == "__main__":
@@ -41,6 +62,9 @@ if __name__ == "__main__":
         for line in sys.stdin:
             address, functions = json.loads(line)
             go(address)
-            print(json.dumps([run(source, argument) for source, argument in functions]), flush=True)
+            print(
+                json.dumps([run(source, argument) for source, argument in functions]),
+                flush=True,
+            )
     finally:
         leave()

@@ -1,4 +1,5 @@
 """The same data, network and optimiser as the textbook's, in Lightning's trainer as it comes, without logger and checkpoints."""
+
 import lightning
 import torch
 from nets import Watch, network, serve
@@ -31,8 +32,17 @@ class Module(lightning.LightningModule):
 def run(images, batch, lr, epochs, marks, folder):
     net = network(images.shape[1:])
     watch = Watch(net)  # speed only
-    trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
-    trainer.fit(Module(net, lr, watch), DataLoader(Pictures(images), batch_size=batch, shuffle=True))
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(
+        Module(net, lr, watch),
+        DataLoader(Pictures(images), batch_size=batch, shuffle=True),
+    )
     return watch
 
 

@@ -1,4 +1,5 @@
 """pythae's VAE and trainer with the same networks; the images are one float tensor in [0, 1], as its documentation gives them."""
+
 import tempfile
 
 import torch
@@ -53,15 +54,25 @@ class Timed(TrainingCallback):
 def run(images, batch, lr, epochs, marks, folder):
     "`batch` and `lr`: None for pythae's own."
     net = network(images.shape[1:])
-    config = VAEConfig(input_dim=images.shape[1:], latent_dim=net.decoder[0].in_features, reconstruction_loss="bce" if net.binary else "mse")
+    config = VAEConfig(
+        input_dim=images.shape[1:],
+        latent_dim=net.decoder[0].in_features,
+        reconstruction_loss="bce" if net.binary else "mse",
+    )
     model = VAE(config, encoder=Encoder(net.encoder), decoder=Decoder(net.decoder))
-    given = ({"per_device_train_batch_size": batch} if batch else {}) | ({"learning_rate": lr} if lr else {})
+    given = ({"per_device_train_batch_size": batch} if batch else {}) | (
+        {"learning_rate": lr} if lr else {}
+    )
     data = BaseDataset(torch.from_numpy(images).float() / 255, torch.zeros(len(images)))
     watch = Watch(net, marks, folder)
     with tempfile.TemporaryDirectory() as out:
-        settings = BaseTrainerConfig(output_dir=out, num_epochs=epochs, no_cuda=True, **given)
+        settings = BaseTrainerConfig(
+            output_dir=out, num_epochs=epochs, no_cuda=True, **given
+        )
         try:
-            BaseTrainer(model, data, training_config=settings, callbacks=[Timed(watch)]).train()
+            BaseTrainer(
+                model, data, training_config=settings, callbacks=[Timed(watch)]
+            ).train()
         except Enough:
             pass
     return watch

@@ -1,4 +1,5 @@
 """The loop of the tutorials: a DataLoader over PIL images and ToTensor, as torchvision's own sets give them, and plain Adam."""
+
 import torch
 from nets import Enough, Watch, network, serve
 from PIL import Image
@@ -22,7 +23,11 @@ class Pictures(Dataset):
 def run(images, batch, lr, epochs, marks, folder):
     net = network(images.shape[1:])
     loader = DataLoader(Pictures(images), batch_size=batch, shuffle=True)
-    optimiser, watch, total = torch.optim.Adam(net.parameters(), lr=lr), Watch(net, marks, folder), 0.0
+    optimiser, watch, total = (
+        torch.optim.Adam(net.parameters(), lr=lr),
+        Watch(net, marks, folder),
+        0.0,
+    )
     watch.start()
     try:
         for _ in range(epochs):
