@@ -40,7 +40,7 @@ class Timed:
 
 def train(images, valid, folder=None):
     "Processor seconds and wall seconds of the whole of `fit`."
-    model = mlp_vae((1, 28, 28), latent=20, hidden=(400,))
+    model = mlp_vae((1, 28, 28), latent_dim=20, hidden=(400,))
     cpu, wall = time.process_time(), time.perf_counter()
     fit(
         model,

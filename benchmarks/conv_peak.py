@@ -57,7 +57,7 @@ class Step:
 
     def __init__(self, side, layout, bfloat16):
         seed_everything(0)
-        self.model = conv_vae((3, side, side), latent=128).to(memory_format=layout)
+        self.model = conv_vae((3, side, side), latent_dim=128).to(memory_format=layout)
         self.optimiser, _ = make_optimiser(
             self.model, 1e-3, 1000, "constant", (0.9, 0.99), 0.0
         )

@@ -34,14 +34,14 @@ OTHERS = {  # name → peer, batch, rate (None: the peer's own)
     "pythae, batch and rate of the textbook": ("pythae", 128, 1e-3),
     "pythae, its defaults": ("pythae", None, None),
 }
-SAME = dict(latent=20, hidden=(400,), activation="relu")
+SAME = dict(latent_dim=20, hidden=(400,), activation="relu")
 RECIPE = dict(lr=6e-3)
 OURS = {  # name → budget → network, settings of fit; those of the last are mnist_budget's, chosen on validation digits
     "fit, its defaults, the same network": dict.fromkeys(BUDGETS, (SAME, {})),
     "fit, the book's network and rate": {
-        20: (dict(latent=50, hidden=(200, 200)), RECIPE)
+        20: (dict(latent_dim=50, hidden=(200, 200)), RECIPE)
     }
-    | dict.fromkeys(BUDGETS[1:], (dict(latent=50, hidden=(300, 300)), RECIPE)),
+    | dict.fromkeys(BUDGETS[1:], (dict(latent_dim=50, hidden=(300, 300)), RECIPE)),
 }
 
 

@@ -26,11 +26,11 @@ SEED = 201  # not used before
 SIZE = {"faces": 32, "celeba": 64}  # pixels each way
 TRAINING = {
     "faces": (
-        dict(latent=64, channels=(32, 64, 128), beta=4.0),
+        dict(latent_dim=64, channels=(32, 64, 128), beta=4.0),
         dict(epochs=24, batch_size=32, lr=4e-3),
     ),
     "celeba": (
-        dict(latent=64, channels=(16, 32, 64, 128)),
+        dict(latent_dim=64, channels=(16, 32, 64, 128)),
         dict(epochs=10, batch_size=64, lr=4e-3),
     ),
 }
@@ -121,7 +121,7 @@ def lopsided(n, rho=0.8):
     )
 
 
-def three_ways(model, images, z, name, against, other=None):
+def three_ways(model, images, z, name, controls, other=None):
     "Plain, held fixed, logistic; and, if another attribute is named, the plain difference less its part along the other's."
     found = {"plain difference of means": attribute_direction(model, images, name, z=z)}
     if other:
@@ -131,7 +131,7 @@ def three_ways(model, images, z, name, against, other=None):
             found["plain difference of means"], vector=v - (v @ unit) * unit
         )
     found["others held fixed"] = attribute_direction(
-        model, images, name, against=against, z=z
+        model, images, name, controls=controls, z=z
     )
     found["logistic"] = attribute_direction(model, images, name, method="logistic", z=z)
     return {f"{name}: {way}": direction for way, direction in found.items()}
@@ -153,14 +153,14 @@ def drawn_rows(split):
         held_out.attributes[:, held_out.attribute_names.index("mouth")],
     )
     rows, biased = [], lopsided(8000)
-    against = (
+    controls = (
         "eyeglasses",
         "hat",
         *(n for n in yes_no if "=" in n and not n.endswith(("short", "black"))),
         *NUMBERS,
     )
     samples = {
-        "honest": (train, z, against, None),
+        "honest": (train, z, controls, None),
         "lopsided": (biased, encode_all(model, biased), ("eyeglasses",), "eyeglasses"),
     }
     for labels, (images, codes, fixed, other) in samples.items():
@@ -171,7 +171,7 @@ def drawn_rows(split):
         }
         rows += shown("faces", labels, score_edits(model, judge, held_out, found), r)
     glasses = three_ways(
-        model, train, z, "eyeglasses", ("smile", "mouth", *against[1:])
+        model, train, z, "eyeglasses", ("smile", "mouth", *controls[1:])
     )
     rows += shown("faces", "honest", score_edits(model, judge, held_out, glasses))
     return rows, judge_table(judge, held_out, model)

@@ -28,7 +28,7 @@ NAMES = ("Smiling", "Eyeglasses")
 def one(seed, train, held_out, judge):
     "Flips of both edits, others held fixed, by one training of the VAE."
     seed_everything(seed)
-    model = conv_vae(train.shape, latent=64, channels=(16, 32, 64))
+    model = conv_vae(train.shape, latent_dim=64, channels=(16, 32, 64))
     fit(model, train, epochs=EPOCHS, batch_size=64, lr=4e-3, seed=seed, progress=False)
     model.eval()
     z, others = (
@@ -36,7 +36,7 @@ def one(seed, train, held_out, judge):
         lambda name: tuple(n for n in CELEBA if n != name and n not in PART_OF_A_SMILE),
     )
     found = {
-        name: attribute_direction(model, train, name, against=others(name), z=z)
+        name: attribute_direction(model, train, name, controls=others(name), z=z)
         for name in NAMES
     }
     return (

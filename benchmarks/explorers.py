@@ -20,15 +20,15 @@ from .record import write
 
 ROUNDS, DECODES, MOVES = 7, 300, 180
 MODELS = {
-    "MLP 2-400-784 (digits)": lambda: mlp_vae((1, 28, 28), latent=2, hidden=(400,)),
+    "MLP 2-400-784 (digits)": lambda: mlp_vae((1, 28, 28), latent_dim=2, hidden=(400,)),
     "MLP 20-400-400-784 (digits)": lambda: mlp_vae(
-        (1, 28, 28), latent=20, hidden=(400, 400)
+        (1, 28, 28), latent_dim=20, hidden=(400, 400)
     ),
     "convolutional, 64×64 faces, width 16": lambda: conv_vae(
-        (3, 64, 64), latent=64, channels=(16, 32, 64, 128)
+        (3, 64, 64), latent_dim=64, channels=(16, 32, 64, 128)
     ),
     "convolutional, 64×64 faces, width 32": lambda: conv_vae(
-        (3, 64, 64), latent=64, channels=(32, 64, 128, 256)
+        (3, 64, 64), latent_dim=64, channels=(32, 64, 128, 256)
     ),
 }
 FIRST = """() => new Promise((done) => { const root = document.querySelector(".vae-explorer"), input = root.querySelector("input"), start = performance.now();
@@ -60,7 +60,7 @@ def decode_times(chrome, model):
     page, network, z = (
         chrome.new_page(),
         browser_decoder(model),
-        torch.randn(DECODES, model.latent),
+        torch.randn(DECODES, model.latent_dim),
     )
     page.set_content(f"<script>{engine()}</script>")
     times, last = page.evaluate(

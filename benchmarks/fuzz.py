@@ -184,7 +184,7 @@ def checkpoint_target(folder):
     settings = dict(
         epochs=3, batch_size=32, precision="float32", progress=False, seed=5
     )
-    make = lambda: mlp_vae(digits.shape, latent=3, hidden=(16,))
+    make = lambda: mlp_vae(digits.shape, latent_dim=3, hidden=(16,))
 
     def stop(model, x, step, at=None):
         if step == at:
@@ -227,11 +227,11 @@ def checkpoint_target(folder):
 
 def model_target(folder):
     "A saved model; how to open and use it; configs of other models."
-    mlp_vae((1, 28, 28), latent=3, hidden=(16,)).save(folder)
+    mlp_vae((1, 28, 28), latent_dim=3, hidden=(16,)).save(folder)
     others = [
-        mlp_vae((1, 28, 28), latent=4, hidden=(16,)),
+        mlp_vae((1, 28, 28), latent_dim=4, hidden=(16,)),
         mlp_vae((3, 8, 8)),
-        conv_vae((1, 28, 28), latent=3, channels=(4, 8)),
+        conv_vae((1, 28, 28), latent_dim=3, channels=(4, 8)),
         joint_vae((1, 28, 28)),
     ]
     configs = [{"config": model.config} for model in others] + [

@@ -45,7 +45,7 @@ def live(run, seconds):
 def make():
     "Dropout, batch normalisation and validation: noise, buffers and the best weights are part of the state."
     torch.manual_seed(1)
-    return conv_vae((1, 28, 28), latent=3, channels=(4, 8), dropout=0.2)
+    return conv_vae((1, 28, 28), latent_dim=3, channels=(4, 8), dropout=0.2)
 
 
 def main():

@@ -30,7 +30,7 @@ def train(budget, seed, images):
     "A model trained within the budget, and its history."
     settings = dict(BUDGETS[budget])
     seed_everything(seed)
-    model = mlp_vae((1, 28, 28), latent=50, hidden=settings.pop("hidden"))
+    model = mlp_vae((1, 28, 28), latent_dim=50, hidden=settings.pop("hidden"))
     return model, fit(
         model, images, seed=seed, batch_size=256, betas=(0.9, 0.99), **settings
     )

@@ -116,7 +116,7 @@ def one(net, seed, images, held_out):
     if (folder / "row.json").exists():
         return json.loads((folder / "row.json").read_text())
     seed_everything(seed)
-    model = mlp_vae(images.shape, latent=LATENT, hidden=hidden)
+    model = mlp_vae(images.shape, latent_dim=LATENT, hidden=hidden)
     history = fit(
         model,
         images,

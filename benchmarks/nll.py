@@ -26,7 +26,7 @@ def main():
     n = int(os.environ.get("N_TEST", 10_000))
     images = load("mnist").binarised("dynamic")
     seed_everything(SEED)
-    model = mlp_vae(images.shape, latent=20, hidden=(400, 400))
+    model = mlp_vae(images.shape, latent_dim=20, hidden=(400, 400))
     history = fit(
         model, images, epochs=int(os.environ.get("EPOCHS", EPOCHS)), lr=4e-3, seed=SEED
     )

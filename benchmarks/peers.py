@@ -110,7 +110,7 @@ def ours(images, **settings):
     "Seconds of one epoch of `fit`, from its beginning to its end, as for the peers."
     shape, marks = images.shape, []
     model = (
-        mlp_vae(shape, latent=20, hidden=(400,), activation="relu")
+        mlp_vae(shape, latent_dim=20, hidden=(400,), activation="relu")
         if shape[0] == 1
         else conv_vae(shape, sigma=1.0)
     )

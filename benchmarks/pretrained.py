@@ -58,7 +58,7 @@ def run(name):
 
 def digits():
     "Two latents, and the depth that folding digits into a plane takes."
-    model = mlp_vae((1, 28, 28), latent=2, hidden=(256, 128))
+    model = mlp_vae((1, 28, 28), latent_dim=2, hidden=(256, 128))
     history = fit(model, load("mnist").binarised("dynamic"), lr=4e-3, **run("digits"))
     return model, history, MNIST, "784-256-128-2"
 
@@ -84,7 +84,7 @@ def joint_digits():
 def faces():
     "As in the chapter on latent arithmetic (β = 4), at 64 pixels, in a smaller network."
     images = load("faces")
-    model = conv_vae(images.shape, latent=32, channels=(16, 32, 64, 128), beta=4.0)
+    model = conv_vae(images.shape, latent_dim=32, channels=(16, 32, 64, 128), beta=4.0)
     history = fit(model, images, lr=3e-3, **run("faces"))
     return model, history, DRAWN, "3-16-32-64-128 convolutions, 32"
 
@@ -131,7 +131,7 @@ def score_faces(model):
     z = encode_all(model, train)
     edits = {
         name: attribute_direction(
-            model, train, name, against=tuple(n for n in YES_NO if n != name), z=z
+            model, train, name, controls=tuple(n for n in YES_NO if n != name), z=z
         )
         for name in YES_NO
     }
@@ -142,7 +142,7 @@ def score_faces(model):
     return {
         "test −ELBO, nats": f"{elbo:,.0f} ± {error:.0f}",
         "of it KL": f"{mean_kl_per_dim(model, test).sum():.1f}",
-        "also": f"{bits_per_dim(elbo, test.shape, 256):.2f} bits per dimension; RMSE {rmse:.3f}; {int(active_units(model, test).sum())} of {model.latent} latents active; "
+        "also": f"{bits_per_dim(elbo, test.shape, 256):.2f} bits per dimension; RMSE {rmse:.3f}; {int(active_units(model, test).sum())} of {model.latent_dim} latents active; "
         f"edits at the recommended strength that convince a classifier: {told}",
     }
 

@@ -19,17 +19,17 @@ from .record import write
 ROUNDS = 5
 MODELS = {
     "MLP 784-400-20": (
-        lambda: mlp_vae((1, 28, 28), latent=20, hidden=(400,)),
+        lambda: mlp_vae((1, 28, 28), latent_dim=20, hidden=(400,)),
         lambda: load("mnist", n=12_800),
         256,
     ),
     "the same": (
-        lambda: mlp_vae((1, 28, 28), latent=20, hidden=(400,)),
+        lambda: mlp_vae((1, 28, 28), latent_dim=20, hidden=(400,)),
         lambda: load("mnist", n=12_288),
         2048,
     ),
     "convolutional, 64×64 faces": (
-        lambda: conv_vae((3, 64, 64), latent=64, channels=(32, 64, 128)),
+        lambda: conv_vae((3, 64, 64), latent_dim=64, channels=(32, 64, 128)),
         lambda: load("faces", n=256),
         64,
     ),
@@ -67,7 +67,7 @@ def train(make, data, batch_size):
 def curve():
     "100 steps of an MLP in double precision; the loss after each epoch of four steps."
     torch.manual_seed(0)
-    model = mlp_vae((1, 28, 28), latent=10, hidden=(100,)).double()
+    model = mlp_vae((1, 28, 28), latent_dim=10, hidden=(100,)).double()
     images = load("digits").floats().double()
     history = fit(
         model,

@@ -45,15 +45,15 @@ def step(model, x):
     return take
 
 
-def mlp_step(batch=256, latent=20):
+def mlp_step(batch=256, latent_dim=20):
     "A step of 784-400-z-400-784."
-    return step(mlp_vae((1, 28, 28), latent, (400,)), torch.rand(batch, 1, 28, 28))
+    return step(mlp_vae((1, 28, 28), latent_dim, (400,)), torch.rand(batch, 1, 28, 28))
 
 
-def conv_step(batch=32, side=64, latent=128):
+def conv_step(batch=32, side=64, latent_dim=128):
     "A step of the convolutional network with three halvings, as many for every size."
     return step(
-        conv_vae((3, side, side), latent, (32, 64, 128)),
+        conv_vae((3, side, side), latent_dim, (32, 64, 128)),
         torch.rand(batch, 3, side, side),
     )
 
@@ -86,7 +86,7 @@ def growth(digits):
         ),
         "latents, 784-400-z, batch 256": (
             "latents",
-            {z: mlp_step(latent=z) for z in (2, 20, 200, 800)},
+            {z: mlp_step(latent_dim=z) for z in (2, 20, 200, 800)},
         ),
         "images of an epoch, 784-400-20": (
             "images",

@@ -99,7 +99,7 @@ def draw():
         ).all(1)
         first, second = z[plain][:2]
         smile, glasses = (
-            attribute_direction(painter, faces, name, z=z, against=other)
+            attribute_direction(painter, faces, name, z=z, controls=other)
             for name, other in (("smile", "eyeglasses"), ("eyeglasses", "smile"))
         )
         steps = torch.linspace(0, 1, 5)

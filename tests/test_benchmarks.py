@@ -230,13 +230,19 @@ def test_curves_train_for_the_epochs_that_a_budget_buys(monkeypatch):
     train = torch.zeros(2, 1, 28, 28)
     assert (
         curves.epochs_within(
-            60, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])
+            60,
+            dict(latent_dim=2, hidden=(4,)),
+            {},
+            SimpleNamespace(shape=train.shape[1:]),
         )
         == 30
     )
     assert (
         curves.epochs_within(
-            1, dict(latent=2, hidden=(4,)), {}, SimpleNamespace(shape=train.shape[1:])
+            1,
+            dict(latent_dim=2, hidden=(4,)),
+            {},
+            SimpleNamespace(shape=train.shape[1:]),
         )
         == 1
     )
@@ -283,7 +289,7 @@ def test_digits_are_moved_a_little_and_counted_when_they_cost_much():
     assert moved.shape == plus.shape and set(moved.unique().tolist()) == {0.0, 1.0}
     assert 0.7 < (moved * plus).sum() / plus.sum() < 0.99, "moved, and not far"
     assert torch.equal(moved, mnist_nll.moved(plus)), "always alike"
-    model = mlp_vae((1, 28, 28), latent=2, hidden=(4,))
+    model = mlp_vae((1, 28, 28), latent_dim=2, hidden=(4,))
     with torch.no_grad():
         for weights in model.parameters():
             weights.zero_()

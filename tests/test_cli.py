@@ -82,7 +82,7 @@ def alone(monkeypatch, tmp_path):
 def run(tmp_path_factory):
     "A finished run on the embedded digits."
     folder = tmp_path_factory.mktemp("runs") / "run"
-    good(*TINY, "--epochs", "2", "--latent", "3", "--out", folder)
+    good(*TINY, "--epochs", "2", "--latent-dim", "3", "--out", folder)
     return folder
 
 
@@ -310,7 +310,7 @@ def test_a_run_folder_remembers_what_it_is(run):
         "data": "digits",
         "n": 150,
         "size": None,
-        "latent": 3,
+        "latent_dim": 3,
         "stand_in": False,
         "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0},
     }
@@ -421,7 +421,7 @@ WRONG = [
     ("--lr", "-1"),
     ("--lr", "nan"),
     ("--batch-size", "0"),
-    ("--latent", "0"),
+    ("--latent-dim", "0"),
     ("--size", "-3"),
     ("--n", "0"),
     ("--seed", "-1"),
@@ -572,7 +572,7 @@ def test_a_run_that_does_not_match_is_not_continued(run):
         "[]",
         "{}",
         '{"recipe": 1',
-        '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent": 1, "settings": 3}',
+        '{"recipe": "mnist_mlp", "data": "digits", "n": 1, "size": 1, "latent_dim": 1, "settings": 3}',
         "[" * 50_000,
     ],
 )
@@ -598,7 +598,7 @@ def test_ones_own_pictures(pictures):
         "32",
         "--epochs",
         "1",
-        "--latent",
+        "--latent-dim",
         "4",
         "--out",
         "mine",
@@ -637,7 +637,7 @@ def test_a_run_inside_the_folder_of_its_data_does_not_become_data(
         "32",
         "--epochs",
         "1",
-        "--latent",
+        "--latent-dim",
         "4",
     ]
     images = good(*words)["images"]
@@ -660,7 +660,7 @@ def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
         "32",
         "--epochs",
         "1",
-        "--latent",
+        "--latent-dim",
         "4",
     )
     assert done.exit_code == 0 and "goes on without validation" in done.stderr
@@ -675,7 +675,7 @@ def test_a_model_by_folder_by_file_and_by_name(run):
         torch.equal(a, b)
         for a, b in zip(*(model.state_dict().values() for model in same))
     )
-    assert model_of(str(run / "best")).latent == 3
+    assert model_of(str(run / "best")).latent_dim == 3
     assert {
         name: model_of(name).shape for name in PRETRAINED
     }.keys() == PRETRAINED.keys()
@@ -693,7 +693,7 @@ def test_a_model_by_folder_by_file_and_by_name(run):
             "beta='x' should be of type float",
         ),
         (
-            {"shape": [1, 4, 4], "latent": 2, "hidden": [1] * 5000},
+            {"shape": [1, 4, 4], "latent_dim": 2, "hidden": [1] * 5000},
             "vae_nb.vae.mlp_vae",
             "5,004 values for 9 tensors",
         ),

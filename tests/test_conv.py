@@ -18,7 +18,7 @@ from vae_nb.vae import VAE
     height=st.integers(16, 100),
     width=st.integers(16, 100),
     depth=st.integers(1, 4),
-    latent=st.integers(1, 5),
+    latent_dim=st.integers(1, 5),
     likelihood=st.sampled_from(LIKELIHOODS),
     norm=st.sampled_from(["batch", "group", "none"]),
     pool=st.sampled_from(["stride", "max"]),
@@ -31,7 +31,7 @@ def test_what_comes_out_has_the_size_of_what_went_in(
     height,
     width,
     depth,
-    latent,
+    latent_dim,
     likelihood,
     norm,
     pool,
@@ -42,7 +42,7 @@ def test_what_comes_out_has_the_size_of_what_went_in(
     shape = (colour, height, width)
     model = conv_vae(
         shape,
-        latent,
+        latent_dim,
         (3, 4, 5, 6)[:depth],
         hidden,
         likelihood,
@@ -53,7 +53,7 @@ def test_what_comes_out_has_the_size_of_what_went_in(
     )
     x = torch.ones(2, *shape)
     terms = model.loss(x)
-    assert terms["loss"].isfinite() and model.encode(x).mean.shape == (2, latent)
+    assert terms["loss"].isfinite() and model.encode(x).mean.shape == (2, latent_dim)
     terms["loss"].backward()
     assert all(
         weight.grad is not None and weight.grad.isfinite().all()
@@ -77,7 +77,7 @@ def test_what_comes_out_has_the_size_of_what_went_in(
     ],
 )
 def test_the_sizes_of_the_book(shape):
-    model = conv_vae(shape, latent=4, channels=(2, 2, 2, 2))
+    model = conv_vae(shape, latent_dim=4, channels=(2, 2, 2, 2))
     x = torch.rand(2, *shape)
     assert model.reconstruct(x).shape == x.shape
 
@@ -95,7 +95,7 @@ def test_halvings_round_down():
     ],
 )
 def test_a_saved_model_comes_back_bit_identical(tmp_path, options):
-    model = conv_vae((3, 20, 17), latent=4, channels=(4, 6), **options)
+    model = conv_vae((3, 20, 17), latent_dim=4, channels=(4, 6), **options)
     x = torch.rand(4, 3, 20, 17)
     model.loss(x)  # moves the running statistics of the normalisation
     again = VAE.load(model.save(tmp_path))
@@ -106,7 +106,7 @@ def test_a_saved_model_comes_back_bit_identical(tmp_path, options):
 
 
 def test_the_untrained_model_predicts_the_mean_colour():
-    model = conv_vae((3, 16, 16), latent=2, channels=(4, 4))
+    model = conv_vae((3, 16, 16), latent_dim=2, channels=(4, 4))
     with torch.no_grad():
         model.decoder[-1].weight.zero_()
     mean = torch.tensor([0.2, 0.5, 0.8])
@@ -138,7 +138,9 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_wrong_channels_name_expected_and_given():
     with pytest.raises(ValueError, match=r"\(batch, 3, 16, 16\), not \(2, 1, 16, 16\)"):
-        conv_vae((3, 16, 16), latent=2, channels=(4,)).encode(torch.rand(2, 1, 16, 16))
+        conv_vae((3, 16, 16), latent_dim=2, channels=(4,)).encode(
+            torch.rand(2, 1, 16, 16)
+        )
 
 
 def test_bits_per_dim():

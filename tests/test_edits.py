@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vae_nb.data import Images
-from vae_nb.elbo import Point, standard_normal
+from vae_nb.elbo import Delta, standard_normal
 from vae_nb.evaluate import (
     attribute_classifier,
     attribute_targets,
@@ -50,10 +50,10 @@ class Bars(torch.nn.Module):
     prior = property(lambda self: standard_normal(256))
 
     def encode(self, x):
-        return Point(x.flatten(1))
+        return Delta(x.flatten(1))
 
     def decode(self, z):
-        return Point(z.reshape(*z.shape[:-1], 1, 16, 16))
+        return Delta(z.reshape(*z.shape[:-1], 1, 16, 16))
 
 
 def bar(columns, height=120 / 255):

@@ -20,6 +20,7 @@ from vae_nb.elbo import (
     LIKELIHOODS,
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
+    Delta,
     DiagonalNormal,
     DiscretisedLogistic,
     DiscretisedLogisticLikelihood,
@@ -27,7 +28,6 @@ from vae_nb.elbo import (
     NormalLikelihood,
     OptimalNormal,
     Pixels,
-    Point,
     StableContinuousBernoulli,
     elbo_terms,
     free_bits_kl,
@@ -54,33 +54,33 @@ def noise(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def gaussian(batch, latent, seed, scale=1.0):
+def gaussian(batch, latent_dim, seed, scale=1.0):
     "Random mean and log-variance."
     g = noise(seed)
-    return torch.randn(batch, latent, generator=g), scale * torch.randn(
-        batch, latent, generator=g
+    return torch.randn(batch, latent_dim, generator=g), scale * torch.randn(
+        batch, latent_dim, generator=g
     )
 
 
 # --- KL ---
 
 shapes = dict(
-    batch=st.integers(1, 5), latent=st.integers(1, 7), seed=st.integers(0, 10_000)
+    batch=st.integers(1, 5), latent_dim=st.integers(1, 7), seed=st.integers(0, 10_000)
 )
 
 
 @given(**shapes, scale=st.sampled_from([0.0, 1e-4, 0.1, 1.0, 5.0]))
 @settings(deadline=None, max_examples=40)
-def test_kl_is_torchs(batch, latent, seed, scale):
-    mu, logvar = gaussian(batch, latent, seed, scale)
-    q, prior = DiagonalNormal(mu, logvar), standard_normal(latent)
+def test_kl_is_torchs(batch, latent_dim, seed, scale):
+    mu, logvar = gaussian(batch, latent_dim, seed, scale)
+    q, prior = DiagonalNormal(mu, logvar), standard_normal(latent_dim)
     double = Independent(Normal(mu.double(), (logvar.double() / 2).exp()), 1)
     truth = kl_divergence(
-        double, Independent(Normal(torch.zeros(latent).double(), 1), 1)
+        double, Independent(Normal(torch.zeros(latent_dim).double(), 1), 1)
     ).float()
     assert kl_normal(mu, logvar).shape == (batch,) and kl_per_dim(q, prior).shape == (
         batch,
-        latent,
+        latent_dim,
     )
     close(kl_normal(mu, logvar), truth, rtol=1e-5, atol=1e-6)
     close(kl_per_dim(q, prior).sum(-1), truth, rtol=1e-5, atol=1e-6)
@@ -88,9 +88,9 @@ def test_kl_is_torchs(batch, latent, seed, scale):
 
 @given(**shapes)
 @settings(deadline=None, max_examples=20)
-def test_kl_between_two_gaussians_is_torchs(batch, latent, seed):
-    mu, logvar = gaussian(batch, latent, seed)
-    mu_p, logvar_p = gaussian(batch, latent, seed + 1)
+def test_kl_between_two_gaussians_is_torchs(batch, latent_dim, seed):
+    mu, logvar = gaussian(batch, latent_dim, seed)
+    mu_p, logvar_p = gaussian(batch, latent_dim, seed + 1)
     q, p = DiagonalNormal(mu, logvar), DiagonalNormal(mu_p, logvar_p)
     truth = kl_divergence(
         MultivariateNormal(mu, torch.diag_embed(logvar.exp())),
@@ -241,7 +241,7 @@ def test_log_prob_at_extreme_log_variances(logvar, dtype):
 
 
 def test_a_point_has_no_density():
-    point = Point(torch.ones(3, 2))
+    point = Delta(torch.ones(3, 2))
     assert torch.equal(point.rsample((4,)), torch.ones(4, 3, 2)) and torch.equal(
         point.mean, torch.ones(3, 2)
     )

@@ -32,7 +32,7 @@ from vae_nb.evaluate import (
     small_classifier,
 )
 from vae_nb.train import fit
-from vae_nb.vae import Triple, mlp_vae
+from vae_nb.vae import LatentModel, mlp_vae
 
 
 class TwoOfThree(torch.nn.Module):
@@ -617,7 +617,7 @@ def small(
     if name not in MODELS:
         seed_everything(0)
         MODELS[name] = mlp_vae(
-            digits.shape, **{"latent": 8, "hidden": (128,)} | options
+            digits.shape, **{"latent_dim": 8, "hidden": (128,)} | options
         )
         change(MODELS[name])
         fit(
@@ -635,8 +635,8 @@ def small(
 
 HEALTHY = {
     "bernoulli": {},
-    "two latents": dict(latent=2),
-    "spare latents": dict(latent=48, hidden=(64,)),
+    "two latents": dict(latent_dim=2),
+    "spare latents": dict(latent_dim=48, hidden=(64,)),
     "discretised logistic": dict(likelihood="discretised_logistic"),
     "learned sigma": dict(likelihood="normal", sigma="learned", epochs=30),
 }
@@ -667,7 +667,9 @@ def test_a_short_training_is_no_illness(digits, name, epochs):
 
 
 def test_what_a_short_training_leaves_open_is_said(digits):
-    found = diagnose(small(digits, "two latents, 1 epochs", latent=2, epochs=1), digits)
+    found = diagnose(
+        small(digits, "two latents, 1 epochs", latent_dim=2, epochs=1), digits
+    )
     assert not found and "weight of the KL: not settled yet: the widths" in repr(found)
     sigma = diagnose(
         small(
@@ -804,7 +806,7 @@ def test_a_model_of_other_images(digits):
     assert diagnose(faint, digits).names == ["bad copies"]
 
 
-class Moved(Triple):
+class Moved(LatentModel):
     "A model whose codes are moved and stretched, and moved back before decoding."
 
     def __init__(self, model, shift, scale):

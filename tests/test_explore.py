@@ -82,7 +82,7 @@ def models(draw):
     side = st.integers(16, 48 if dense else 128)
     shape = draw(st.sampled_from([1, 3])), draw(side), draw(side)
     same = {
-        "latent": draw(st.integers(1, 20)),
+        "latent_dim": draw(st.integers(1, 20)),
         "likelihood": draw(st.sampled_from(LIKELIHOODS)),
         "activation": draw(st.sampled_from(list(ACTIVATIONS))),
     }
@@ -121,7 +121,7 @@ def livened(model):
 @slow_is_fine
 @given(model=models())
 def test_browser_decodes_and_encodes_as_pytorch_does(page, model):
-    z, x = torch.randn(2, model.latent), torch.rand(2, *model.shape)
+    z, x = torch.randn(2, model.latent_dim), torch.rand(2, *model.shape)
     with torch.no_grad():
         means, codes = model.decode(z).mean, model.encoder(x)
     assert (in_browser(page, browser_decoder(model), z) - means).abs().max() < 1e-3
@@ -132,7 +132,7 @@ def test_browser_decodes_and_encodes_as_pytorch_does(page, model):
 @needs_browser
 def test_the_face_decoder_of_the_book(page):
     torch.manual_seed(0)
-    model = conv_vae((3, 64, 64), latent=64, channels=(32, 64, 128, 256)).eval()
+    model = conv_vae((3, 64, 64), latent_dim=64, channels=(32, 64, 128, 256)).eval()
     network, z = browser_decoder(model), torch.randn(2, 64)
     with torch.no_grad():
         assert (in_browser(page, network, z) - model.decode(z).mean).abs().max() < 1e-3
@@ -168,7 +168,7 @@ def test_models_of_other_number_types_are_shown_in_single_precision(make, dtype)
 
 def test_half_precision_is_used_where_it_suffices():
     torch.manual_seed(0)
-    tame = mlp_vae((1, 16, 16), latent=8, hidden=(64, 64))
+    tame = mlp_vae((1, 16, 16), latent_dim=8, hidden=(64, 64))
     halves = lambda network: [
         part["half"] for layer in network.layers for part in layer.get("parts", [])
     ]
@@ -225,7 +225,7 @@ def test_a_module_with_its_own_forward_is_refused():
 
 def test_models_without_networks_and_broken_weights_are_refused():
     with pytest.raises(
-        TypeError, match="LinearGaussian has no decoder, likelihood, latent, shape"
+        TypeError, match="LinearGaussian has no decoder, likelihood, latent_dim, shape"
     ):
         browser_decoder(LinearGaussian(torch.ones(3, 2), torch.zeros(3), 0.5))
     model = mlp_vae((1, 8, 8), hidden=(4,))
@@ -239,7 +239,7 @@ def test_models_without_networks_and_broken_weights_are_refused():
 
 
 def test_exporting_leaves_the_model_alone():
-    model = conv_vae((1, 16, 16), latent=2, channels=(4, 4)).train()
+    model = conv_vae((1, 16, 16), latent_dim=2, channels=(4, 4)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     browser_decoder(model), browser_encoder(model)
     assert model.training and all(
@@ -297,13 +297,13 @@ def digits():
 def flat():
     "Two latents: with a map."
     torch.manual_seed(0)
-    return livened(mlp_vae((1, 28, 28), latent=2, hidden=(40,)))
+    return livened(mlp_vae((1, 28, 28), latent_dim=2, hidden=(40,)))
 
 
 @pytest.fixture(scope="module")
 def faces_model():
     torch.manual_seed(0)
-    return livened(conv_vae((3, 32, 32), latent=12, channels=(8, 8)))
+    return livened(conv_vae((3, 32, 32), latent_dim=12, channels=(8, 8)))
 
 
 @contextmanager
@@ -543,12 +543,12 @@ def damage_odd(path):
 
 
 def damage_other(path):
-    network = browser_decoder(livened(mlp_vae((1, 28, 28), latent=2, hidden=(40,))))
+    network = browser_decoder(livened(mlp_vae((1, 28, 28), latent_dim=2, hidden=(40,))))
     path.write_text(network.script)
 
 
 def damage_swapped(path):
-    network = browser_decoder(livened(mlp_vae((1, 28, 28), latent=2, hidden=(40,))))
+    network = browser_decoder(livened(mlp_vae((1, 28, 28), latent_dim=2, hidden=(40,))))
     path.write_text(network.script.replace(network.key, path.stem))
 
 
@@ -670,14 +670,16 @@ def test_state_from_python(flat, digits):
 
 def test_sliders_are_ordered_by_kl(digits):
     torch.manual_seed(0)
-    model = livened(mlp_vae(digits.shape, latent=12, hidden=(20,)))
+    model = livened(mlp_vae(digits.shape, latent_dim=12, hidden=(20,)))
     kl = mean_kl_per_dim(model, digits)
     explorer = LatentExplorer(model, digits, show=5)
     assert [entry["index"] for entry in explorer.latents] == kl.argsort(
         descending=True
     )[:5].tolist()
     assert explorer.latents[0]["label"].endswith(f"· {kl.max():.1f} nats")
-    plain = livened(mlp_vae(digits.shape, latent=2, hidden=(20,), variational=False))
+    plain = livened(
+        mlp_vae(digits.shape, latent_dim=2, hidden=(20,), variational=False)
+    )
     assert "nats" not in LatentExplorer(plain, digits).latents[0]["label"]
 
 
@@ -696,7 +698,7 @@ def test_one_file_asks_nobody(flat, digits, tmp_path):
 @needs_browser
 def test_nasty_names_move_the_picture_and_nothing_else(chrome, faces_model, tmp_path):
     vectors = 0.3 * torch.randn(
-        len(NASTY), faces_model.latent, generator=torch.Generator().manual_seed(0)
+        len(NASTY), faces_model.latent_dim, generator=torch.Generator().manual_seed(0)
     )
     for title in NASTY:
         explorer = LatentExplorer(
@@ -794,7 +796,7 @@ def test_ends_of_a_way_are_checked(faces_model):
 @needs_browser
 def test_pictures_are_encoded_in_the_page(chrome, digits, tmp_path):
     torch.manual_seed(0)
-    model = livened(mlp_vae((1, 28, 28), latent=6, hidden=(30,)))
+    model = livened(mlp_vae((1, 28, 28), latent_dim=6, hidden=(30,)))
     explorer = ReconstructionExplorer(model, digits, show=6)
     with evaluating(model):
         codes = model.encode(digits.floats()[:10])
@@ -827,7 +829,7 @@ def test_pictures_are_encoded_in_the_page(chrome, digits, tmp_path):
 @needs_browser
 def test_a_drawing_is_centred_and_encoded(chrome, digits, tmp_path):
     torch.manual_seed(0)
-    model = livened(mlp_vae((1, 28, 28), latent=6, hidden=(30,)))
+    model = livened(mlp_vae((1, 28, 28), latent_dim=6, hidden=(30,)))
     with opened(
         chrome, as_file(ReconstructionExplorer(model, digits), tmp_path)
     ) as tab:
@@ -896,12 +898,12 @@ def test_one_slider_over_models(chrome, digits, tmp_path):
     torch.manual_seed(0)
     models = {
         beta: livened(
-            mlp_vae((1, 28, 28), latent=latent, hidden=(20,), beta=float(beta))
+            mlp_vae((1, 28, 28), latent_dim=latent_dim, hidden=(20,), beta=float(beta))
         )
-        for beta, latent in ((0.1, 5), (1, 4))
+        for beta, latent_dim in ((0.1, 5), (1, 4))
     }
     models[0.0] = livened(
-        mlp_vae((1, 28, 28), latent=3, hidden=(20,), variational=False)
+        mlp_vae((1, 28, 28), latent_dim=3, hidden=(20,), variational=False)
     )
     explorer = BetaExplorer(models, digits[:100], count=3)
     with opened(chrome, as_file(explorer, tmp_path)) as tab:
@@ -910,7 +912,7 @@ def test_one_slider_over_models(chrome, digits, tmp_path):
             slider.fill(str(chosen))
             tab.wait_for_timeout(50)
             rows = [shown(tab, f"figure:nth-of-type({n}) canvas") for n in (2, 3)]
-            noise = torch.tensor(explorer.noise)[:, : model.latent]
+            noise = torch.tensor(explorer.noise)[:, : model.latent_dim]
             with evaluating(model):
                 want = [
                     torch.cat(list(pictures.expand(-1, 3, -1, -1)), -1)
@@ -953,7 +955,7 @@ def test_onnx_computes_the_same(tmp_path):
     model = livened(
         conv_vae(
             (3, 17, 20),
-            latent=4,
+            latent_dim=4,
             channels=(4, 4),
             likelihood="continuous_bernoulli",
             pool="max",

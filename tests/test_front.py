@@ -541,7 +541,9 @@ def test_methods_and_fields_are_in_the_reference():
     assert "`rows: list`" in api.page("train") and "default_factory" not in api.page(
         "train"
     )
-    assert "Triple.load(" in api.page("vae") and "-> Triple" in api.page("vae")
+    assert "LatentModel.load(" in api.page("vae") and "-> LatentModel" in api.page(
+        "vae"
+    )
 
 
 def test_constants_are_in_the_reference_as_they_are_after_the_import():

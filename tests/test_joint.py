@@ -242,7 +242,7 @@ def test_without_a_categorical_it_is_the_plain_vae_to_the_bit(joint, plain):
 def test_everything_written_for_the_triple_works(tmp_path, options):
     shape = (3, 16, 16) if options.get("net") else (1, 8, 8)
     model = joint_vae(shape, **{"continuous": 3, "hidden": (16,)} | options)
-    x, latent = binary(6, shape), model.continuous + sum(model.categorical)
+    x, latent_dim = binary(6, shape), model.continuous + sum(model.categorical)
     terms = model.loss(x, per_dim=True)
     terms["loss"].backward()
     assert all(
@@ -251,16 +251,16 @@ def test_everything_written_for_the_triple_works(tmp_path, options):
     )
     kinds = sum(terms[f"kl_{kind}"] for kind in dict(model.parts))
     assert (
-        terms["kl_per_dim"].shape == (latent,)
+        terms["kl_per_dim"].shape == (latent_dim,)
         and torch.allclose(kinds, terms["kl"], atol=1e-5)
         and torch.allclose(terms["kl_per_dim"].sum(), terms["kl"], atol=1e-5)
     )
     assert (
         model.sample(5).shape == (5, *shape) and model.reconstruct(x).shape == x.shape
     )
-    assert encode_all(model, x).shape == (6, latent) and active_units(
+    assert encode_all(model, x).shape == (6, latent_dim) and active_units(
         model, x
-    ).shape == mean_kl_per_dim(model, x).shape == (latent,)
+    ).shape == mean_kl_per_dim(model, x).shape == (latent_dim,)
     bound, error = nll(model, x, k=20)
     assert math.isfinite(bound) and error > 0
     with evaluating(model):

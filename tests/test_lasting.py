@@ -19,20 +19,20 @@ from vae_nb.vae import VAE, mlp_vae
 
 SAVED = Path(__file__).parent / "fixtures" / "saved"
 MODELS = {
-    "mlp": lambda: mlp_vae((1, 8, 8), latent=2, hidden=(16,)),
+    "mlp": lambda: mlp_vae((1, 8, 8), latent_dim=2, hidden=(16,)),
     "half": lambda: mlp_vae(
         (1, 8, 8),
-        latent=2,
+        latent_dim=2,
         hidden=(16,),
         likelihood="normal",
         sigma="per_channel",
         activation="relu",
     ),
     "linear": lambda: mlp_vae(
-        (1, 8, 8), latent=3, hidden=(), likelihood="normal", sigma="optimal"
+        (1, 8, 8), latent_dim=3, hidden=(), likelihood="normal", sigma="optimal"
     ),
     "conv": lambda: conv_vae(
-        (3, 16, 16), latent=3, channels=(4, 8), hidden=(8,), beta=2.0, free_bits=0.1
+        (3, 16, 16), latent_dim=3, channels=(4, 8), hidden=(8,), beta=2.0, free_bits=0.1
     ),
     "joint": lambda: joint_vae(
         (1, 8, 8), 2, (3, 4), hidden=(16,), likelihood="continuous_bernoulli"
@@ -134,7 +134,7 @@ def test_a_training_checkpoint_is_no_model(tmp_path):
 
 
 def test_a_folder_of_links_loads_as_the_hub_lays_it_out(tmp_path):
-    model = mlp_vae((1, 4, 4), latent=2, hidden=(8,))
+    model = mlp_vae((1, 4, 4), latent_dim=2, hidden=(8,))
     model.save(tmp_path / "blobs")
     (tmp_path / "snapshot").mkdir()
     for path in (tmp_path / "blobs").iterdir():

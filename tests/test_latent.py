@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vae_nb.data import Images
-from vae_nb.elbo import Point, standard_normal
+from vae_nb.elbo import Delta, standard_normal
 from vae_nb.evaluate import encode_all
 from vae_nb.joint import joint_vae
 from vae_nb.latent import (
@@ -102,19 +102,19 @@ def test_manifold_cells_hold_equal_probability():
 class Planted(torch.nn.Module):
     "Codes are the pixels of the middle row, less a half: whoever makes the images plants the codes."
 
-    def __init__(self, latent=6):
+    def __init__(self, latent_dim=6):
         super().__init__()
-        self.weight, self.latent = torch.nn.Parameter(torch.ones(1)), latent
+        self.weight, self.latent_dim = torch.nn.Parameter(torch.ones(1)), latent_dim
 
-    prior = property(lambda self: standard_normal(self.latent))
+    prior = property(lambda self: standard_normal(self.latent_dim))
 
     def encode(self, x):
-        return Point((x[:, 0, 4, : self.latent] - 0.5) * 10)
+        return Delta((x[:, 0, 4, : self.latent_dim] - 0.5) * 10)
 
     def decode(self, z):
         grey = torch.zeros(*z.shape[:-1], 1, 8, 8)
-        grey[..., 4, : self.latent] = z[..., None, :] / 10
-        return Point(grey + 0.5)
+        grey[..., 4, : self.latent_dim] = z[..., None, :] / 10
+        return Delta(grey + 0.5)
 
 
 def planted(n=2000, correlation=0.0, seed=0):
@@ -174,29 +174,29 @@ def test_correlated_attributes_drag_and_holding_them_fixed_does_not():
     data = planted(4000, correlation=0.7)
     plain, fixed = (
         attribute_direction(MODEL, data, "a"),
-        attribute_direction(MODEL, data, "a", against=("b",)),
+        attribute_direction(MODEL, data, "a", controls=("b",)),
     )
     assert plain.vector[1] / plain.vector[0] > 0.5  # the truth is 0.7 of the way
     assert abs(fixed.vector[1] / fixed.vector[0]) < 0.05
-    assert fixed.against == ("b",)
-    assert attribute_direction(MODEL, data, "a", against="b").against == (
+    assert fixed.controls == ("b",)
+    assert attribute_direction(MODEL, data, "a", controls="b").controls == (
         "b",
     )  # one name will do
 
 
 def test_a_logistic_normal_is_made_orthogonal_to_the_others():
     data = planted(4000, correlation=0.7)
-    fixed = attribute_direction(MODEL, data, "a", against=("b",), method="logistic")
+    fixed = attribute_direction(MODEL, data, "a", controls=("b",), method="logistic")
     other = attribute_direction(MODEL, data, "b", method="logistic")
     assert abs(fixed.unit @ other.unit) < 1e-5 and fixed.unit[0] > 0.9
 
 
 def test_a_number_can_be_held_fixed_by_means_only():
     assert (
-        abs(attribute_direction(MODEL, DATA, "a", against=("size",)).vector[2]) < 0.02
+        abs(attribute_direction(MODEL, DATA, "a", controls=("size",)).vector[2]) < 0.02
     )
     with pytest.raises(ValueError, match="'size' runs from"):
-        attribute_direction(MODEL, DATA, "a", against=("size",), method="logistic")
+        attribute_direction(MODEL, DATA, "a", controls=("size",), method="logistic")
 
 
 def test_codes_may_be_given():
@@ -250,9 +250,9 @@ def test_against_that_leaves_nothing():
     )
     for method in ("means", "logistic"):
         with pytest.raises(ValueError, match="nothing of"):
-            attribute_direction(MODEL, twin, "a", against=("not a",), method=method)
+            attribute_direction(MODEL, twin, "a", controls=("not a",), method=method)
     with pytest.raises(ValueError, match="cannot stay as it is and change"):
-        attribute_direction(MODEL, DATA, "a", against=("a",))
+        attribute_direction(MODEL, DATA, "a", controls=("a",))
     with pytest.raises(ValueError, match="Did you mean 'means'"):
         attribute_direction(MODEL, DATA, "a", method="mean")
 
@@ -495,6 +495,6 @@ def test_a_photograph_that_ends_in_the_middle_is_refused_by_its_name(tmp_path):
 
 
 def test_a_photograph_of_the_wrong_size_is_refused_by_the_model():
-    model = mlp_vae((3, 16, 16), latent=6, hidden=(8,))
+    model = mlp_vae((3, 16, 16), latent_dim=6, hidden=(8,))
     with pytest.raises(ValueError, match=r"\(batch, 3, 16, 16\), not \(1, 3, 24, 24\)"):
         edit_images(model, photograph(RED, (3, 24, 24)), D, 1.0)

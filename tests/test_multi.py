@@ -57,7 +57,7 @@ TRAIN, VALID = pictures(133), pictures(41, seed=1)
 
 def mlp(seed=1):
     torch.manual_seed(seed)
-    return mlp_vae((1, 8, 8), latent=3, hidden=(16,)).double()
+    return mlp_vae((1, 8, 8), latent_dim=3, hidden=(16,)).double()
 
 
 def rows(history):
@@ -113,7 +113,7 @@ def test_every_process_ends_with_the_same_bits():
     "make",
     [
         lambda: conv_vae(
-            (1, 16, 16), latent=3, channels=(4, 8), norm="group", dropout=0.2
+            (1, 16, 16), latent_dim=3, channels=(4, 8), norm="group", dropout=0.2
         ),
         lambda: joint_vae((1, 16, 16)),
     ],
@@ -205,7 +205,7 @@ def test_nobodys_share_is_a_single_image(n, size):
 def test_batch_normalisation_with_a_rest_of_two_images():
     def losses():
         torch.manual_seed(0)
-        model = conv_vae((1, 16, 16), latent=3, channels=(4, 4, 4, 4))
+        model = conv_vae((1, 16, 16), latent_dim=3, channels=(4, 4, 4, 4))
         return rows(
             fit(
                 model,

@@ -55,7 +55,7 @@ def test_data_and_network_fit_each_other(name):
     model = made.model()
     assert images.shape == model.shape and len(images) == 3
     assert model.reconstruct(images.floats()).shape == (3, *model.shape)
-    assert made.model(latent=3).sample(2).shape == (2, *model.shape)
+    assert made.model(latent_dim=3).sample(2).shape == (2, *model.shape)
     assert set(images.floats().unique().tolist()) == {0, 1} or not made.binary
 
 
@@ -109,7 +109,7 @@ def test_settings_are_arguments_that_fit_accepts(name):
 
 @every
 def test_a_saved_recipe_is_rebuilt_from_its_config(name, tmp_path):
-    model = recipe(name).model(latent=4)
+    model = recipe(name).model(latent_dim=4)
     again = VAE.load(model.save(tmp_path))
     z = model.prior.sample((1,))
     assert torch.equal(again.decode(z).mean, model.eval().decode(z).mean)
@@ -174,7 +174,7 @@ def test_a_recipe_trains_in_one_line():
 
 def test_the_joint_recipe_trains_on_capacities_and_validates_on_nats():
     made = recipe("celeba64_joint")
-    model, images = made.model(latent=5), made.data("train", n=16, fallback="faces")
+    model, images = made.model(latent_dim=5), made.data("train", n=16, fallback="faces")
     row = made.fit(
         model,
         images,
@@ -195,7 +195,7 @@ def test_the_joint_recipe_trains_on_capacities_and_validates_on_nats():
 
 def test_five_nats_are_asked_of_both_parts_or_all_that_a_choice_can_carry():
     model, x = (
-        recipe("celeba64_joint").model(latent=5),
+        recipe("celeba64_joint").model(latent_dim=5),
         torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
     )
     with torch.no_grad():

@@ -42,13 +42,13 @@ def quick_disk(monkeypatch):
 
 def mlp():
     torch.manual_seed(1)
-    return mlp_vae(DIGITS.shape, latent=3, hidden=(16,))
+    return mlp_vae(DIGITS.shape, latent_dim=3, hidden=(16,))
 
 
 def conv():
     "With dropout and batch normalisation: noise and buffers are part of the state."
     torch.manual_seed(1)
-    return conv_vae(DIGITS.shape, latent=3, channels=(4, 8), dropout=0.2)
+    return conv_vae(DIGITS.shape, latent_dim=3, channels=(4, 8), dropout=0.2)
 
 
 def equal(a, b):
@@ -277,7 +277,7 @@ def test_what_could_not_be_loaded_is_refused_before_the_first_step(
 def mlp_by_hand():
     model = mlp()
     return VAE(
-        model.encoder, model.decoder, model.likelihood, model.shape, model.latent
+        model.encoder, model.decoder, model.likelihood, model.shape, model.latent_dim
     )
 
 
@@ -831,7 +831,7 @@ def filling(disk, full):
 
 def tiny():
     torch.manual_seed(1)
-    return mlp_vae((1, 8, 8), latent=2, hidden=(16,))
+    return mlp_vae((1, 8, 8), latent_dim=2, hidden=(16,))
 
 
 SMALL = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -51,7 +51,7 @@ def images(n=96, seed=0):
 
 def small_vae(seed=0, **kwargs):
     torch.manual_seed(seed)
-    return mlp_vae((1, 8, 8), **{"latent": 2, "hidden": (16,)} | kwargs)
+    return mlp_vae((1, 8, 8), **{"latent_dim": 2, "hidden": (16,)} | kwargs)
 
 
 def run(model, train=None, valid=None, **kwargs):
@@ -774,7 +774,7 @@ def deep_conv(**options):
     "Its last feature maps are 1×1: batch normalisation needs two images."
     from vae_nb.conv import conv_vae
 
-    return conv_vae((1, 28, 28), latent=2, channels=(16, 16, 16, 16), **options)
+    return conv_vae((1, 28, 28), latent_dim=2, channels=(16, 16, 16, 16), **options)
 
 
 def test_batch_normalisation_survives_any_number_of_images():
@@ -923,7 +923,7 @@ def test_numpys_numbers_are_numbers(tmp_path):
     theirs = {name: kinds[type(value)](value) for name, value in options.items()}
     one, other = (
         small_vae(),
-        mlp_vae((1, 8, 8), latent=np.int64(2), hidden=(np.int32(16),)),
+        mlp_vae((1, 8, 8), latent_dim=np.int64(2), hidden=(np.int32(16),)),
     )
     other.load_state_dict(one.state_dict())
     run(one, valid=images(8), **options)

@@ -48,7 +48,7 @@ SHAPE = (1, 4, 5)
 @pytest.fixture
 def model():
     seed_everything(0)
-    return mlp_vae(SHAPE, latent=3, hidden=(8,))
+    return mlp_vae(SHAPE, latent_dim=3, hidden=(8,))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def x():
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_terms_are_per_image_nats_that_add_up(likelihood, x):
-    model = mlp_vae(SHAPE, latent=3, hidden=(8,), likelihood=likelihood)
+    model = mlp_vae(SHAPE, latent_dim=3, hidden=(8,), likelihood=likelihood)
     torch.manual_seed(0)
     terms = model.terms(x)
     assert terms["recon"].shape == terms["kl"].shape == (6,) and terms[
@@ -89,7 +89,7 @@ def test_loss_averages_once_and_keeps_the_terms_asked_for(model, x):
 def test_the_loss_is_a_sum_over_pixels():
     "Twice the pixels, twice the nats: an average over pixels would not show it."
     for shape in ((1, 8, 8), (1, 8, 16)):
-        model = mlp_vae(shape, latent=2, hidden=(4,))
+        model = mlp_vae(shape, latent_dim=2, hidden=(4,))
         with torch.no_grad():
             for weight in model.parameters():
                 weight.zero_()
@@ -109,7 +109,7 @@ def test_beta_weighs_the_kl(model, x):
 
 
 def test_a_plain_autoencoder_has_no_kl_and_no_noise(x):
-    model = mlp_vae(SHAPE, latent=3, hidden=(8,), variational=False)
+    model = mlp_vae(SHAPE, latent_dim=3, hidden=(8,), variational=False)
     assert set(model.loss(x)) == {"loss", "recon"}
     assert torch.equal(model.loss(x)["loss"], model.loss(x)["loss"])
     with pytest.raises(ValueError, match="no density"):
@@ -122,19 +122,19 @@ def test_a_plain_autoencoder_has_no_kl_and_no_noise(x):
     channels=st.sampled_from([1, 3]),
     height=st.integers(1, 9),
     width=st.integers(1, 9),
-    latent=st.integers(1, 5),
+    latent_dim=st.integers(1, 5),
     hidden=st.lists(st.integers(1, 8), min_size=1, max_size=3),
     likelihood=st.sampled_from(LIKELIHOODS),
     activation=st.sampled_from(list(ACTIVATIONS)),
 )
 def test_any_shape_comes_back_as_it_went_in(
-    channels, height, width, latent, hidden, likelihood, activation
+    channels, height, width, latent_dim, hidden, likelihood, activation
 ):
     shape = (channels, height, width)
-    model = mlp_vae(shape, latent, tuple(hidden), likelihood, activation=activation)
+    model = mlp_vae(shape, latent_dim, tuple(hidden), likelihood, activation=activation)
     x = torch.full((2, *shape), 1.0)
     assert model.reconstruct(x).shape == x.shape
-    assert model.decode(torch.zeros(3, 4, latent)).mean.shape == (3, 4, *shape)
+    assert model.decode(torch.zeros(3, 4, latent_dim)).mean.shape == (3, 4, *shape)
     images = model.sample(2)
     assert images.shape == (2, *shape) and images.min() >= 0 and images.max() <= 1
     assert model.loss(x)["loss"].isfinite()
@@ -148,7 +148,7 @@ def test_samples_follow_their_generator_and_leave_the_mode_alone(model):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_untrained_model_predicts_the_mean_image(likelihood):
-    model = mlp_vae(SHAPE, latent=2, hidden=(4,), likelihood=likelihood)
+    model = mlp_vae(SHAPE, latent_dim=2, hidden=(4,), likelihood=likelihood)
     with torch.no_grad():
         for weight in model.decoder.parameters():
             weight.zero_()
@@ -164,9 +164,9 @@ def test_the_untrained_model_predicts_the_mean_image(likelihood):
 # ---- other number types, other networks -----------------------------------------------------------------------------------
 
 FAMILIES = {
-    "mlp": lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)),
+    "mlp": lambda: mlp_vae((1, 16, 16), latent_dim=3, hidden=(8,)),
     "conv": lambda: conv_vae(
-        (3, 16, 16), latent=3, channels=(4, 8), likelihood="discretised_logistic"
+        (3, 16, 16), latent_dim=3, channels=(4, 8), likelihood="discretised_logistic"
     ),
     "joint": lambda: joint_vae((1, 16, 16), 2, (4,), hidden=(8,), likelihood="normal"),
     "joint, conv, exact": lambda: joint_vae(
@@ -387,7 +387,7 @@ def test_a_called_model_is_the_distribution_of_the_reconstruction(model, x):
 
 
 def test_without_hidden_layers_both_halves_are_linear(x):
-    model = mlp_vae(SHAPE, latent=3, hidden=(), likelihood="normal")
+    model = mlp_vae(SHAPE, latent_dim=3, hidden=(), likelihood="normal")
     linear = [
         tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Linear)
     ]
@@ -424,8 +424,8 @@ def test_wrong_shapes_name_expected_and_given(model, x):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(latent=0), "latent"),
-        (dict(latent=2.0), "latent"),
+        (dict(latent_dim=0), "latent"),
+        (dict(latent_dim=2.0), "latent"),
         (dict(hidden=(0,)), "hidden"),
         (dict(hidden=(8, -1)), "hidden"),
         (dict(shape=(28, 28)), "channels, height, width"),
@@ -504,12 +504,12 @@ def test_numpy_numbers_and_zero_are_weights():
     ],
 )
 def test_a_saved_model_comes_back_bit_identical(tmp_path, x, arguments):
-    model = mlp_vae(SHAPE, latent=3, hidden=(8, 6), **arguments)
+    model = mlp_vae(SHAPE, latent_dim=3, hidden=(8, 6), **arguments)
     model.initialise_from(x.mean(0))
     again = VAE.load(model.save(tmp_path / "run"))
     assert torch.equal(again.reconstruct(x), model.reconstruct(x))
     assert again.config == model.config and not again.training
-    assert (again.beta, again.free_bits, again.variational, again.latent) == (
+    assert (again.beta, again.free_bits, again.variational, again.latent_dim) == (
         model.beta,
         model.free_bits,
         model.variational,
@@ -525,8 +525,8 @@ def test_a_saved_model_comes_back_bit_identical(tmp_path, x, arguments):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(64,)),
-        lambda: conv_vae((1, 16, 16), latent=3, channels=(8, 16)),
+        lambda: mlp_vae((1, 16, 16), latent_dim=3, hidden=(64,)),
+        lambda: conv_vae((1, 16, 16), latent_dim=3, channels=(8, 16)),
         lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(64,)),
     ],
     ids=["mlp", "conv", "joint"],
@@ -567,9 +567,9 @@ def test_what_no_file_should_hold_is_refused_before_anything_is_written(
 
 
 def test_a_second_save_replaces_the_first(tmp_path, model):
-    mlp_vae(SHAPE, latent=7).save(tmp_path)
+    mlp_vae(SHAPE, latent_dim=7).save(tmp_path)
     model.save(tmp_path)
-    assert VAE.load(tmp_path).latent == 3
+    assert VAE.load(tmp_path).latent_dim == 3
 
 
 def test_a_model_built_by_hand_says_why_it_cannot_be_saved(tmp_path, model):
@@ -649,7 +649,7 @@ def forge(folder, model, config):
                 "config": json.dumps(
                     {
                         "builder": "vae_nb.vae.mlp_vae",
-                        "arguments": {"shape": [1, 4, 5], "latent": 4},
+                        "arguments": {"shape": [1, 4, 5], "latent_dim": 4},
                     }
                 )
             },
@@ -708,7 +708,7 @@ def test_a_file_cannot_run_the_command(tmp_path, model):
     )
 
 
-MLP = {"shape": [1, 4, 5], "latent": 3, "hidden": [8]}
+MLP = {"shape": [1, 4, 5], "latent_dim": 3, "hidden": [8]}
 
 
 @pytest.mark.parametrize(
@@ -722,12 +722,12 @@ MLP = {"shape": [1, 4, 5], "latent": 3, "hidden": [8]}
         (MLP | {"beta": True}, "beta=True"),
         (MLP | {"beta": float("nan")}, "config holds nan"),
         (MLP | {"free_bits": float("inf")}, "config holds inf"),
-        (MLP | {"latent": 10**30}, "config holds 1000"),
+        (MLP | {"latent_dim": 10**30}, "config holds 1000"),
         (MLP | {"variational": "no"}, "variational='no'"),
         (MLP | {"shape": "145"}, "shape='145'"),
-        (MLP | {"latent": 3.0}, "latent=3.0"),
+        (MLP | {"latent_dim": 3.0}, "latent_dim=3.0"),
         (MLP | {"sigma": [1]}, r"float \| str \| None"),
-        (MLP | {"latent": 10**15}, "is needed|overflow"),
+        (MLP | {"latent_dim": 10**15}, "is needed|overflow"),
     ],
 )
 def test_a_config_is_checked_before_anything_is_built(
@@ -837,7 +837,7 @@ CHANGES = {
     "a method": lambda m: setattr(m, "decode", lambda z: None),
     "tied": lambda m: setattr(m.decoder[0], "bias", m.encoder[1].bias),
     "variational": lambda m: setattr(m, "variational", False),
-    "latent": lambda m: setattr(m, "latent", 5),
+    "latent_dim": lambda m: setattr(m, "latent_dim", 5),
     "beta": lambda m: setattr(m, "beta", "x"),
     "nan": lambda m: setattr(m, "beta", float("nan")),
 }
@@ -895,23 +895,25 @@ def test_saving_draws_no_random_number(tmp_path, model):
 # ---- builders of one's own -------------------------------------------------------------------------------------------------
 
 
-def own_vae(latent, width=4, beta=1.0):
+def own_vae(latent_dim, width=4, beta=1.0):
     "Tied weights, and a number that only a real tensor has: no meta device."
     encoder = torch.nn.Sequential(
         torch.nn.Flatten(),
         torch.nn.Linear(20, width),
         torch.nn.Linear(width, width),
-        torch.nn.Linear(width, 2 * latent),
+        torch.nn.Linear(width, 2 * latent_dim),
     )
     decoder = torch.nn.Sequential(
-        torch.nn.Linear(latent, width),
+        torch.nn.Linear(latent_dim, width),
         torch.nn.Linear(width, width),
         torch.nn.Linear(width, 20),
         torch.nn.Unflatten(1, SHAPE),
     )
     decoder[1].weight = encoder[2].weight
     torch.linspace(0, 1, 3)[1].item()
-    return VAE(encoder, decoder, make_likelihood("bernoulli"), SHAPE, latent, beta=beta)
+    return VAE(
+        encoder, decoder, make_likelihood("bernoulli"), SHAPE, latent_dim, beta=beta
+    )
 
 
 def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
@@ -926,7 +928,7 @@ def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
         assert again.decoder[1].weight is again.encoder[2].weight
     assert config_now(load_model(tmp_path)) == {
         "builder": f"{__name__}.own_vae",
-        "arguments": {"latent": 2, "width": 6, "beta": 0.5},
+        "arguments": {"latent_dim": 2, "width": 6, "beta": 0.5},
     }
 
 
@@ -954,7 +956,7 @@ def test_a_builder_whose_calls_cannot_be_written_down_says_so():
         TypeError, match=r"takes \*\*options, and a builder's arguments need names"
     ):
         builder("mine.vae")(lambda **options: None)
-    take = builder("mine.vae")(lambda net, latent=2: mlp_vae(SHAPE, latent))
+    take = builder("mine.vae")(lambda net, latent_dim=2: mlp_vae(SHAPE, latent_dim))
     with pytest.raises(
         TypeError, match="mine.vae got an argument that no file can hold"
     ):
@@ -972,7 +974,7 @@ def test_what_would_be_refused_when_loading_is_refused_when_saving(tmp_path):
 
 
 def test_what_a_users_builder_cannot_say_is_refused(tmp_path):
-    model = builder("mine.plain")(lambda latent: own_vae(latent))(2)
+    model = builder("mine.plain")(lambda latent_dim: own_vae(latent_dim))(2)
     model.beta = 0.5
     with pytest.raises(
         ValueError,
@@ -982,14 +984,17 @@ def test_what_a_users_builder_cannot_say_is_refused(tmp_path):
 
 
 def save_for_ever(folder):
-    models = [mlp_vae((1, 28, 28), latent=latent, hidden=(64,)) for latent in (2, 3)]
+    models = [
+        mlp_vae((1, 28, 28), latent_dim=latent_dim, hidden=(64,))
+        for latent_dim in (2, 3)
+    ]
     while True:
         for model in models:
             model.save(folder)
 
 
 def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
-    mlp_vae((1, 28, 28), latent=2, hidden=(64,)).save(tmp_path)
+    mlp_vae((1, 28, 28), latent_dim=2, hidden=(64,)).save(tmp_path)
     process = multiprocessing.get_context("fork").Process(
         target=save_for_ever, args=(tmp_path,), daemon=True
     )
@@ -1002,7 +1007,7 @@ def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
         VAE.load(tmp_path)  # whole at every moment
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert VAE.load(tmp_path).latent in (2, 3)
+    assert VAE.load(tmp_path).latent_dim in (2, 3)
 
 
 # ---- images in every form --------------------------------------------------------------------------------------------------
@@ -1011,10 +1016,10 @@ def test_killed_while_saving_the_old_or_the_new_model_survives(tmp_path):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,)),
-        lambda: conv_vae((1, 16, 16), latent=3, channels=(4, 8)),
+        lambda: mlp_vae((1, 16, 16), latent_dim=3, hidden=(8,)),
+        lambda: conv_vae((1, 16, 16), latent_dim=3, channels=(4, 8)),
         lambda: joint_vae((1, 16, 16), 3, (4,), hidden=(8,)),
-        lambda: mlp_vae((1, 16, 16), latent=3, hidden=(8,), variational=False),
+        lambda: mlp_vae((1, 16, 16), latent_dim=3, hidden=(8,), variational=False),
     ],
     ids=["mlp", "conv", "joint", "plain"],
 )
@@ -1043,5 +1048,5 @@ def test_every_verb_takes_images_in_any_form(make):
 
 
 def test_sizes_may_be_numpys():
-    model = mlp_vae(SHAPE, latent=np.int64(3), hidden=(np.int32(8),))
+    model = mlp_vae(SHAPE, latent_dim=np.int64(3), hidden=(np.int32(8),))
     assert model.sample(np.int64(2)).shape == (2, *SHAPE)

@@ -796,7 +796,7 @@ def network_site(tmp_path_factory):
     "A page with a LatentExplorer, its weights where the book would publish them; the page's folder and the model."
     folder = tmp_path_factory.mktemp("network") / "some/sub-path"
     torch.manual_seed(0)
-    model = mlp_vae(shape=(1, 28, 28), latent=2, hidden=(64,)).eval()
+    model = mlp_vae(shape=(1, 28, 28), latent_dim=2, hidden=(64,)).eval()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAE_NB_EXPLORER_FILES", str(folder / "assets/explorers"))
         (folder / "assets/explorers").mkdir(parents=True)

@@ -341,7 +341,9 @@ def remembered(
         return {}
     try:
         facts = json.loads(path.read_text())
-        missing = {"recipe", "data", "n", "size", "latent", "settings"} - set(facts)
+        if "latent" in facts:  # as earlier versions called it
+            facts["latent_dim"] = facts.pop("latent")
+        missing = {"recipe", "data", "n", "size", "latent_dim", "settings"} - set(facts)
         if missing or not isinstance(facts["settings"], dict):
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'settings'}")
         return facts
@@ -799,11 +801,12 @@ def _check_run(told: dict) -> None:
     from vae_nb.core import seed_everything
     from vae_nb.train import check_settings, fit
 
-    for name in ("n", "size", "latent"):
+    for name in ("n", "size", "latent_dim"):
         if told[name] is not None and not (
             isinstance(told[name], int) and told[name] > 0
         ):
-            raise ValueError(f"--{name} must be at least 1, not {told[name]!r}.")
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} must be at least 1, not {told[name]!r}.")
     usual = {
         name: option.default
         for name, option in inspect.signature(fit).parameters.items()
@@ -866,7 +869,7 @@ def train(
     epochs: Own = None,
     batch_size: Own = None,
     lr: Annotated[float | None, typer.Option(show_default=OWN)] = None,
-    latent: Own = None,
+    latent_dim: Own = None,
     size: Own = None,
     n: Annotated[int | None, typer.Option("--n", "-n", show_default="all")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
@@ -884,11 +887,17 @@ def train(
 
     made, out = recipe_of(recipe), out.expanduser()
     known = run_folder(out, made.name, resume, force)
-    start = {"data": None, "n": None, "size": None, "latent": None, "stand_in": False}
+    start = {
+        "data": None,
+        "n": None,
+        "size": None,
+        "latent_dim": None,
+        "stand_in": False,
+    }
     told = (
         start
         | known
-        | given(data=absolute(data), n=n, size=size, latent=latent)
+        | given(data=absolute(data), n=n, size=size, latent_dim=latent_dim)
         | {"recipe": made.name}
     )
     told["settings"] = {
@@ -907,7 +916,9 @@ def train(
             "n": told["n"] and len(images),
         }  # the stand-in may have fewer
     seed_everything(told["settings"]["seed"])
-    model = made.model(images.shape, **given(latent=told["latent"])).to(pick_device())
+    model = made.model(images.shape, **given(latent_dim=told["latent_dim"])).to(
+        pick_device()
+    )
     with _run_in(out, None if known else told):
         history = _trained(
             made, model, images, valid, out, bool(known), told["settings"]
@@ -1191,7 +1202,7 @@ def manipulate(
             "average without to the average with.",
         ),
     ] = "-3:4",
-    against: Annotated[
+    controls: Annotated[
         list[str] | None, typer.Option(help="An attribute to hold fixed; repeatable.")
     ] = None,
     model: ModelOption = None,
@@ -1208,7 +1219,7 @@ def manipulate(
     steps, out, net = strengths(strength), free(out, force), model_of(model)
     x = pictures_of(net, model, pictures, 1)
     images = tossed(net, images_for(net, model, data, split, n))
-    direction = attribute_direction(net, images, attribute, tuple(against or ()))
+    direction = attribute_direction(net, images, attribute, tuple(controls or ()))
     moments = edit_images(net, x, direction, steps).transpose(0, 1)
     labels = [f"{s:.3g}".replace("-", "−") for s in steps]
     return {
@@ -1339,7 +1350,7 @@ def info(model: ModelWord = None):
         "builder": net.config["builder"],
         "arguments": net.config["arguments"],
         "images": "×".join(map(str, net.shape)),
-        "latents": net.latent,
+        "latents": net.latent_dim,
         "weights": sum(weight.numel() for weight in net.parameters()),
     }
     if not Path(model or "run").exists():

@@ -90,13 +90,13 @@ def up_layers(
 
 # %% ../nbs/03_conv_vae.ipynb #185c2e45
 class ConvEncoder(nn.Sequential):
-    """Halvings, then fully connected layers: (batch, C, H, W) → (batch, heads).
+    """Halvings, then fully connected layers: (batch, C, H, W) → (batch, n_out).
 
     Args:
         shape: of one image, (C, H, W)
         channels: feature maps after each halving
         hidden: widths of the fully connected layers
-        heads: outputs
+        n_out: outputs
         activation: see `vae_nb.vae.ACTIVATIONS`
         norm: see `NORMS`
         pool: "stride" or "max"
@@ -108,7 +108,7 @@ class ConvEncoder(nn.Sequential):
         shape: tuple,  # of one image, (C, H, W)
         channels: tuple,  # feature maps after each halving
         hidden: tuple,  # widths of the fully connected layers
-        heads: int,  # outputs
+        n_out: int,  # outputs
         activation: str,  # see `vae_nb.vae.ACTIVATIONS`
         norm: str,  # see `NORMS`
         pool: str,  # "stride" or "max"
@@ -119,11 +119,11 @@ class ConvEncoder(nn.Sequential):
             (shape[0], *channels),
             [],
         )
-        for n_in, n_out in zip(widths, channels):
-            layers += down_layers(n_in, n_out, activation, norm, pool, dropout)
+        for n_in, width in zip(widths, channels):
+            layers += down_layers(n_in, width, activation, norm, pool, dropout)
         flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
         super().__init__(
-            *layers, nn.Flatten(), *mlp_layers([flat, *hidden, heads], activation)
+            *layers, nn.Flatten(), *mlp_layers([flat, *hidden, n_out], activation)
         )
 
 # %% ../nbs/03_conv_vae.ipynb #f5cf56c9
@@ -134,7 +134,7 @@ class ConvDecoder(nn.Sequential):
         shape: of one image, (C, H, W)
         channels: feature maps after each halving of the encoder
         hidden: widths of the encoder's fully connected layers
-        latent: inputs
+        latent_dim: inputs
         activation: see `vae_nb.vae.ACTIVATIONS`
         norm: see `NORMS`
         upsample: "transposed" or "nearest"
@@ -145,14 +145,14 @@ class ConvDecoder(nn.Sequential):
         shape: tuple,  # of one image, (C, H, W)
         channels: tuple,  # feature maps after each halving of the encoder
         hidden: tuple,  # widths of the encoder's fully connected layers
-        latent: int,  # inputs
+        latent_dim: int,  # inputs
         activation: str,  # see `vae_nb.vae.ACTIVATIONS`
         norm: str,  # see `NORMS`
         upsample: str,  # "transposed" or "nearest"
     ):
         sizes, widths = halvings(shape[1:], len(channels)), (shape[0], *channels)
         last, flat = sizes[-1], channels[-1] * sizes[-1][0] * sizes[-1][1]
-        layers = mlp_layers([latent, *reversed(hidden), flat], activation)
+        layers = mlp_layers([latent_dim, *reversed(hidden), flat], activation)
         layers += [ACTIVATIONS[activation](), nn.Unflatten(1, (channels[-1], *last))]
         for i in reversed(range(len(channels))):
             layers += up_layers(
@@ -164,8 +164,8 @@ class ConvDecoder(nn.Sequential):
 # %% ../nbs/03_conv_vae.ipynb #06872055
 def conv_networks(
     shape: tuple,  # of one image, (C, H, W)
-    heads: int,  # outputs of the encoder
-    latent: int,  # inputs of the decoder
+    n_out: int,  # outputs of the encoder
+    latent_dim: int,  # inputs of the decoder
     channels: tuple = (32, 64, 128, 256),  # feature maps after each halving
     hidden: tuple = (),  # fully connected layers between the last feature maps and the latents
     activation: str = "leaky_relu",
@@ -174,12 +174,12 @@ def conv_networks(
     upsample: str = "transposed",
     dropout: float = 0.0,
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder, images → (batch, heads), and decoder, (batch, latent) → images, with the options of `conv_vae`.
+    """Encoder, images → (batch, n_out), and decoder, (batch, latent) → images, with the options of `conv_vae`.
 
     Args:
         shape: of one image, (C, H, W)
-        heads: outputs of the encoder
-        latent: inputs of the decoder
+        n_out: outputs of the encoder
+        latent_dim: inputs of the decoder
         channels: feature maps after each halving
         hidden: fully connected layers between the last feature maps and the latents
     """
@@ -202,17 +202,17 @@ def conv_networks(
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be from 0 to below 1, not {dropout!r}.")
     encoder = ConvEncoder(
-        shape, channels, hidden, heads, activation, norm, pool, dropout
+        shape, channels, hidden, n_out, activation, norm, pool, dropout
     )
     return encoder, ConvDecoder(
-        shape, channels, hidden, latent, activation, norm, upsample
+        shape, channels, hidden, latent_dim, activation, norm, upsample
     )
 
 # %% ../nbs/03_conv_vae.ipynb #2c3e6de7
 @builder("vae_nb.conv.conv_vae")
 def conv_vae(
     shape: tuple,  # of one image, (C, H, W); any size that can be halved once per entry of `channels`
-    latent: int = 128,  # latent dimensions
+    latent_dim: int = 128,  # latent dimensions
     channels: tuple = (32, 64, 128, 256),  # feature maps after each halving
     hidden: tuple = (),  # fully connected layers between the last feature maps and the latents
     likelihood: str = "normal",  # see `vae_nb.elbo.LIKELIHOODS`
@@ -232,7 +232,7 @@ def conv_vae(
 
     Args:
         shape: of one image, (C, H, W); any size that can be halved once per entry of `channels`
-        latent: latent dimensions
+        latent_dim: latent dimensions
         channels: feature maps after each halving
         hidden: fully connected layers between the last feature maps and the latents
         likelihood: see `vae_nb.elbo.LIKELIHOODS`
@@ -246,12 +246,12 @@ def conv_vae(
         free_bits: nats per latent dimension without pressure
         variational: False: a plain autoencoder
     """
-    check_sizes(latent=latent)
-    heads = 2 * latent if variational else latent
+    check_sizes(latent_dim=latent_dim)
+    n_out = 2 * latent_dim if variational else latent_dim
     encoder, decoder = conv_networks(
         shape,
-        heads,
-        latent,
+        n_out,
+        latent_dim,
         channels,
         hidden,
         activation,
@@ -261,7 +261,7 @@ def conv_vae(
         dropout,
     )
     p = make_likelihood(likelihood, shape[0], sigma)
-    model = VAE(encoder, decoder, p, shape, latent, variational, beta, free_bits)
+    model = VAE(encoder, decoder, p, shape, latent_dim, variational, beta, free_bits)
     return model.to(memory_format=torch.channels_last)
 
 # %% ../nbs/03_conv_vae.ipynb #0b3d2530

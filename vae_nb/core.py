@@ -117,6 +117,28 @@ def check_choice(
                 f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}.{nearest(str(value), options)}"
             )
 
+# %% ../nbs/lib/00_core.ipynb #03eb78a5
+def moved(
+    module: str,  # `__name__` of the module whose names moved
+    **now: str,  # old name → where it is now, below vae_nb
+):
+    """A module's `__getattr__`: importing an old name is an error that gives the new one.
+
+    Args:
+        module: `__name__` of the module whose names moved
+        now: old name → where it is now, below vae_nb
+    """
+
+    def look_up(name: str):
+        if name in now:
+            place, _, new = now[name].rpartition(".")
+            raise ImportError(
+                f"{module}.{name} is now {new}: from vae_nb.{place} import {new}"
+            )
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return look_up
+
 # %% ../nbs/lib/00_core.ipynb #8a8ae6e8
 @contextmanager
 def _room_for(

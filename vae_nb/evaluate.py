@@ -259,13 +259,14 @@ def moment_mismatch(
     Returns:
         nats
     """
-    n, latent = mu.shape
+    n, latent_dim = mu.shape
     mean, cov = (
         mu.double().mean(0),
-        mu.double().T.cov().reshape(latent, latent) + variance.double().mean(0).diag(),
+        mu.double().T.cov().reshape(latent_dim, latent_dim)
+        + variance.double().mean(0).diag(),
     )
-    nats = 0.5 * (mean @ mean + cov.trace() - latent - torch.logdet(cov)).item()
-    return max(0.0, nats - latent * (latent + 3) / (4 * n))
+    nats = 0.5 * (mean @ mean + cov.trace() - latent_dim - torch.logdet(cov)).item()
+    return max(0.0, nats - latent_dim * (latent_dim + 3) / (4 * n))
 
 # %% ../nbs/lib/30_evaluate.ipynb #6797ff26
 def information(
@@ -918,7 +919,7 @@ class WithPrior(nn.Module):
 from dataclasses import dataclass
 
 from .conv import bits_per_dim
-from .elbo import Point
+from .elbo import Delta
 
 # %% ../nbs/lib/33_report.ipynb #87386251
 def _kl_at(q, prior, z) -> Tensor:
@@ -1121,7 +1122,7 @@ def evaluate(
         probe = model.encode(some_images(images, 2, device=device_of(model))[0])
     rows = (
         {}
-        if isinstance(probe, Point)
+        if isinstance(probe, Delta)
         else density_rows(model, images, k, n_information, seed)
     )
     x = torch.cat(some_images(images, n_pictures, seed=seed))
@@ -1507,7 +1508,7 @@ def find_weight(
         _ratio(*m.slopes.T[:2]),
         _ratio(*m.slopes.T[2:]),
     )
-    latent, unsure = m.gaussian[0].shape[1], 2 * error
+    latent_dim, unsure = m.gaussian[0].shape[1], 2 * error
     if 2 / 3 < beta < 1.5:
         return None
     near = lambda other, off=0.0: (
@@ -1525,10 +1526,10 @@ def find_weight(
         f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves {fall:.3g} of KL: "
         f"the KL was weighed by β = {beta:.2g} ± {error:.1g} (model.beta is {declared:g})"
     )
-    if abs(beta * latent - 1) < 0.35 and latent > 2:
+    if abs(beta * latent_dim - 1) < 0.35 and latent_dim > 2:
         finding = Finding(
             "averaged KL",
-            f"{evidence}, and 1/{latent} latents is {1 / latent:.2g}",
+            f"{evidence}, and 1/{latent_dim} latents is {1 / latent_dim:.2g}",
             "Sum the KL over latents; average over images only.",
         )
     elif beta < 1:
@@ -1589,9 +1590,9 @@ def find_dead(
         lag: of the encoder, nats
     """
     active = m.means.var(0) > 0.01
-    dead, latent = int((~active).sum()), len(active)
+    dead, latent_dim = int((~active).sum()), len(active)
     gain, error = hidden_gain(m, min(dead, 4)) if dead else (0.0, 0.0)
-    if dead == latent:
+    if dead == latent_dim:
         why = (
             "The −ELBO does not want it, so either the training loss was another one (sum the reconstruction over pixels, set β = 1), or the optimiser is stuck "
             "(He's initial weights, KL warm-up)."
@@ -1599,14 +1600,14 @@ def find_dead(
             else "The −ELBO itself wants it: pixel noise drowns the images. Learn σ."
         )
         evidence = (
-            f"none of {latent} latents moves with the image, KL = {m.kl:.2g} ± {_mean(m.kls)[1]:.1g} nats; "
+            f"none of {latent_dim} latents moves with the image, KL = {m.kl:.2g} ± {_mean(m.kls)[1]:.1g} nats; "
             f"the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them"
         )
         return Finding("dead units", evidence, f"Posterior collapse. {why}")
     limit = max(1.5, 0.25 * m.kl)
     if gain < limit:
         return None
-    evidence = f"{dead} of {latent} latents never move, yet the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them (KL now: {m.kl:.1f})"
+    evidence = f"{dead} of {latent_dim} latents never move, yet the residuals hold about {gain:.1f} ± {error:.1f} nats per image for them (KL now: {m.kl:.1f})"
     return _verdict(
         Finding(
             "dead units",
@@ -1709,7 +1710,7 @@ def diagnose(
     if (finding := find_range(torch.cat(batches))) is not None:
         return Findings([finding], skipped={"all else": "the images do not fit"})
     with evaluating(model):
-        if isinstance(model.encode(batches[0]), Point):
+        if isinstance(model.encode(batches[0]), Delta):
             return Findings(
                 [
                     Finding(

@@ -25,7 +25,7 @@ from vae_nb.elbo import (
     standard_normal,
 )
 from .joint import OneHot, Product, pair_information
-from .latent import Direction, held_fixed, slope
+from .latent import Direction, residualise, slope
 
 # %% ../nbs/lib/55_exercises.ipynb #bb6fe91b
 class WrongAnswer(AssertionError):
@@ -489,9 +489,9 @@ EXERCISES["worth telling"] = Exercise(
 )
 
 # %% ../nbs/lib/55_exercises.ipynb #dd363170
-def cold(t, latent, sign=1, log_of=2) -> float:
+def cold(t, latent_dim, sign=1, log_of=2) -> float:
     "KL(N(0, I) ‖ N(0, t²I)) in nats; with sign −1 the other direction."
-    return latent / 2 * (t ** (-2 * sign) - 1 + sign * log_of * math.log(t))
+    return latent_dim / 2 * (t ** (-2 * sign) - 1 + sign * log_of * math.log(t))
 
 
 EXERCISES["the price of cold"] = Exercise(
@@ -730,7 +730,7 @@ def apart(z, a) -> Tensor:
 # %% ../nbs/lib/55_exercises.ipynb #bb2558e3
 EXERCISES["at equal others"] = Exercise(
     lopsided,
-    lambda z, a, b: slope(z, held_fixed(a, b[:, None], "a")),
+    lambda z, a, b: slope(z, residualise(a, b[:, None], "a")),
     {
         "this is the plain difference of the means, b comes along": lambda z, a, b: (
             apart(z, a)
@@ -742,7 +742,9 @@ EXERCISES["at equal others"] = Exercise(
         "the part along b's difference is removed from the vector, which overshoots": lambda z, a, b: (
             (v := apart(z, a)) - (w := apart(z, b)) * (v @ w) / (w @ w)
         ),
-        "the sign is turned": lambda z, a, b: -slope(z, held_fixed(a, b[:, None], "a")),
+        "the sign is turned": lambda z, a, b: (
+            -slope(z, residualise(a, b[:, None], "a"))
+        ),
     },
 )
 

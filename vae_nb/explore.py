@@ -428,7 +428,7 @@ def check_model(
     "Explorers look inside: they need the networks, not only the three distributions."
     missing = [
         name
-        for name in ("decoder", "likelihood", "prior", "latent", "shape")
+        for name in ("decoder", "likelihood", "prior", "latent_dim", "shape")
         if not hasattr(model, name)
     ]
     if missing:
@@ -480,7 +480,7 @@ def browser_decoder(
     check_model(model)
     half = half_error(model) < TOLERANCE if half is None else half
     return browser_network(
-        model.decoder, (model.latent,), MEANS[type(model.likelihood)], half
+        model.decoder, (model.latent_dim,), MEANS[type(model.likelihood)], half
     )
 
 
@@ -679,7 +679,7 @@ def blocks_of(
     list[int], list[tuple[int, int]]
 ]:  # indices of Gaussian latents; (start, size) of each categorical
     "What the numbers of z are: a joint model says so in `parts`; all others have Gaussian latents only."
-    parts = getattr(model, "parts", [("continuous", slice(0, model.latent))])
+    parts = getattr(model, "parts", [("continuous", slice(0, model.latent_dim))])
     gaussian = [
         i
         for kind, part in parts
@@ -727,12 +727,12 @@ def starting_latent(
     """
     _, categorical = blocks_of(model)
     if z is None:
-        z = torch.zeros(model.latent)
+        z = torch.zeros(model.latent_dim)
         z[[start for start, _ in categorical]] = 1
     z = torch.as_tensor(z, dtype=torch.float32).detach().cpu()
-    if z.shape != (model.latent,) or not z.isfinite().all():
+    if z.shape != (model.latent_dim,) or not z.isfinite().all():
         raise ValueError(
-            f"z must be one latent of shape ({model.latent},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}."
+            f"z must be one latent of shape ({model.latent_dim},) without NaN, not {tuple(z.shape)}{'' if z.isfinite().all() else ' with NaN or infinity'}."
         )
     return [round(v, 4) for v in z.tolist()]
 
@@ -777,7 +777,7 @@ def map_points(
 # %% ../nbs/lib/50_explore.ipynb #40
 def direction_entries(
     directions,  # {name: vector}, or directions as `vae_nb.latent` makes them
-    latent: int,
+    latent_dim: int,
 ) -> list[dict]:  # name, vector, limit
     """Attribute directions for the page, checked.
 
@@ -800,9 +800,9 @@ def direction_entries(
             .float()
             .cpu()
         )
-        if vector.shape != (latent,) or not vector.isfinite().all():
+        if vector.shape != (latent_dim,) or not vector.isfinite().all():
             raise ValueError(
-                f"the direction {name!r} must be a vector of shape ({latent},) without NaN; this one has shape {tuple(vector.shape)}."
+                f"the direction {name!r} must be a vector of shape ({latent_dim},) without NaN; this one has shape {tuple(vector.shape)}."
             )
         limit = max(3.0, math.ceil(2 * abs(getattr(direction, "strength", 0))) / 2)
         entries.append(
@@ -927,7 +927,7 @@ class LatentExplorer(NetworkExplorer):
             network=network.spec,
             latents=sliders,
             categoricals=category_entries(model, categories),
-            directions=direction_entries(directions, model.latent),
+            directions=direction_entries(directions, model.latent_dim),
             z=starting_latent(model, z),
             **chart,
         )
@@ -973,9 +973,9 @@ def as_latent(
     if tuple(value.shape) == tuple(model.shape):
         with evaluating(model):
             value = model.encode(value[None].to(device_of(model))).mean[0]
-    if value.shape != (model.latent,):
+    if value.shape != (model.latent_dim,):
         raise ValueError(
-            f"an end is an image of shape {tuple(model.shape)} or a latent of shape ({model.latent},), not {tuple(value.shape)}."
+            f"an end is an image of shape {tuple(model.shape)} or a latent of shape ({model.latent_dim},), not {tuple(value.shape)}."
         )
     return starting_latent(model, value)
 
@@ -1197,7 +1197,7 @@ def beta_entry(
         name: "–" if math.isnan(value) else f"{value / len(images):.1f}"
         for name, value in sums.items()
     }
-    active = f"{int(active_units(model, images).sum())} of {model.latent}"
+    active = f"{int(active_units(model, images).sum())} of {model.latent_dim}"
     return {
         "label": label,
         "network": network.spec,
@@ -1257,14 +1257,17 @@ class BetaExplorer(NetworkExplorer):
             )
         )
         first = list(models.values())[chosen]
-        widest = max(model.latent for model in models.values())
+        widest = max(model.latent_dim for model in models.values())
         noise = torch.randn(
             len(x), widest, generator=torch.Generator().manual_seed(seed)
         )
         with evaluating(first):
             decoded = [
                 first.decode(z.to(device_of(first))).mean.cpu()
-                for z in (torch.tensor(entries[chosen]["mu"]), noise[:, : first.latent])
+                for z in (
+                    torch.tensor(entries[chosen]["mu"]),
+                    noise[:, : first.latent_dim],
+                )
             ]
         rows = {
             name: png(torch.cat(list(row), -1))
@@ -1320,7 +1323,7 @@ def to_onnx(
     check_choice(part=(part, ("decoder", "encoder")))
     model = _in_single_precision(model)
     network, shape = (
-        (Means(model), (model.latent,))
+        (Means(model), (model.latent_dim,))
         if part == "decoder"
         else (model.encoder, model.shape)
     )

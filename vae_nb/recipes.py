@@ -19,21 +19,21 @@ from .core import nearest
 from .data import Images, load
 from .joint import Capacity, JointVAE, joint_loss, joint_vae
 from .train import History, fit
-from .vae import VAE, Triple, load_model, mlp_vae
+from .vae import VAE, LatentModel, load_model, mlp_vae
 
 # %% ../nbs/lib/58_recipes.ipynb #8fea5e0b
-def mnist_mlp(shape: tuple = (1, 28, 28), latent: int = 2) -> VAE:
+def mnist_mlp(shape: tuple = (1, 28, 28), latent_dim: int = 2) -> VAE:
     "784-512-z-512-784 for black and white digits."
     return mlp_vae(
-        shape, latent, hidden=(512,), likelihood="bernoulli", activation="relu"
+        shape, latent_dim, hidden=(512,), likelihood="bernoulli", activation="relu"
     )
 
 
-def mnist_conv(shape: tuple = (1, 28, 28), latent: int = 20) -> VAE:
+def mnist_conv(shape: tuple = (1, 28, 28), latent_dim: int = 20) -> VAE:
     "Convolutions with max-pooling, normalisation and dropout, then 784-512-256 fully connected."
     return conv_vae(
         shape,
-        latent,
+        latent_dim,
         (32, 16),
         (512, 256),
         "bernoulli",
@@ -43,16 +43,16 @@ def mnist_conv(shape: tuple = (1, 28, 28), latent: int = 20) -> VAE:
     )
 
 
-def mnist_vanilla(shape: tuple = (1, 28, 28), latent: int = 200) -> VAE:
+def mnist_vanilla(shape: tuple = (1, 28, 28), latent_dim: int = 200) -> VAE:
     "784-z-784 with no hidden layer at all, for grey digits."
-    return mlp_vae(shape, latent, hidden=(), likelihood="normal", sigma="optimal")
+    return mlp_vae(shape, latent_dim, hidden=(), likelihood="normal", sigma="optimal")
 
 # %% ../nbs/lib/58_recipes.ipynb #97fa714e
-def cifar10_conv(shape: tuple = (3, 32, 32), latent: int = 128) -> VAE:
+def cifar10_conv(shape: tuple = (3, 32, 32), latent_dim: int = 128) -> VAE:
     "Three halvings with 32 feature maps each, and 128 fully connected units."
     return conv_vae(
         shape,
-        latent,
+        latent_dim,
         (32, 32, 32),
         (128,),
         sigma="optimal",
@@ -61,11 +61,11 @@ def cifar10_conv(shape: tuple = (3, 32, 32), latent: int = 128) -> VAE:
     )
 
 
-def caltech92(shape: tuple = (3, 92, 92), latent: int = 32) -> VAE:
+def caltech92(shape: tuple = (3, 92, 92), latent_dim: int = 32) -> VAE:
     "Three halvings with 32 feature maps each, and 256 fully connected units."
     return conv_vae(
         shape,
-        latent,
+        latent_dim,
         (32, 32, 32),
         (256,),
         sigma="optimal",
@@ -74,11 +74,11 @@ def caltech92(shape: tuple = (3, 92, 92), latent: int = 32) -> VAE:
     )
 
 
-def caltech128(shape: tuple = (3, 128, 128), latent: int = 64) -> VAE:
+def caltech128(shape: tuple = (3, 128, 128), latent_dim: int = 64) -> VAE:
     "Three halvings with 64 feature maps each, and 256 fully connected units."
     return conv_vae(
         shape,
-        latent,
+        latent_dim,
         (64, 64, 64),
         (256,),
         sigma="optimal",
@@ -87,18 +87,18 @@ def caltech128(shape: tuple = (3, 128, 128), latent: int = 64) -> VAE:
     )
 
 # %% ../nbs/lib/58_recipes.ipynb #a22dc899
-def celeba64(shape: tuple = (3, 64, 64), latent: int = 100) -> VAE:
+def celeba64(shape: tuple = (3, 64, 64), latent_dim: int = 100) -> VAE:
     "3-32-32-64-64 without normalisation, and 256 fully connected units."
     return conv_vae(
-        shape, latent, (32, 32, 64, 64), (256,), sigma="optimal", norm="none"
+        shape, latent_dim, (32, 32, 64, 64), (256,), sigma="optimal", norm="none"
     )
 
 
-def celeba64_joint(shape: tuple = (3, 64, 64), latent: int = 100) -> JointVAE:
-    "The convolutions of `celeba64`, with one choice of 50 beside the `latent` Gaussian latents."
+def celeba64_joint(shape: tuple = (3, 64, 64), latent_dim: int = 100) -> JointVAE:
+    "The convolutions of `celeba64`, with one choice of 50 beside the `latent_dim` Gaussian latents."
     return joint_vae(
         shape,
-        latent,
+        latent_dim,
         (50,),
         tau=0.6,
         net="conv",
@@ -111,9 +111,9 @@ def celeba64_joint(shape: tuple = (3, 64, 64), latent: int = 100) -> JointVAE:
     )
 
 
-def celeba128(shape: tuple = (3, 128, 128), latent: int = 200) -> VAE:
+def celeba128(shape: tuple = (3, 128, 128), latent_dim: int = 200) -> VAE:
     "3-32-64-128-256 with batch normalisation, straight to 200 latents."
-    return conv_vae(shape, latent, (32, 64, 128, 256), sigma="optimal")
+    return conv_vae(shape, latent_dim, (32, 64, 128, 256), sigma="optimal")
 
 # %% ../nbs/lib/58_recipes.ipynb #49a0c94b
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Recipe:
 
     def fit(
         self,
-        model: Triple,  # from `model()`
+        model: LatentModel,  # from `model()`
         train: Images,
         valid: Images | None = None,
         **changes,  # arguments of `fit` that shall differ from the recipe's
@@ -327,7 +327,7 @@ def pretrained_folder(
 def pretrained(
     name: str,  # one of PRETRAINED
     device=None,  # where to; None: the CPU
-) -> Triple:  # in evaluation mode
+) -> LatentModel:  # in evaluation mode
     """A small trained model that comes with this package: nothing to train, nothing to download.
 
     Args:
