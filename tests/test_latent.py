@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae_nb.data import Images
+from vae_nb.data import Images, photograph
 from vae_nb.elbo import Delta, standard_normal
 from vae_nb.evaluate import encode_all
 from vae_nb.joint import joint_vae
@@ -20,7 +20,6 @@ from vae_nb.latent import (
     edit_images,
     interpolate,
     manifold,
-    photograph,
     traverse,
     traverse_classes,
 )

@@ -13,13 +13,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vae_nb.data import Images
+from vae_nb.data import Images, TensorData, as_data
 from vae_nb.train import (
     History,
     NotFinite,
     Snapshots,
-    TensorData,
-    as_data,
     bfloat16_share,
     fastest_precision,
     first_bad_layer,
@@ -885,7 +883,7 @@ def test_a_bad_number_is_found_at_the_door_and_its_image_is_named(bad):
 
 def test_data_are_looked_through_once(monkeypatch):
     seen = []
-    monkeypatch.setattr("vae_nb.train.check_numbers", lambda x, what: seen.append(what))
+    monkeypatch.setattr("vae_nb.data.check_numbers", lambda x, what: seen.append(what))
     run(small_vae(), UNIT, UNIT, epochs=3)
     assert seen == ["train", "valid"]
 

@@ -477,8 +477,7 @@ def one_picture(
         float (1, C, H, W) in [0, 1]
     """
     from vae_nb.core import nearest
-    from vae_nb.data import DATASETS, load
-    from vae_nb.latent import photograph
+    from vae_nb.data import DATASETS, load, photograph
 
     name, _, number = text.rpartition(":")
     there = Path(text).expanduser().exists()
@@ -512,7 +511,7 @@ def pictures_of(
     """
     import torch
 
-    from vae_nb.train import device_of
+    from vae_nb.core import device_of
 
     found = [one_picture(word, model.shape) for word in pictures or []]
     x = (
@@ -989,7 +988,7 @@ def seeded_samples(model, n: int, seed: int):  # (n, C, H, W)
     """
     import torch
 
-    from vae_nb.train import device_of
+    from vae_nb.core import device_of
 
     return model.sample(n, torch.Generator(device_of(model)).manual_seed(seed))
 
@@ -1094,12 +1093,11 @@ def code_figure(model, images, kind: str, labels, classes, seed: int):  # axes
     """
     import torch
 
-    from vae_nb.core import evaluating
+    from vae_nb.core import device_of, evaluating
     from vae_nb.evaluate import encode_all
     from vae_nb.explore import latent_order
     from vae_nb.latent import continuous_dims
     from vae_nb.plots import latent_histograms, latent_map, latent_map_3d, latent_tsne
-    from vae_nb.train import device_of
 
     if (
         kind == "histograms"

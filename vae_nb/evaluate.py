@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import evaluating
+from .core import device_of, evaluating
+from .data import as_data
 from vae_nb.elbo import (
     DiagonalNormal,
     check_unit_range,
@@ -20,7 +21,6 @@ from vae_nb.elbo import (
     kl_per_dim,
     log_weights,
 )
-from .train import as_data, device_of
 
 # %% ../nbs/lib/30_evaluate.ipynb #37df2605
 def _draw_all(model, images, batch_size, seed) -> Tensor:
@@ -1821,7 +1821,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import nearest
-from .train import TensorData, as_data, fit
+from .data import TensorData, as_data
+from .train import fit
 
 # %% ../nbs/lib/34_edits.ipynb #3a9b6d26
 class AttributeClassifier(nn.Module):

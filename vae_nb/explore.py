@@ -26,7 +26,8 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from .core import atomic_path, check_choice, evaluating
+from .core import atomic_path, check_choice, device_of, evaluating
+from .data import as_data
 from vae_nb.elbo import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -35,7 +36,6 @@ from vae_nb.elbo import (
 )
 from .evaluate import active_units, encode_all, mean_kl_per_dim
 from .latent import interpolate
-from .train import as_data, device_of
 
 # %% ../nbs/lib/50_explore.ipynb #6
 class NotInBrowser(TypeError):
