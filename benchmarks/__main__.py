@@ -3,7 +3,9 @@
 import importlib
 import sys
 
-from .record import RESULTS, names, write_tables
+from book.measured import RESULTS
+
+from .record import names, write_tables
 
 
 def main():

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from book.measured import RESULTS, markdown, source_line
 from vae_nb.conv import bits_per_dim, conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import load
@@ -31,7 +32,7 @@ from vae_nb.recipes import PRETRAINED, pretrained, pretrained_folder
 from vae_nb.train import fit
 from vae_nb.vae import mlp_vae
 
-from .record import RESULTS, markdown, source_line, write
+from .record import write
 
 SEED = {"digits": 702, "joint_digits": 702, "faces": 703}  # not used before
 BATCH = {"digits": 256, "joint_digits": 256, "faces": 16}

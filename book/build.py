@@ -19,13 +19,12 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.pictures import illustrate
-from benchmarks.record import fill
-
 from . import api, vendor, widgets
 from .cite import citation
 from .execute import ANSI, explorer_files, key_of, record_of
+from .measured import fill
 from .pages import page
+from .pictures import illustrate
 from .project import (
     BUILD,
     PROFILES,

@@ -7,10 +7,9 @@ benchmark of that name recorded. Nothing here touches the notebooks under nbs/.
 
 import re
 
-from benchmarks.record import fill
-
 from . import glossary, widgets
 from .colab import badge
+from .measured import fill
 from .project import published_parameters, source, tags
 
 DIRECTIVE = re.compile(r"^#\s*\|\s*(.+?)\s*$")

@@ -7,9 +7,8 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks.record import fill
-
 from .colab import badge
+from .measured import fill
 from .project import ROOT, notebooks, read_notebook, settings, source
 
 README, PICTURE = ROOT / "README.md", ROOT / "book/static/readme.png"

@@ -13,8 +13,9 @@ import torch
 
 from benchmarks import __main__ as every
 from benchmarks import book as book_cost
-from benchmarks import curves, engines, mnist_nll, peers, pictures, record, scaling
+from benchmarks import curves, engines, mnist_nll, peers, record, scaling
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
+from book import pictures
 from vae_nb.conv import conv_vae
 from vae_nb.vae import mlp_vae
 
@@ -357,7 +358,7 @@ def test_the_cost_of_a_book_is_read_from_its_build_or_asked_for(tmp_path, monkey
 
 
 def test_modules_that_measure_nothing_are_no_benchmarks():
-    assert not {"record", "pictures", "__init__", "__main__"} & set(record.names())
+    assert not {"record", "__init__", "__main__"} & set(record.names())
     assert {
         "peers",
         "curves",

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.record import MARK
 from book import api, colab, export, glossary
 from book.cite import citation, reference
+from book.measured import MARK
 from book.pages import page
 from book.project import (
     ROOT,

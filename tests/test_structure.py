@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record import END, MARK, RESULTS, fill, section, typeset
 from book.build import mark_long_cells
 from book.execute import key_of
+from book.measured import END, MARK, RESULTS, fill, section, typeset
 from book.pages import page, split_directives, tags_of
 from book.project import (
     PROFILES,
@@ -86,6 +86,22 @@ def test_imports_run_one_way(path):
         if name in ORDER and name not in left
     ]
     assert not wrong, f"{room} may import only from {left}, and imports {wrong}"
+
+
+def test_benchmarks_import_the_book_and_never_the_reverse():
+    for path in (ROOT / "book").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [
+                getattr(node, "module", None) or "",
+                *(
+                    a.name
+                    for a in getattr(node, "names", [])
+                    if isinstance(a, ast.alias)
+                ),
+            ]
+            assert not any(str(name).split(".")[0] == "benchmarks" for name in names), (
+                f"{path.name}, line {node.lineno}"
+            )
 
 
 def test_the_order_is_checked_on_imports_of_every_form(tmp_path):

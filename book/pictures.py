@@ -3,7 +3,7 @@
 import json
 import re
 
-from .record import RESULTS
+from .measured import RESULTS
 
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
 

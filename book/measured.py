@@ -1,0 +1,68 @@
+"""Measured tables on pages: one JSON file a table in benchmarks/results, written by `make bench`; README, chapters and the page "Measured" show them where a mark stands."""
+
+import json
+import re
+
+from .project import ROOT
+
+RESULTS = ROOT / "benchmarks/results"
+END = "<!-- end of measured -->"
+MARK = re.compile(
+    rf"<!-- measured: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})?", re.DOTALL
+)
+
+
+def markdown(rows):
+    "A table of flat dicts."
+    columns = list(dict.fromkeys(c for row in rows for c in row))
+    lines = [
+        "| " + " | ".join(columns) + " |",
+        "| " + " | ".join("---" for _ in columns) + " |",
+    ]
+    return "\n".join(
+        lines
+        + [
+            "| " + " | ".join(str(row.get(c, "")) for c in columns) + " |"
+            for row in rows
+        ]
+    )
+
+
+def typeset(table):
+    "A table's signs as a printer sets them: a minus, and no line that ends at the hyphens of 784-400-20 and CPU-s or beside a ±."
+    table = re.sub(r"(?<=\| )-(?=\d)", "−", table.replace(" ± ", "\u00a0±\u00a0"))
+    return re.sub(r"(?<=\d)-(?=\d)|(?<=CPU)-(?=s)", "\u2011", table)
+
+
+def source_line(name, result):
+    "The command that gave a result, and the machine."
+    m = result["machine"]
+    where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread{'s' * (m['threads'] != 1)} used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
+    return f"`make bench NAME={result.get('benchmark', name)}` on {where}."
+
+
+def section(name):
+    "One recorded table as Markdown: title, rows, note, and the machine and command that gave it."
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise SystemExit(
+            f"No figures are recorded for {name!r}: `make bench NAME={name}` measures them."
+        )
+    result = json.loads(path.read_text())
+    parts = [
+        f"**{result['title']}**",
+        typeset(markdown(result["rows"])),
+        result["note"],
+        source_line(name, result),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def fill(text, keep_marks=False):
+    "Put the recorded table at each mark `<!-- measured: NAME -->`; with `keep_marks`, between that mark and an end mark, to be filled again later."
+    frame = (
+        f"<!-- measured: {{name}} -->\n{{table}}\n{END}" if keep_marks else "{table}"
+    )
+    return MARK.sub(
+        lambda found: frame.format(name=found[1], table=section(found[1])), text
+    )
