@@ -1,7 +1,7 @@
 # The VAE Notebooks: what you can do here. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export lint readme dist wasm requirements clean
+.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export lint format coverage readme dist wasm requirements clean
 
 PYTHON ?= python3
 PROFILE ?= cpu
@@ -68,8 +68,17 @@ export: env ## clean the notebooks, write how to install the library into them a
 	$(PY) -m book.export
 	.venv/bin/nbstripout --keep-id $$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
-lint: env ## what ruff has to say of notebooks and scripts
+lint: env ## notebooks and scripts: faults, layout (ruff), and whether the annotations of the library agree (mypy)
 	.venv/bin/ruff check
+	.venv/bin/ruff format --check --quiet || { echo "Not laid out as ruff does it: make format"; exit 1; }
+	.venv/bin/mypy
+
+format: env ## lay out notebooks and scripts, sort their imports
+	.venv/bin/ruff check --quiet --fix --select I
+	.venv/bin/ruff format --quiet
+
+coverage: env ## which lines of the library the unit tests run: a table, and pages in _build/coverage
+	$(PY) -m pytest $(WORKERS) --cov --cov-report=html:_build/coverage --cov-report=term --cov-report=markdown:_build/coverage.md
 
 readme: env ## the parts of README.md that are made: tables, chapters; and its picture, from the pretrained models
 	$(PY) -m book.readme --picture

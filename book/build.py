@@ -165,39 +165,6 @@ def configuration():
     }
 
 
-ROLES = re.compile(
-    r'(?<=<div) role="list"(?= class="citation-list")|(?<=\d") role="doc-biblioentry"(?=>)'
-)
-
-
-def help_screen_readers(html):
-    """Two repairs. docutils gives a bibliography roles that today's ARIA forbids (a list whose children are no items), and what unfolds a part of the contents
-    has a picture only, no name."""
-    for path in html.rglob("*.html"):
-        text = path.read_text(encoding="utf-8").replace(
-            '<summary><span class="toctree-toggle"',
-            '<summary aria-label="Pages below"><span class="toctree-toggle"',
-        )
-        path.write_text(
-            ROLES.sub("", text) if "citation-list" in text else text, encoding="utf-8"
-        )
-
-
-CELL = re.compile(r"<td>((?:(?!<td).)*?)</td>", re.DOTALL)
-
-
-def mark_long_cells(html):
-    "Cells of tables that hold a sentence get the class `prose`: book.css leaves them room."
-    long = lambda cell: (
-        f'<td class="prose">{cell[1]}</td>'
-        if len(re.sub("<[^>]*>", "", cell[1]).strip()) > 40
-        else cell[0]
-    )
-    for path in html.rglob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(CELL.sub(long, text), encoding="utf-8")
-
-
 def build_site(source, html, strict=True):
     "Let Jupyter Book build `source` into the folder `html`. With `strict`, a warning is an error: SystemExit."
     out = source.parent / "site"
@@ -215,7 +182,12 @@ def build_site(source, html, strict=True):
         out,
         "--keep-going",
     ] + (["-W"] if strict else [])
-    env = os.environ | {"DOCUTILSCONFIG": str(ROOT / "book/docutils.conf")}
+    env = os.environ | {
+        "DOCUTILSCONFIG": str(ROOT / "book/docutils.conf"),
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        ),  # of our own extension
+    }
     run = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     )
@@ -226,8 +198,6 @@ def build_site(source, html, strict=True):
     if built.exists():
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
-        help_screen_readers(html)
-        mark_long_cells(html)
     if run.returncode or not (html / "index.html").exists():
         told = [
             line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)

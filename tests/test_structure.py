@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from book.build import mark_long_cells
 from book.execute import key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
 from book.pages import page, split_directives, tags_of
@@ -28,6 +27,7 @@ from book.project import (
     tags,
     toc_files,
 )
+from book.sphinx_pages import repaired
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
@@ -518,10 +518,13 @@ def test_a_table_has_real_minus_signs_and_breaks_at_no_hyphen():
     )
 
 
-def test_cells_with_a_sentence_are_marked(tmp_path):
-    (tmp_path / "a.html").write_text(
-        f"<tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr>"
-    )
-    mark_long_cells(tmp_path)
-    cells = re.findall("<td.*?>", (tmp_path / "a.html").read_text())
-    assert cells == ["<td>", "<td>", '<td class="prose">']
+def test_cells_with_a_sentence_are_marked_and_bibliographies_have_no_roles():
+    body = f"<table><tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr></table>"
+    assert re.findall("<td.*?>", repaired(body)) == [
+        "<td>",
+        "<td>",
+        '<td class="prose">',
+    ]
+    listed = '<div class="citation-list" role="list"><div class="docutils citation" id="a" role="doc-biblioentry">Kingma</div></div>'
+    assert "role" not in repaired(listed) and "Kingma" in repaired(listed)
+    assert repaired("<p>a &lt; b&nbsp;c</p>") == "<p>a &lt; b&nbsp;c</p>"
