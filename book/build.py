@@ -30,10 +30,10 @@ from .project import (
     PROFILES,
     ROOT,
     address,
-    modules,
     notebooks,
     profile_parameters,
     read_notebook,
+    rooms,
     settings,
     site_toc,
     toc_files,
@@ -115,7 +115,7 @@ def write_pages(chapters, source):
                 illustrate(filled((ROOT / f"{file}.md").read_text()), source)
             )
     (source / "api").mkdir()
-    for name in modules():
+    for name in rooms():
         (source / f"api/{name}.md").write_text(api.page(name))
     shutil.copytree(ROOT / "book/static", source / "static")
     vendor.mathjax(BUILD / "vendor", source / "static/mathjax")

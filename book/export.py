@@ -4,11 +4,63 @@ In the notebooks an argument is explained once, in the comment on its line; noth
 """
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
-from .api import Module, about, commented, returned
+
+class Module:
+    "A generated module: its text, its tree, and the comment at the end of each line."
+
+    def __init__(self, path):
+        self.text = path.read_text()
+        self.tree = ast.parse(self.text)
+        self.comments = {
+            t.start[0]: t.string.lstrip("# ")
+            for t in tokenize.generate_tokens(io.StringIO(self.text).readline)
+            if t.type == tokenize.COMMENT
+        }
+
+
+def about(node):
+    "A docstring without what this module adds to it."
+    return re.split(r"\n\n(?:Args|Returns):\n", ast.get_docstring(node) or "")[0]
+
+
+def arguments(node):
+    "(argument, the line on which it ends) of a function, without `self` and its like."
+    a = node.args
+    plain = a.posonlyargs + a.args
+    pairs = list(zip(plain, [None] * (len(plain) - len(a.defaults)) + a.defaults))
+    pairs += [(a.vararg, None)] * bool(a.vararg)
+    pairs += list(zip(a.kwonlyargs, a.kw_defaults)) + [(a.kwarg, None)] * bool(a.kwarg)
+    return [
+        (arg.arg, (default or arg).end_lineno)
+        for arg, default in pairs
+        if arg.arg not in ("self", "cls")
+    ]
+
+
+def commented(module, node):
+    "(argument, comment) for the arguments that have a line and a comment of their own."
+    lines = arguments(node)
+    alone = [line for _, line in lines]
+    return [
+        (name, module.comments[line])
+        for name, line in lines
+        if alone.count(line) == 1 and line != node.lineno and line in module.comments
+    ]
+
+
+def returned(module, node):
+    "The comment on what a function gives back: it stands on the line that ends the signature."
+    last = max(
+        [node.lineno, *(line + 1 for _, line in arguments(node) if line > node.lineno)]
+    )
+    return module.comments.get(last) if last < node.body[0].lineno else None
 
 
 def explained(module, node):
@@ -74,7 +126,7 @@ def documented_nodes(tree):
 
 def with_docstrings(path):
     "The text of a module whose docstrings tell the meaning of arguments and results."
-    module = Module(path.stem, path)
+    module = Module(path)
     lines = module.text.split("\n")
     for node in sorted(
         documented_nodes(module.tree), key=lambda node: -node.lineno

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -50,12 +51,22 @@ def module_path(name):
 
 
 def modules():
-    "The modules of the library that notebooks export: each has a page of its own below the reference."
+    "The packages and modules of the library, in the order of the alphabet."
     return sorted(
         dotted(p)
         for p in library()
         if p.parent != ROOT / "vae_nb" or not p.stem.startswith("_")
     )
+
+
+def rooms():
+    "The packages and single modules of the library that list public names: each has a page below the reference."
+    return [
+        name
+        for name in modules()
+        if "." not in name
+        and re.search(r"^__all__ = \S", module_path(name).read_text(), re.M)
+    ]
 
 
 def address(file):
@@ -64,12 +75,12 @@ def address(file):
 
 
 def site_toc():
-    "The contents of the built site: addresses in the place of files, and the pages of the modules below the reference."
+    "The contents of the built site: addresses in the place of files, and the pages of the rooms below the reference."
     contents = toc() | {"root": address(toc()["root"])}
     for chapter in (c for part in contents["parts"] for c in part["chapters"]):
         chapter["file"] = address(chapter["file"])
         if chapter["file"] == "api":
-            chapter["sections"] = [{"file": f"api/{name}"} for name in modules()]
+            chapter["sections"] = [{"file": f"api/{name}"} for name in rooms()]
     return contents
 
 
@@ -90,9 +101,7 @@ def notebooks():
 
 def page_names():
     "Every page of the built book, without .html."
-    return [address(file) for file in toc_files()] + [
-        f"api/{name}" for name in modules()
-    ]
+    return [address(file) for file in toc_files()] + [f"api/{name}" for name in rooms()]
 
 
 def profile_parameters(profile):
