@@ -90,7 +90,7 @@ def floors():
         }
     for room, (modules, _) in rooms.items():
         if module_path(room).name == "__init__.py":
-            inside = [n for n in imports(module_path(room), room, package=True)]
+            inside = list(imports(module_path(room), room, package=True))
             modules.sort(
                 key=lambda m: inside.index(m[0]) if m[0] in inside else len(inside)
             )

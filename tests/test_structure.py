@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from book import floors
 from book.execute import key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
 from book.pages import page, split_directives, tags_of
@@ -30,7 +31,6 @@ from book.project import (
 from book.sphinx_pages import repaired
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
 MODULES = [module_path(name) for name in modules()]
 NOTEBOOKS = sorted(
     p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
@@ -48,44 +48,28 @@ def named(paths):
     )
 
 
-def imported_modules(path, depth=1):
-    "The modules and packages of vae_nb that a file imports, wherever in it; the file stands `depth` folders deep."
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            yield from (
-                [node.module.split(".")[0]]
-                if node.module
-                else [alias.name for alias in node.names]
-            )
-        elif (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").split(".")[0] == "vae_nb"
-        ):
-            yield from node.module.split(".")[1:2] or [
-                alias.name for alias in node.names
-            ]
-        elif isinstance(node, ast.Import):
-            yield from (
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith("vae_nb.")
-            )
-
-
 @named(MODULES)
 def test_imports_run_one_way(path):
-    room, depth = (
-        dotted(path).split(".")[0],
-        len(path.relative_to(ROOT / "vae_nb").parts),
-    )
-    assert room in ORDER, f"{room} has no place in the order of modules"
-    left = ORDER[: ORDER.index(room)]
-    wrong = [
-        name
-        for name in imported_modules(path, depth)
-        if name in ORDER and name not in left
-    ]
-    assert not wrong, f"{room} may import only from {left}, and imports {wrong}"
+    name = dotted(path)
+    room = name.split(".")[0]
+    assert room in floors.ORDER, f"{room} has no place in ORDER of book/floors.py"
+    left = floors.ORDER[: floors.ORDER.index(room)]
+    used = {
+        n.split(".")[0] for n in floors.imports(path, name, path.stem == "__init__")
+    }
+    wrong = used - {room, "", *left}
+    assert not wrong, f"{name} may import only from {left}, and imports {wrong}"
+
+
+@pytest.mark.parametrize(
+    "room", [n for n in modules() if module_path(n).stem == "__init__"]
+)
+def test_inside_a_package_imports_run_one_way_too(room):
+    order = [name for name, _ in floors.floors()[room][0]]
+    for number, name in enumerate(order):
+        used = set(floors.imports(module_path(name), name))
+        wrong = used & {room, *order[number:]}
+        assert not wrong, f"{name} stands in the order {order} and imports {wrong}"
 
 
 def test_benchmarks_import_the_book_and_never_the_reverse():
@@ -104,12 +88,14 @@ def test_benchmarks_import_the_book_and_never_the_reverse():
             )
 
 
-def test_the_order_is_checked_on_imports_of_every_form(tmp_path):
+def test_imports_of_every_form_are_seen(tmp_path):
     path = tmp_path / "core.py"
     path.write_text(
-        "from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\nfrom . import latent\nfrom vae_nb import joint\n"
+        "from .train import fit\nfrom vae_nb.vae import VAE\nimport vae_nb.cli\n"
+        "from . import latent\nfrom vae_nb import joint\ndef f():\n    from .conv import conv_vae\n"
     )
-    assert sorted(imported_modules(path)) == ["cli", "joint", "latent", "train", "vae"]
+    found = set(floors.imports(path, "core"))
+    assert found == {"cli", "conv", "joint", "latent", "train", "vae"}
 
 
 def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
@@ -132,7 +118,8 @@ def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
         and module_path("data.load").read_text()
         and module_path("data").name == "__init__.py"
     )
-    assert list(imported_modules(tmp_path / "vae_nb/data/load.py", depth=2)) == ["core"]
+    path = tmp_path / "vae_nb/data/load.py"
+    assert list(floors.imports(path, "data.load")) == ["core"]
     base = key_of(example(), {})
     (tmp_path / "vae_nb/_modidx.py").write_text("changed")
     assert key_of(example(), {}) == base, "nbdev's index is read by no code"
