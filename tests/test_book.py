@@ -9,15 +9,16 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from book import vendor
-from book.browser import KNOWN, all_pictures, chromium, served, settled
+from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.colab import address
 from book.execute import ChapterFailed, execute, record_of
@@ -426,11 +427,28 @@ def visited(chrome, home, name, axe):
     return {"own": own, "widgets": widgets, "faults": found, "axe": said}
 
 
+LASTING = ExitStack()
+
+
+@functools.cache
+def own_browser():
+    "The browser of a process that visits pages. It ends with the process."
+    return LASTING.enter_context(browser())
+
+
+def visit(home, name, axe):
+    "`visited`, in a process of its own: Playwright drives one browser in each."
+    return visited(own_browser(), home, name, axe)
+
+
 @pytest.fixture(scope="session")
-def seen(html, chrome, axe):
-    "Name of a page → what a visit has found. Each page is visited once, when it is first asked for."
+def seen(html, axe):
+    "Name of a page → what a visit has found. Each page is visited once, by two browsers side by side."
+    pool = ProcessPoolExecutor(2, get_context("spawn"))
     with served(html) as home:
-        yield functools.cache(lambda name: visited(chrome, home, name, axe))
+        visits = {name: pool.submit(visit, home, name, axe) for name in page_names()}
+        yield lambda name: visits[name].result()
+        pool.shutdown(cancel_futures=True)
 
 
 @needs_browser
