@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lib/06_faces_canvas.ipynb #9fbb1bc2
+# %% ../../nbs/lib/06_faces_canvas.ipynb #c846a40d
 from collections.abc import Callable
 
 import torch
@@ -23,7 +23,7 @@ def box(x, y, w, h, radius) -> Tensor:
     outside = (u.clamp(min=0) ** 2 + v.clamp(min=0) ** 2).sqrt_()
     return outside + torch.maximum(u, v).clamp_(max=0) - radius
 
-
+# %% ../../nbs/lib/06_faces_canvas.ipynb #56c607b6
 def arc(x, y, w, sag, thickness) -> Tensor:
     "Nearly the distance from a stroke: the parabola (-w, 0) to (0, sag) to (w, 0)."
     t = (x / w).clamp(-1, 1)

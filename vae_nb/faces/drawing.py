@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_faces']
 
-# %% ../../nbs/lib/09_faces_drawing.ipynb #1ee9add5
+# %% ../../nbs/lib/09_faces_drawing.ipynb #7922e196
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -35,7 +35,7 @@ class Factor:
     def kind(self) -> str:  # "discrete" or "continuous"
         return "discrete" if self.names else "continuous"
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #a89e082b
+# %% ../../nbs/lib/05_faces_factors.ipynb #0c28320e
 def _choice(what: str, *names: str, default: int = 0) -> Factor:
     "A discrete factor."
     return Factor(what, 0, len(names) - 1, default, names)
@@ -111,9 +111,6 @@ def _code(name: str, value: str) -> int:
     return names.index(value)
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #2ced76cd
-SMILE = 0.6  # the mouth of smile=1; minus this for smile=0
-
-
 def all_factors(
     factors: dict[str, Any],  # any of FACTORS, or smile
 ) -> dict[str, Tensor]:  # every one of FACTORS, float32, (n,) each
@@ -145,7 +142,10 @@ def all_factors(
     n = next(iter(lengths.values()), 1)
     return {name: v.expand(n) for name, v in checked.items()}
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #77f12ec8
+# %% ../../nbs/lib/05_faces_factors.ipynb #3a13925e
+SMILE = 0.6  # the mouth of smile=1; minus this for smile=0
+
+
 def _with_mouth(factors: dict[str, Any]) -> dict[str, Any]:
     "A copy of the factors, with a mouth where they have a smile."
     if "smile" not in factors:
@@ -192,7 +192,7 @@ def random_factors(
         columns[second] = _inside(torch.special.ndtr(normal))
     return {name: _spread(FACTORS[name], u) for name, u in columns.items()}
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #2174c3bc
+# %% ../../nbs/lib/05_faces_factors.ipynb #dfb26987
 def _inside(u: Tensor) -> Tensor:
     "Numbers in [0, 1] away from the ends, where the normal would be infinite."
     return u.clamp(1e-12, 1 - 1e-12)
@@ -225,7 +225,7 @@ def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
         raise ValueError(f"A correlation lies between -1 and 1, not at {rho}.")
     return first, second, float(rho)
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #181a751e
+# %% ../../nbs/lib/05_faces_factors.ipynb #9caa55a4
 def _check_ordered(name: str) -> None:
     "Refuse a name that is no factor, or whose values have no order."
     ordered = [key for key, factor in FACTORS.items() if len(factor.names) <= 2]

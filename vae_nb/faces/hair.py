@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #723935c7
+# %% ../../nbs/lib/08_faces_hair.ipynb #ef8f5201
 import math
 from collections.abc import Callable
 
@@ -71,7 +71,7 @@ def _bob_front(canvas: Canvas, face: Face, hat: int) -> None:
     canvas.paint(face.hair, _without(_bob(face), hole), _ALL_HAIR)
     _gleam(canvas, face, hat, -0.02, -0.38, 0.3, -0.08)
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #aee9c77e
+# %% ../../nbs/lib/08_faces_hair.ipynb #befb3441
 def _long(face: Face) -> Callable:
     across = lambda x, y: (x + 0.08 * face.sin) / (1 + 0.10 * y)
     return lambda x, y: box(across(x, y), y - 0.18, face.r + 0.12, 0.80, 0.42)
@@ -93,7 +93,7 @@ def _long_front(canvas: Canvas, face: Face, hat: int) -> None:
     for side in (-1, 1):
         _gleam(canvas, face, hat, 0.25 * side, -0.42, 0.14, -0.04)
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #233a0c4a
+# %% ../../nbs/lib/08_faces_hair.ipynb #0f216500
 _BACK_CURLS = (  # x, y and radius of each
     (0.0, -0.62, 0.17),
     (0.27, -0.60, 0.19),
@@ -156,7 +156,7 @@ def _buns_front(canvas: Canvas, face: Face, hat: int) -> None:
     for side in (-1, 1):
         _gleam(canvas, face, hat, 0.2 * side, -0.42, 0.12, -0.03)
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #4e45fd8c
+# %% ../../nbs/lib/08_faces_hair.ipynb #3e7ddb25
 HAIR = {  # style → what is drawn behind the head, and what before it
     "short": (_short_back, _short_front),
     "bob": (_bob_back, _bob_front),
@@ -183,7 +183,7 @@ def draw_glasses(canvas: Canvas, face: Face) -> None:
     bridge = lambda x, y: arc(x - middle, y - EYE_Y, half, -0.03, 0.022)
     canvas.paint(frame, bridge, around(middle, EYE_Y, half, 0.04, 0.03))
 
-
+# %% ../../nbs/lib/08_faces_hair.ipynb #4307bb7b
 def _draw_lens(canvas: Canvas, x0, narrow) -> None:
     "Glass, a glint on it, and a rim."
     window = around(x0, EYE_Y + 0.01, _LENS, _LENS, 0.04)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lib/07_faces_head.ipynb #48947c3d
+# %% ../../nbs/lib/07_faces_head.ipynb #3e16fbb0
 import math
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ from vae_nb.faces.canvas import (
     tones,
 )
 
-# %% ../../nbs/lib/07_faces_head.ipynb #48337802
+# %% ../../nbs/lib/07_faces_head.ipynb #36a5255d
 SKIN_TONES = (
     (1.00, 0.88, 0.79),
     (0.96, 0.78, 0.62),
@@ -42,7 +42,7 @@ HAIR_COLOURS = (
 WHITE, INK, IRIS = (1.0, 1.0, 1.0), (0.20, 0.13, 0.13), (0.45, 0.28, 0.20)
 MOUTH, TONGUE = (0.50, 0.13, 0.16), (0.93, 0.47, 0.45)
 
-# %% ../../nbs/lib/07_faces_head.ipynb #b2fc1ec2
+# %% ../../nbs/lib/07_faces_head.ipynb #5ebc73b5
 def _colours(factors: dict[str, Tensor]) -> dict[str, Tensor]:
     "The palette of each face."
     skin = tones(SKIN_TONES, factors["skin"])
@@ -163,7 +163,7 @@ def _draw_eye(canvas: Canvas, face: Face, side: int) -> None:
     brow = lambda x, y: arc(x - x0, tilted(x, y), 0.10 * narrow, -0.045, 0.022)
     canvas.paint(face.brow, brow, around(x0, BROW_Y, 0.14, 0.09))
 
-# %% ../../nbs/lib/07_faces_head.ipynb #90c77363
+# %% ../../nbs/lib/07_faces_head.ipynb #c024b401
 def draw_eyes_and_nose(canvas: Canvas, face: Face) -> None:
     "The nose with its shine, and two eyes."
     x0, _ = face.place(0, NOSE_DEPTH)
