@@ -79,7 +79,7 @@ def test_imports_run_one_way(path):
         len(path.relative_to(ROOT / "vae_nb").parts),
     )
     assert room in ORDER, f"{room} has no place in the order of modules"
-    left = ORDER[: ORDER.index(room) + (depth > 1)]  # inside a package, its own modules
+    left = ORDER[: ORDER.index(room)]
     wrong = [
         name
         for name in imported_modules(path, depth)
