@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_nb import faces
 from vae_nb.faces import FACTORS, draw_faces, factor_table, random_factors
+from vae_nb.faces.canvas import HUE_SPAN
+from vae_nb.faces.factors import SMILE, all_factors
+from vae_nb.faces.head import EYE_ANGLE, NOSE_DEPTH, face_of
 
 DISCRETE = [name for name, f in FACTORS.items() if f.kind == "discrete"]
 CONTINUOUS = [name for name, f in FACTORS.items() if f.kind == "continuous"]
@@ -151,21 +153,12 @@ def test_mouth_changes_the_mouth_only(glasses, hat):
 
 
 def test_yaw_shifts_nose_more_than_eyes_and_narrows_the_far_eye():
-    full = faces._complete({"yaw": [-1.0, 0.0, 1.0]})
-    face = faces._Face(**faces._measures(full))
-    (left, left_width), (right, right_width) = (
-        face.place(-faces.EYE_ANGLE),
-        face.place(faces.EYE_ANGLE),
-    )
-    eyes, nose = (
-        ((left + right) / 2).flatten(),
-        face.place(0, faces.NOSE_DEPTH)[0].flatten(),
-    )
-    assert (
-        nose[2] > 1.3 * eyes[2] > 0
-        and torch.allclose(nose, -nose.flip(0))
-        and eyes[1].abs() < 1e-6
-    )
+    face = face_of(all_factors({"yaw": [-1.0, 0.0, 1.0]}))
+    left, left_width = face.place(-EYE_ANGLE)
+    right, right_width = face.place(EYE_ANGLE)
+    eyes, nose = (left + right).flatten() / 2, face.place(0, NOSE_DEPTH)[0].flatten()
+    assert nose[2] > 1.3 * eyes[2] > 0
+    assert torch.allclose(nose, -nose.flip(0)) and eyes[1].abs() < 1e-6
     assert right_width[2] < 0.9 * left_width[2] and left_width[0] < 0.9 * right_width[0]
 
 
@@ -190,13 +183,8 @@ def test_light_comes_from_the_side_it_says(side):
 def test_background_is_the_hue_that_it_says():
     for value in (0.0, 0.3, 0.7, 1.0):
         corner = draw_faces({"background": value})[0, :, 0, 0].tolist()
-        assert (
-            abs(
-                colorsys.rgb_to_hsv(*(v / 255 for v in corner))[0]
-                - faces.HUE_SPAN * value
-            )
-            < 0.02
-        )
+        hue, *_ = colorsys.rgb_to_hsv(*(v / 255 for v in corner))
+        assert abs(hue - HUE_SPAN * value) < 0.02
 
 
 def test_skin_goes_from_light_to_deep():
@@ -240,7 +228,7 @@ def test_refuses_size(size):
 
 def test_smile_stands_for_a_mouth():
     x = draw_faces({"smile": [0, 1]})
-    assert torch.equal(x, draw_faces({"mouth": [-faces.SMILE, faces.SMILE]}))
+    assert torch.equal(x, draw_faces({"mouth": [-SMILE, SMILE]}))
     assert torch.equal(draw_faces({"smile": True}), x[1:])
 
 
