@@ -367,7 +367,7 @@ def test_attributes_of_other_sets():
         (attribute_text()[:-1500], "promises 12 rows and has"),
         (
             "\n".join(["12", *attribute_text().splitlines()[2:]]),
-            "has not the header of CelebA's attributes, but '000001.jpg",
+            "does not have the header of CelebA's attributes, but '000001.jpg",
         ),
         (
             commas(
@@ -381,14 +381,14 @@ def test_attributes_of_other_sets():
         ),
         (
             attribute_text().replace("Bald", "Blad"),
-            "(?s)has not the header.*but 'Blad'.*Did you mean 'Bald'",
+            "(?s)does not have the header.*but 'Blad'.*Did you mean 'Bald'",
         ),
         (
             attribute_text(names=CELEBA_ATTRIBUTES[:-1]),
-            "has not the header.*'39 of the 40 names'",
+            "does not have the header.*'39 of the 40 names'",
         ),
-        ("12\n" + attribute_text().split("\n", 2)[2], "has not the header"),
-        ("", "has not the header"),
+        ("12\n" + attribute_text().split("\n", 2)[2], "does not have the header"),
+        ("", "does not have the header"),
         (
             attribute_text().replace("-1", "-2", 1),
             "a row that is not 40 times 1 or -1, that of 000001.jpg",

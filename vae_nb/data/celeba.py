@@ -9,6 +9,7 @@ __all__ = []
 import csv
 import os
 import warnings
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -21,46 +22,48 @@ from .decoded import read_pictures
 from .files import DatasetError, cache_dir, obtain, say_once
 from .folders import of_split
 from .images import SPLITS, Images
-from .pictures import SUFFIXES, decode
+from .pictures import SUFFIXES
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #2702b771
 CELEBA = 202_599  # pictures, in the whole set
+# the 40 names, as its table of attributes has them
 CELEBA_ATTRIBUTES = tuple(
-    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
-    Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open
-    Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
-    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split()
-)  # the 40 names, as its table of attributes has them
+    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips
+    Big_Nose Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin
+    Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open
+    Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline
+    Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat
+    Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split()
+)
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #4909e991
-def table_rows(path: Path) -> tuple:  # how many rows there are; an iterator over them
-    """The rows of a table, each a list of strings: by commas, semicolons, tabs or spaces, whichever its second line has.
+def table_rows(
+    path: Path,
+) -> tuple[int, Iterator[list[str]]]:  # how many rows there are; the rows
+    """A table cut at commas, semicolons, tabs or spaces, whichever its second line has.
 
     Returns:
-        how many rows there are; an iterator over them
+        how many rows there are; the rows
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as e:
         raise DatasetError(f"{path} cannot be read ({e})") from e
     lines = [line.strip(" \r") for line in text.splitlines() if line.strip()]
-    comma = (
-        next((c for c in ",;" if c in lines[min(1, len(lines) - 1)]), " ")
-        if lines
-        else " "
-    )
-    if comma == " ":
+    second = lines[min(1, len(lines) - 1)] if lines else ""
+    separator = next((c for c in ",;" if c in second), " ")
+    if separator == " ":
         lines = [line.replace("\t", " ").strip() for line in lines]
-    return len(lines), _csv_rows(path, lines, comma)
+    return len(lines), _csv_rows(path, lines, separator)
 
 
-def _csv_rows(path, lines, comma):
+def _csv_rows(path: Path, lines: list[str], separator: str) -> Iterator[list[str]]:
     try:
-        yield from csv.reader(lines, delimiter=comma, skipinitialspace=True)
+        yield from csv.reader(lines, delimiter=separator, skipinitialspace=True)
     except csv.Error as e:
         raise DatasetError(f"{path} is not a table ({e})") from e
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #37b30f01
+# %% ../../nbs/lib/14b_data_celeba.ipynb #b6ada73c
 def _stem(name: str) -> str:
     "What tells a picture: 000001 of img_align_celeba/000001.jpg, and of 000001.png."
     name = name.rpartition("/")[2]
@@ -69,43 +72,43 @@ def _stem(name: str) -> str:
 
 def _file_column(
     path: Path,  # of the table
-    row: list,  # its first
-    taken=(),  # columns that hold something else
+    row: list[str],  # its first
+    taken: Iterable[int] = (),  # columns that hold something else
 ) -> int:
     "The column that holds the names of pictures."
-    at = [
-        i
-        for i, cell in enumerate(row)
-        if i not in taken and cell.lower().endswith(SUFFIXES)
-    ]
-    if not at:
-        raise DatasetError(
-            f"{path} has no column with the names of pictures: its first row begins {', '.join(map(repr, row[:3]))}"
-        )
-    return at[0]
+    for i, cell in enumerate(row):
+        if i not in taken and cell.lower().endswith(SUFFIXES):
+            return i
+    begins = ", ".join(map(repr, row[:3]))
+    raise DatasetError(
+        f"{path} has no column with the names of pictures: its first row begins "
+        f"{begins}"
+    )
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #b6ada73c
+# %% ../../nbs/lib/14b_data_celeba.ipynb #07261d87
 def _by_picture(
     path: Path,  # of the table
-    pairs,  # (name of a picture, what the table says of it)
+    pairs: Iterable,  # (name of a picture, what the table says of it)
 ) -> dict:  # {stem: what}
-    "A table as a dict. Where two rows contradict each other the first counts, and it is said."
-    out, torn = {}, []
+    "A table as a dict. Where two rows contradict each other, the first counts."
+    out: dict = {}
+    torn = []
     for name, what in pairs:
         if out.setdefault(_stem(name), what) != what:
             torn.append(name)
     if torn:
         warnings.warn(
-            f"{path} has rows that contradict earlier ones of the same picture ({len(torn):,}, such as {torn[0]}): "
-            "the first counts. Remove those that are wrong.",
+            f"{path} has rows that contradict earlier ones of the same picture "
+            f"({len(torn):,}, such as {torn[0]}): the first counts. Remove those that "
+            "are wrong.",
             stacklevel=5,
         )
     return out
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #07261d87
+# %% ../../nbs/lib/14b_data_celeba.ipynb #e80501c9
 def _split_header(
     path: Path,  # of the table of attributes
-):  # the names in the header, an iterator over the rows below it
+) -> tuple[list[str], Iterator[list[str]]]:  # the names in the header, the rows below
     "Check what stands above the rows."
     n, rows = table_rows(path)
     header, promised = next(rows, []), None
@@ -113,38 +116,41 @@ def _split_header(
         promised, header = int(header[0]), next(rows, [])
     known = [name for name in header if name in CELEBA_ATTRIBUTES]
     if sorted(known) != sorted(CELEBA_ATTRIBUTES):
-        close = {
-            name: nearest(name, [a for a in CELEBA_ATTRIBUTES if a not in known])
-            for name in header
-            if name not in CELEBA_ATTRIBUTES
-        }
-        wrong = (
-            next((name for name, meant in close.items() if meant), None)
-            if known
-            else " ".join(header)[:40]
-        )
-        raise DatasetError(
-            f"{path} has not the header of CelebA's attributes, but {wrong or f'{len(known)} of the 40 names'!r}",
-            f"Above the rows stand the 40 names; in a .txt the number of pictures stands above these.{close.get(wrong, '')}",
-        )
+        raise _wrong_header(path, header, known)
     if promised is not None and promised != n - 2:
         raise DatasetError(
-            f"{path} promises {promised:,} rows and has {n - 2:,}: it is damaged, or was cut short"
+            f"{path} promises {promised:,} rows and has {n - 2:,}: it is damaged, or "
+            "was cut short"
         )
     return header, rows
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #4efdc029
-_FLAGS = {
-    word: flag
-    for flag, words in (
-        ("0", "-1 -1.0 0 0.0 False FALSE false"),
-        ("1", "1 1.0 True TRUE true"),
+
+def _wrong_header(path: Path, header: list[str], known: list[str]) -> DatasetError:
+    "The error about a header that does not have the 40 names; it shows the wrong one."
+    lost = [name for name in CELEBA_ATTRIBUTES if name not in known]
+    strange = [name for name in header if name not in CELEBA_ATTRIBUTES]
+    close = {name: nearest(name, lost) for name in strange}
+    wrong = next((name for name, meant in close.items() if meant), None)
+    shown = wrong if known else " ".join(header)[:40]
+    return DatasetError(
+        f"{path} does not have the header of CelebA's attributes, but "
+        f"{shown or f'{len(known)} of the 40 names'!r}",
+        "Above the rows stand the 40 names; in a .txt the number of pictures stands "
+        f"above these.{close.get(shown, '')}",
     )
-    for word in words.split()
-}
+
+# %% ../../nbs/lib/14b_data_celeba.ipynb #4efdc029
+_FLAGS = dict.fromkeys("-1 -1.0 0 0.0 False FALSE false".split(), "0")
+_FLAGS |= dict.fromkeys("1 1.0 True TRUE true".split(), "1")
 
 
-def _flags(path, rows, file: int, at: list, width: int):
+def _flags(
+    path: Path,
+    rows: Iterable[list[str]],
+    file: int,  # the column with the names of pictures
+    at: list[int],  # the columns with the attributes
+    width: int,  # how many columns there are
+) -> Iterator[tuple[str, str]]:
     "For each row its picture, and a string of 0 and 1 for the columns `at`."
     pick, flag = itemgetter(*at), _FLAGS.__getitem__
     for row in rows:
@@ -153,18 +159,17 @@ def _flags(path, rows, file: int, at: list, width: int):
                 raise KeyError
             yield row[file], "".join(map(flag, pick(row)))
         except KeyError:
-            odd = next(
-                (f"it has {c!r}" for c in row[at[0] :] if c not in _FLAGS),
-                f"it has {len(row)} columns, and the first has {width}",
-            )
+            short = f"it has {len(row)} columns, and the first has {width}"
+            odd = (f"it has {c!r}" for c in row[at[0] :] if c not in _FLAGS)
             raise DatasetError(
-                f"{path} has a row that is not {len(at)} times 1 or -1, that of {' '.join(row[:2])[:40]}: {odd}"
+                f"{path} has a row that is not {len(at)} times 1 or -1, that of "
+                f"{' '.join(row[:2])[:40]}: {next(odd, short)}"
             ) from None
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #9561a644
 def read_attributes(
     path: Path,  # list_attr_celeba.txt or .csv
-):  # {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
+) -> tuple:  # {picture: row}, uint8 (rows, 40) of 0 and 1, the 40 names
     """CelebA's attributes; a picture is its name without folder and suffix.
 
     Args:
@@ -179,29 +184,17 @@ def read_attributes(
         raise DatasetError(f"{path} has no rows below its header")
     shift = int(len(first) > len(header))  # 1 where the column of names has no header
     at = [i + shift for i, name in enumerate(header) if name in CELEBA_ATTRIBUTES]
-    flags = _by_picture(
-        path,
-        _flags(
-            path,
-            chain([first], rows),
-            _file_column(path, first, at),
-            at,
-            len(header) + shift,
-        ),
-    )
-    values = np.frombuffer("".join(flags.values()).encode(), np.uint8).reshape(
-        -1, len(at)
-    ) - ord("0")
-    return (
-        {f: i for i, f in enumerate(flags)},
-        values,
-        tuple(header[i - shift] for i in at),
-    )
+    file, width = _file_column(path, first, at), len(header) + shift
+    flags = _by_picture(path, _flags(path, chain([first], rows), file, at, width))
+    values = np.frombuffer("".join(flags.values()).encode(), np.uint8) - ord("0")
+    numbers = {picture: i for i, picture in enumerate(flags)}
+    names = tuple(header[i - shift] for i in at)
+    return numbers, values.reshape(-1, len(at)), names
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #97c60b43
 def read_partition(
     path: Path,  # list_eval_partition.txt or .csv
-) -> dict:  # {picture: split}
+) -> dict[str, str]:  # {picture: split}
     """CelebA's official splits; a picture is its name without folder and suffix.
 
     Args:
@@ -215,78 +208,63 @@ def read_partition(
         rows = rows[1:]  # below image_id,partition
     if not rows:
         raise DatasetError(f"{path} has no rows")
-    width, file, numbers = (
-        len(rows[0]),
-        _file_column(path, rows[0]),
-        {f"{i}{dot}": s for i, s in enumerate(SPLITS) for dot in ("", ".0")},
-    )
-    odd = next(
-        (
-            row
-            for row in rows
-            if len(row) != width or width < 2 or row[-1] not in numbers
-        ),
-        None,
-    )
-    if odd is not None:
-        raise DatasetError(
-            f"{path} has a line that is not a file and 0, 1 or 2: {' '.join(odd)[:60]!r}"
-        )
+    width, file = len(rows[0]), _file_column(path, rows[0])
+    numbers = {f"{i}{dot}": s for i, s in enumerate(SPLITS) for dot in ("", ".0")}
+    for row in rows:
+        if len(row) != width or width < 2 or row[-1] not in numbers:
+            raise DatasetError(
+                f"{path} has a line that is not a file and 0, 1 or 2: "
+                f"{' '.join(row)[:60]!r}"
+            )
     return _by_picture(path, ((row[file], numbers[row[-1]]) for row in rows))
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #5b47035c
-def _names_in(folder: Path) -> list:
+def _names_in(folder: Path) -> list[str]:
     "The pictures right in a folder, sorted; none if it is not there."
     if not folder.is_dir():
         return []
-    return sorted(
-        f.name
-        for f in os.scandir(folder)
-        if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")
-    )
+    names = [f.name for f in os.scandir(folder) if not f.name.startswith(".")]
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES))
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #bd19a2d7
+
 def _celeba_in(
     base: Path,
-):  # ((folder of the pictures, their names, table of attributes, table of splits) or None, what was missed)
+) -> tuple:  # ((pictures' folder, their names, two tables) or None, what was missed)
     "CelebA's files in a folder, in torchvision's or in Kaggle's layout."
-    inner = base / "img_align_celeba"
     if not base.is_dir():
         return None, f"{base}: no such folder"
+    inner = base / "img_align_celeba"
     folder = inner / inner.name if (inner / inner.name).is_dir() else inner
-    stems, names = ("list_attr_celeba", "list_eval_partition"), _names_in(folder)
-    tables = [
-        next((p for p in (base / f"{s}.txt", base / f"{s}.csv") if p.is_file()), None)
-        for s in stems
-    ]
-    lacking = [f"no {s}.txt or .csv" for s, t in zip(stems, tables) if t is None]
+    names, tables, lacking = _names_in(folder), [], []
+    for stem in ("list_attr_celeba", "list_eval_partition"):
+        found = [p for p in (base / f"{stem}.txt", base / f"{stem}.csv") if p.is_file()]
+        tables += found[:1]
+        if not found:
+            lacking.append(f"no {stem}.txt or .csv")
     if not names:
-        lacking.append(
-            "no pictures in img_align_celeba"
-            + (
-                " (unpack img_align_celeba.zip)"
-                if inner.with_suffix(".zip").exists()
-                else ""
-            )
-        )
-    return (
-        (None, f"{base}: {', '.join(lacking)}")
-        if lacking
-        else ((folder, names, *tables), "")
-    )
+        packed = inner.with_suffix(".zip").exists()
+        hint = " (unpack img_align_celeba.zip)" if packed else ""
+        lacking.append(f"no pictures in img_align_celeba{hint}")
+    if lacking:
+        return None, f"{base}: {', '.join(lacking)}"
+    return (folder, names, *tables), ""
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #a836d390
-def celeba_at(place: Path):
-    "CelebA's files at a place, as `_celeba_in` finds them: in its folder celeba, or right there."
+
+def celeba_at(place: Path) -> tuple:  # see `_celeba_in`
+    """CelebA's files at a place: in its folder celeba, or right there.
+
+    Returns:
+        see `_celeba_in`
+    """
     files, lacking = _celeba_in(place / "celeba")
     return (files, lacking) if files else (_celeba_in(place)[0], lacking)
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #f1d13aef
 def celeba_splits(
-    names: list,  # of the pictures that are there
-    rows,  # pictures that have attributes
-    partition: dict,  # {picture: split}
-) -> dict:  # split → names
+    names: list[str],  # of the pictures that are there
+    rows: Iterable,  # pictures that have attributes
+    partition: dict[str, str],  # {picture: split}
+) -> dict[str, list[str]]:  # split → names
     """The official splits of the pictures that are there.
 
     Args:
@@ -301,40 +279,47 @@ def celeba_splits(
         lost = [n for n in names if _stem(n) not in known]
         if lost:
             raise DatasetError(
-                f"CelebA's table of {what} has no row for {lost[0]} (nor for {len(lost) - 1:,} other pictures that are there)",
+                f"CelebA's table of {what} has no row for {lost[0]} (nor for "
+                f"{len(lost) - 1:,} other pictures that are there)",
                 "Take the table of the whole set; or remove these pictures.",
             )
-    out = {s: [] for s in SPLITS}
+    out: dict[str, list[str]] = {s: [] for s in SPLITS}
     for n in names:
         out[partition[_stem(n)]].append(n)
     if len(names) < CELEBA:
         counts = ", ".join(f"{len(v):,} {s}" for s, v in out.items())
         say_once(
-            f"CelebA: {len(names):,} of its {CELEBA:,} pictures are here ({counts}); {CELEBA - len(names):,} are missing."
+            f"CelebA: {len(names):,} of its {CELEBA:,} pictures are here ({counts}); "
+            f"{CELEBA - len(names):,} are missing."
         )
     return out
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #b4ca09d7
-def celeba(split, n=None, size=None, root=None, strict=False, download=False) -> Images:
-    "CelebA, 64×64 unless `size` is given, in the order of the file names; attributes are 0 or 1."
+def celeba(
+    split: str,
+    n: int | None = None,
+    size: tuple | None = None,
+    root=None,
+    strict: bool = False,
+    download: bool = False,
+) -> Images:
+    "CelebA in the order of its file names, 64×64 by default; attributes are 0 or 1."
     ways = (
-        f"put img_align_celeba/ (unpacked; a part of it will do), list_attr_celeba and list_eval_partition (.txt or .csv) into {cache_dir() / 'celeba'}",
+        "put img_align_celeba/ (unpacked; a part of it will do), list_attr_celeba and "
+        f"list_eval_partition (.txt or .csv) into {cache_dir() / 'celeba'}",
         "set VAE_NB_DATA to the folder that holds celeba/, or pass it as root=",
         'let torchvision download it (1.4 GB): load("celeba", download=True)',
         'use the embedded drawn faces instead: load("celeba", fallback="faces")',
     )
-    folder, names, attribute_file, partition_file = obtain(
-        celeba_at, "CelebA", "CelebA", root, download, ways
-    )
+    found = obtain(celeba_at, "CelebA", "CelebA", root, download, ways)
+    folder, names, attribute_file, partition_file = found
     rows, values, attribute_names = read_attributes(attribute_file)
-    chosen = of_split(
-        celeba_splits(names, rows, read_partition(partition_file)), split, n, "celeba"
-    )
+    splits = celeba_splits(names, rows, read_partition(partition_file))
+    chosen = of_split(splits, split, n, "celeba")
     pixels, kept = read_pictures(folder, chosen, strict, size or (64, 64), 3, 148)
-    attributes = torch.from_numpy(values[[rows[_stem(p)] for p in kept]]).float()
     return Images(
         pixels,
-        attributes=attributes,
+        attributes=torch.from_numpy(values[[rows[_stem(p)] for p in kept]]).float(),
         attribute_names=attribute_names,
         name="celeba",
         split=split,

@@ -10,9 +10,9 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,20 +20,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..core import atomic_path
 from .files import DatasetError, cache_dir, cannot_write
 from .pictures import common_size, decode, read_headers, reason
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #1039fe92
+# %% ../../nbs/lib/13_data_decoded.ipynb #038d4da6
 def decode_all(
     folder: Path,
-    paths,  # relative to `folder`
+    paths: Sequence[str],  # relative to `folder`
     *how,  # for `decode`: channels, size, crop
-    tick=lambda n=1: None,  # told of every picture
-):  # iterator, one for each path and in their order: its pixels, or the exception
-    """Decode all pictures, on all cores: Pillow lets other threads run while it works.
+    tick: Callable = lambda n=1: None,  # told of every picture
+) -> Iterator:  # for each path, in their order: its pixels, or the exception
+    """Decode all pictures, on all cores.
 
     Args:
         paths: relative to `folder`
@@ -41,7 +42,7 @@ def decode_all(
         tick: told of every picture
 
     Returns:
-        iterator, one for each path and in their order: its pixels, or the exception
+        for each path, in their order: its pixels, or the exception
     """
 
     def attempt(p):
@@ -56,44 +57,42 @@ def decode_all(
                 tick()
                 yield x
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #038d4da6
-def describe_unreadable(bad: dict, total: int) -> str:
+# %% ../../nbs/lib/13_data_decoded.ipynb #1b29fc09
+def _describe_unreadable(bad: dict[str, str], total: int) -> str:
     "A sentence about {path: why}, with the first ten names."
     some = ", ".join(f"{p} ({why})" for p, why in list(bad.items())[:10])
-    return f"{len(bad):,} of {total:,} pictures cannot be read: {some}" + (
-        f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
-    )
+    more = f" and {len(bad) - 10:,} more" if len(bad) > 10 else ""
+    return f"{len(bad):,} of {total:,} pictures cannot be read: {some}{more}"
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #7c38df03
-def _write_header(f, shape):
-    "The header of a `.npy` file of bytes. NumPy pads it so that the first dimension can later change in place."
-    np.lib.format.write_array_header_1_0(
-        f, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+# %% ../../nbs/lib/13_data_decoded.ipynb #72c1b067
+def _write_header(f, shape: tuple):
+    "A `.npy` header for bytes, padded so that the first dimension can later change."
+    facts = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(f, facts)
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #1b29fc09
+# %% ../../nbs/lib/13_data_decoded.ipynb #fb9ef947
 @contextmanager
 def _without_size_warning():
-    "Without Pillow's warning of large pictures: `decode` refuses them, and they are named."
+    "Without Pillow's warning of large pictures: `decode` refuses and names them."
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #71ef2329
+# %% ../../nbs/lib/13_data_decoded.ipynb #0bb7185f
 @_without_size_warning()
 def write_decoded(
     f,  # a binary file, open for writing at its beginning
     folder: Path,
-    paths,  # the pictures, relative to `folder`
-    size,  # (h, w), or None if all have one size
-    channels=None,  # 1 or 3; None: 3 if any has colour
-    crop=None,  # see `decode`
-    keep=None,  # the file's final name: pieces of a large set are kept beside it
-    room=True,  # False: no new pieces, only those that are there are used
+    paths: Sequence[str],  # the pictures, relative to `folder`
+    size: tuple | None,  # (h, w), or None if all have one size
+    channels: int | None = None,  # 1 or 3; None: 3 if any has colour
+    crop: int | None = None,  # see `decode`
+    keep: Path | None = None,  # the final name: pieces of a large set lie beside it
+    room: bool = True,  # False: no new pieces, only those that are there are used
 ):
-    """Write every readable picture as an array (N, C, h, w) in NumPy's format, then a line of JSON: {path: why} of the others, {path: [what is odd]}.
+    """Every readable picture in an array (N, C, h, w), then JSON about the others.
 
     Args:
         f: a binary file, open for writing at its beginning
@@ -101,58 +100,55 @@ def write_decoded(
         size: (h, w), or None if all have one size
         channels: 1 or 3; None: 3 if any has colour
         crop: see `decode`
-        keep: the file's final name: pieces of a large set are kept beside it
+        keep: the final name: pieces of a large set lie beside it
         room: False: no new pieces, only those that are there are used
     """
-    good, bad = (
-        (dict.fromkeys(paths, (True, size, [])), {})
-        if size and channels
-        else read_headers(folder, paths)
-    )
+    good, bad = dict.fromkeys(paths, (True, size, [])), {}
+    if not (size and channels):
+        good, bad = read_headers(folder, paths)
     channels = channels or (3 if any(colour for colour, *_ in good.values()) else 1)
     size = size or common_size([s for _, s, _ in good.values()] or [(0, 0)])
+    decoder = partial(_decode_in_pieces, keep, room) if keep else decode_all
     _write_header(f, (len(good), channels, *size))
-    n, decoder = 0, partial(_decode_in_pieces, keep, room) if keep else decode_all
-    with tqdm(
-        total=len(good),
-        desc=f"decoding {folder.name}",
-        unit=" images",
-        delay=2,
-        mininterval=1,
-        leave=False,
-    ) as bar:
-        for p, x in zip(
-            good, decoder(folder, list(good), channels, size, crop, tick=bar.update)
-        ):
+    n = 0
+    with _progress(len(good), folder) as bar:
+        how = channels, size, crop
+        for p, x in zip(good, decoder(folder, list(good), *how, tick=bar.update)):
             if isinstance(x, Exception):
                 bad[p] = reason(x)
-                continue
-            f.write(x)
-            n += 1
+            else:
+                f.write(x)
+                n += 1
     if n == 0:
-        raise DatasetError(describe_unreadable(bad, len(bad)))
-    f.write(
-        json.dumps({p: odd for p, (_, _, odd) in good.items() if odd} | bad).encode()
-    )
+        raise DatasetError(_describe_unreadable(bad, len(bad)))
+    odd = {p: odd for p, (_, _, odd) in good.items() if odd}
+    f.write(json.dumps(odd | bad).encode())
     f.seek(0)
     _write_header(f, (n, channels, *size))
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #72c1b067
+
+def _progress(total: int, folder: Path) -> tqdm:
+    "A progress bar, where it takes longer than two seconds."
+    what = f"decoding {folder.name}"
+    return tqdm(
+        total=total, desc=what, unit=" images", delay=2, mininterval=1, leave=False
+    )
+
+# %% ../../nbs/lib/13_data_decoded.ipynb #e436ec56
 def read_decoded(
-    path,  # a file by `write_decoded`
-):  # (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
+    path: Path,  # a file by `write_decoded`
+) -> tuple[Tensor, dict] | None:  # pixels mapped into memory, what is told of pictures
     """Open a file of decoded pictures; None if there is none, or if it is not whole.
 
     Args:
         path: a file by `write_decoded`
 
     Returns:
-        (pixels: uint8 (N, C, h, w) mapped into memory, {path: why it could not be read}), or None
+        pixels mapped into memory, what is told of pictures
     """
     try:
-        pixels = np.load(
-            path, mmap_mode="c"
-        )  # "c": what is written to the tensor never reaches the file
+        # "c": what is written to the tensor never reaches the file
+        pixels = np.load(path, mmap_mode="c")
         with open(path, "rb") as f:
             f.seek(pixels.offset + pixels.nbytes)
             return torch.from_numpy(pixels), json.loads(f.read())
@@ -160,8 +156,18 @@ def read_decoded(
         return None
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #6fd3aa0f
-def decoded_path(folder: Path, paths, size, *how) -> Path:
-    "Where the decoded pictures are kept."
+def decoded_path(
+    folder: Path,
+    paths: Sequence[str],
+    size: tuple | None,
+    *how,  # for `write_decoded`: channels, crop
+) -> Path:
+    """Where the decoded pictures are kept.
+
+    Args:
+        how: for `write_decoded`: channels, crop
+    """
+    from PIL import Image
 
     def stamp(p):
         try:
@@ -170,36 +176,23 @@ def decoded_path(folder: Path, paths, size, *how) -> Path:
             return [p, 0, 0]  # it has vanished: decoding will say so
         return [p, s.st_size, s.st_mtime_ns]
 
-    from PIL import Image
+    where = folder.resolve()
+    version, limit = 3, Image.MAX_IMAGE_PIXELS
+    stamps = [stamp(p) for p in paths]
+    recipe = json.dumps([version, limit, str(where), size, how, stamps])
+    name = hashlib.blake2b(recipe.encode(), digest_size=10).hexdigest()
+    return cache_dir() / "decoded" / f"{where.name}-{name}.npy"
 
-    recipe = json.dumps(
-        [
-            3,
-            Image.MAX_IMAGE_PIXELS,
-            str(folder.resolve()),
-            size,
-            how,
-            [stamp(p) for p in paths],
-        ]
-    )  # 3: the version of this format
-    return (
-        cache_dir()
-        / "decoded"
-        / f"{folder.resolve().name}-{hashlib.blake2b(recipe.encode(), digest_size=10).hexdigest()}.npy"
-    )
-
-# %% ../../nbs/lib/13_data_decoded.ipynb #d965df23
-def _matches(pixels, bad, paths, size) -> bool:
-    "Whether decoded pictures can be those that are wanted: a file may have been copied over another."
-    return len(pixels) + len(_unreadable(bad)) == len(paths) and size in (
-        None,
-        tuple(pixels.shape[2:]),
-    )
-
-
-def _unreadable(told: dict) -> dict:
-    "Of what is told of pictures, {path: why} of those that could not be read. (What is odd about others is a list.)"
+# %% ../../nbs/lib/13_data_decoded.ipynb #cf7874c0
+def _unreadable(told: dict) -> dict[str, str]:
+    "{path: why} of the pictures that could not be read; what is odd in others is a list."
     return {p: why for p, why in told.items() if isinstance(why, str)}
+
+
+def _matches(pixels: Tensor, told: dict, paths: Sequence[str], size) -> bool:
+    "Whether these can be the pictures that are wanted: a file may have been replaced."
+    complete = len(pixels) + len(_unreadable(told)) == len(paths)
+    return complete and size in (None, tuple(pixels.shape[2:]))
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #afb0eaff
 PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
@@ -209,50 +202,48 @@ def _decode_in_pieces(
     path: Path,  # of the whole set; its pieces lie beside it
     room: bool,  # whether new pieces may be written
     folder: Path,
-    paths,  # relative to `folder`
+    paths: Sequence[str],  # relative to `folder`
     *how,  # for `decode`: channels, size, crop
-    tick,  # told how many are done
-):  # iterator, as `decode_all`
+    tick: Callable,  # told how many are done
+) -> Iterator:  # as `decode_all`
     "Decode all pictures, except those of pieces that an earlier process has left."
-    per = max(1, PIECE // (how[0] * how[1][0] * how[1][1]))  # pictures in a piece
+    channels, (h, w) = how[:2]
+    per = max(1, PIECE // (channels * h * w))  # pictures in a piece
     pieces = {
         path.with_name(f".{path.name}.{i}.piece"): paths[i : i + per]
         for i in range(0, len(paths), per)
     }
-    for kept, some in pieces.items() if room and len(pieces) > 1 else ():
-        if _read_piece(kept, some, how[1]):
+    for piece, some in pieces.items() if room and len(pieces) > 1 else ():
+        if _read_piece(piece, some, (h, w)):
             tick(len(some))
             continue
-        with atomic_path(kept) as new, open(new, "wb") as f:
-            _write_pixels(f, *_decode_piece(folder, some, how, tick))
-    for kept, some in pieces.items():
-        pixels, bad = _read_piece(kept, some, how[1]) or _decode_piece(
-            folder, some, how, tick
-        )
-        pixels = (
-            pixels.clone()
-        )  # no longer mapped: the file's room is free once it has gone
-        kept.unlink(missing_ok=True)
-        rows = iter(pixels.numpy())
+        with atomic_path(piece) as new, open(new, "wb") as f:
+            _write_piece(f, *_decode_piece(folder, some, how, tick))
+    for piece, some in pieces.items():
+        found = _read_piece(piece, some, (h, w))
+        pixels, bad = found or _decode_piece(folder, some, how, tick)
+        # no longer mapped, so that the file's room is free once it has gone
+        rows = iter(pixels.clone().numpy())
+        piece.unlink(missing_ok=True)
         for p in some:
             yield OSError(bad[p]) if p in bad else next(rows)
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #f60f779b
-def _read_piece(kept: Path, some, size):
-    "Pixels and {path: why} of some pictures from the file of their piece; None if it has not these."
-    found = read_decoded(kept)
+def _read_piece(piece: Path, some: Sequence[str], size: tuple):
+    "Pixels and {path: why} of some pictures from a piece; None if it is not of these."
+    found = read_decoded(piece)
     return found if found and _matches(*found, some, size) else None
 
 
-def _decode_piece(folder: Path, some, how, tick):
-    "The same by decoding them."
+def _decode_piece(folder: Path, some: Sequence[str], how: tuple, tick: Callable):
+    "Pixels and {path: why} by decoding."
     got = list(decode_all(folder, some, *how, tick=tick))
     bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
     good = np.array([x for x in got if not isinstance(x, Exception)], np.uint8)
     return torch.from_numpy(good.reshape(-1, how[0], *how[1])), bad
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #ef3b521a
-def _write_pixels(f, pixels, bad):
+
+def _write_piece(f, pixels: Tensor, bad: dict[str, str]):
     "Write an array and {path: why} as `write_decoded` does."
     _write_header(f, tuple(pixels.shape))
     f.write(pixels.numpy())
@@ -262,13 +253,12 @@ def _write_pixels(f, pixels, bad):
 def _remove_pieces(
     path: Path,  # of the whole set, whose pieces lie beside it
 ):
-    "Remove its pieces."
     for piece in path.parent.glob(f".{path.name}.*.piece"):
         piece.unlink(missing_ok=True)
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #0ba15e56
 def _remove_leftovers(folder: Path):
-    "Remove what killed processes have left: half-written files after an hour (a living process writes all the time), pieces after a week."
+    "Remove half-written files after an hour, and pieces after a week."
     for pattern, hours in ((".*.partial", 1), (".*.piece", 7 * 24)):
         for f in folder.glob(pattern):
             with suppress(OSError):
@@ -276,19 +266,13 @@ def _remove_leftovers(folder: Path):
                     f.unlink()
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #57862cdd
-def read_or_decode(
+def _read_or_decode(
     folder: Path,
-    paths,  # relative to `folder`
-    size,  # (h, w), or None if all have one size
+    paths: Sequence[str],  # relative to `folder`
+    size: tuple | None,  # (h, w), or None if all have one size
     *how,  # for `write_decoded`: channels, crop
-):
-    """Pixels and {path: why} of the unreadable ones: from the cache if it has them, else decoded and kept there.
-
-    Args:
-        paths: relative to `folder`
-        size: (h, w), or None if all have one size
-        how: for `write_decoded`: channels, crop
-    """
+) -> tuple[Tensor, dict]:  # pixels, what is told of pictures
+    "From the cache if it has them, else decoded and kept there."
     path = decoded_path(folder, paths, size, *how)
     found = read_decoded(path)
     if found and _matches(*found, paths, size):
@@ -300,69 +284,70 @@ def read_or_decode(
         with atomic_path(path) as new, open(new, "wb") as f:
             write_decoded(f, folder, paths, size, *how, keep=path)
     except OSError as e:  # the disk's: those of pictures are caught where they arise
-        found = _decode_unkept(
-            f"{path.parent}: {e.strerror or e}", folder, paths, size, *how, keep=path
-        )
+        problem = f"{path.parent}: {e.strerror or e}"
+        found = _decode_unkept(problem, folder, paths, size, *how, keep=path)
         _remove_pieces(path)
         return found
     _remove_pieces(path)
     return read_decoded(path) or _decode_in_memory(folder, paths, size, *how)
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #95c523c2
-def _decode_unkept(problem: str, folder: Path, *rest, keep=None):
+def _decode_unkept(problem: str, folder: Path, *rest, keep: Path | None = None):
     "Decode into memory, and say why."
     warnings.warn(
-        f"The decoded pictures cannot be kept ({problem}): they are decoded into memory, now and each time. "
-        "Make room there, or set VAE_NB_CACHE to a folder that can be written.",
+        f"The decoded pictures cannot be kept ({problem}): they are decoded into "
+        "memory, now and each time. Make room there, or set VAE_NB_CACHE to a folder "
+        "that can be written.",
         stacklevel=6,
     )
     return _decode_in_memory(folder, *rest, keep=keep)
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #92c6d16e
-def _decode_in_memory(folder: Path, paths, size, *how, keep=None):
-    "What `decoded` gives, without a file; pieces that lie beside `keep` are used."
+
+def _decode_in_memory(folder: Path, *rest, keep: Path | None = None):
+    "The same without a file; pieces that lie beside `keep` are used."
     f = io.BytesIO()
-    write_decoded(f, folder, paths, size, *how, keep=keep, room=False)
+    write_decoded(f, folder, *rest, keep=keep, room=False)
     f.seek(0)
     np.lib.format.read_magic(f)
     shape = np.lib.format.read_array_header_1_0(f)[0]
-    pixels = np.frombuffer(
-        f.getbuffer(), np.uint8, int(np.prod(shape)), f.tell()
-    ).reshape(shape)  # in place: no second copy
+    size = int(np.prod(shape))
+    pixels = np.frombuffer(f.getbuffer(), np.uint8, size, f.tell())  # no second copy
     f.seek(pixels.nbytes, io.SEEK_CUR)
-    return torch.from_numpy(pixels), json.loads(f.read())
+    return torch.from_numpy(pixels.reshape(shape)), json.loads(f.read())
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #3a037f0a
-def _remarks(told: dict, kept, pixels) -> list:
-    "Sentences about the pages that were not taken, and about 16 bits that hold fewer."
-    pages, deep = (
-        [i for i, p in enumerate(kept) if what in told.get(p, ())]
-        for what in ("pages", "deep")
-    )
-    out = (
-        [
-            f"{len(pages):,} of {len(kept):,} pictures have more pages or frames than the first, which alone is taken: {kept[pages[0]]}"
-        ]
-        if pages
-        else []
-    )
-    if deep and all(pixels[i].max() <= _DARK for i in deep):
-        top = max(1, *(int(pixels[i].max()) for i in deep))
+_DARK = 72  # of 255: what 14 of 16 bits reach, and a little more, for resizing
+
+
+def _describe_odd(told: dict, kept: Sequence[str], pixels: Tensor) -> list[str]:
+    "Sentences about pages that were not taken, and about 16 bits that hold fewer."
+    out = []
+    which = lambda what: [i for i, p in enumerate(kept) if what in told.get(p, ())]
+    if pages := which("pages"):
         out.append(
-            f"{len(deep):,} pictures with 16 bits come out nearly black, {kept[deep[0]]} for one: no pixel is above {top} of 255. They probably "
-            f"hold 12 bits or so: save them with their values multiplied by {2 ** int(np.log2(256 / top))}"
+            f"{len(pages):,} of {len(kept):,} pictures have more pages or frames than "
+            f"the first, which alone is taken: {kept[pages[0]]}"
+        )
+    brightest = [int(pixels[i].max()) for i in which("deep")]
+    if brightest and max(brightest) <= _DARK:
+        top = max(1, *brightest)
+        out.append(
+            f"{len(brightest):,} pictures with 16 bits come out nearly black, "
+            f"{kept[which('deep')[0]]} for one: no pixel is above {top} of 255. They "
+            "probably hold 12 bits or so: save them with their values multiplied by "
+            f"{2 ** int(np.log2(256 / top))}"
         )
     return out
 
-
-_DARK = (
-    72  # of 255: what 14 of 16 bits reach, and a little more, for resizing overshoots
-)
-
 # %% ../../nbs/lib/13_data_decoded.ipynb #1904efd9
-def warn_unreadable(bad: dict, total: int, strict: bool, odd=()):
-    "Warn of unreadable pictures, and of what is odd about others; or raise if `strict`."
-    said = [describe_unreadable(bad, total)] * bool(bad) + [*odd]
+def _warn_unreadable(
+    bad: dict[str, str],  # {path: why}
+    total: int,
+    strict: bool,
+    odd: Sequence[str] = (),  # sentences about others
+):
+    "Warn of unreadable pictures, and of what is odd about others; raise if `strict`."
+    said = [_describe_unreadable(bad, total)] * bool(bad) + [*odd]
     if said and strict:
         raise DatasetError(". ".join(said))
     if bad:
@@ -373,24 +358,24 @@ def warn_unreadable(bad: dict, total: int, strict: bool, odd=()):
 # %% ../../nbs/lib/13_data_decoded.ipynb #84a9d8fb
 def read_pictures(
     folder: Path,
-    paths,  # relative to `folder`
+    paths: Sequence[str],  # relative to `folder`
     strict: bool,  # whether one that cannot be read is an error
-    size,  # as for `decoded`
-    *how,  # as for `decoded`
-):  # pixels, and the paths that they come from
+    size: tuple | None,  # (h, w), or None if all have one size
+    *how,  # channels (1 or 3, None: 3 if any has colour), crop (see `decode`)
+) -> tuple[Tensor, list[str]]:  # pixels, and the paths that they come from
     """Decoded pictures, those that cannot be read left out and reported.
 
     Args:
         paths: relative to `folder`
         strict: whether one that cannot be read is an error
-        size: as for `decoded`
-        how: as for `decoded`
+        size: (h, w), or None if all have one size
+        how: channels (1 or 3, None: 3 if any has colour), crop (see `decode`)
 
     Returns:
         pixels, and the paths that they come from
     """
-    pixels, told = read_or_decode(folder, paths, size, *how)
+    pixels, told = _read_or_decode(folder, paths, size, *how)
     bad = _unreadable(told)
     kept = [p for p in paths if p not in bad]
-    warn_unreadable(bad, len(paths), strict, _remarks(told, kept, pixels))
+    _warn_unreadable(bad, len(paths), strict, _describe_odd(told, kept, pixels))
     return pixels, kept
