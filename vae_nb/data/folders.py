@@ -11,9 +11,9 @@ import mimetypes
 import os
 import re
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .decoded import read_pictures
@@ -24,15 +24,13 @@ from .pictures import SUFFIXES, read_header, reason
 # %% ../../nbs/lib/13b_data_folders.ipynb #44e689ad
 def name_hash(path: str) -> float:
     "A number in [0, 1) that depends on nothing but the name."
-    return (
-        int.from_bytes(
-            hashlib.blake2b(
-                path.encode("utf-8", "surrogateescape"), digest_size=6
-            ).digest(),
-            "big",
-        )
-        / 2**48
-    )
+    name = path.encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(name, digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48
+
+
+def _in_hash_order(paths: Iterable[str]) -> list[str]:
+    return sorted(paths, key=lambda p: (name_hash(p), p))
 
 # %% ../../nbs/lib/13b_data_folders.ipynb #13ad7d74
 def leave_out(
@@ -49,7 +47,7 @@ def leave_out(
     left_out.setdefault(why, []).append(path)
 
 
-def _describe_left_out(what, left_out: dict) -> str:
+def _describe_left_out(what: str | Path, left_out: dict) -> str:
     "The sentence about it, with numbers and examples; empty if there is nothing."
     some = ", ".join(
         f"{why} ({len(paths):,}, such as {paths[0]})" for why, paths in left_out.items()
@@ -57,99 +55,6 @@ def _describe_left_out(what, left_out: dict) -> str:
     return f"Left out of {what}: {some}." if some else ""
 
 # %% ../../nbs/lib/13b_data_folders.ipynb #bd669758
-def _walk(folder: Path, left_out: dict):
-    "Each folder below `folder`, sorted: its relative path with a slash behind it, and the names of its files."
-    failed = lambda e: leave_out(
-        left_out,
-        "folders that cannot be read",
-        f"{Path(e.filename or folder).relative_to(folder)}: {reason(e)}",
-    )
-    seen = set()
-    for parent, folders, names in os.walk(folder, onerror=failed, followlinks=True):
-        here, below = (
-            os.stat(parent),
-            ""
-            if Path(parent) == folder
-            else f"{Path(parent).relative_to(folder).as_posix()}/",
-        )
-        again, run = (here.st_dev, here.st_ino) in seen, below and "run.json" in names
-        if again:
-            leave_out(left_out, "folders that were read before, as links can be", below)
-        elif run:
-            leave_out(
-                left_out,
-                "folders that hold a run.json, what a training run has written",
-                below,
-            )
-        else:
-            yield below, sorted(n for n in names if not n.startswith("."))
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = (
-            []
-            if again or run
-            else sorted(
-                d
-                for d in folders
-                if not d.startswith(".") and d not in ("__MACOSX", "__pycache__")
-            )
-        )
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #0a5df747
-def _unknown_picture(path: Path) -> bool:
-    "Whether a file that has none of `SUFFIXES` is a picture: by its suffix, or by its header where that says nothing."
-    kind, _ = mimetypes.guess_type(path.name)
-    if kind:
-        return kind.startswith("image/")
-    try:
-        return bool(read_header(path))
-    except Exception:
-        return False  # decoders raise all kinds of errors on other files
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #2beebc6a
-def image_paths(
-    folder: Path,
-    left_out=None,  # a dict that gets what is left out: {why: [paths]}
-) -> list:
-    """Every image below `folder`, as a relative path with forward slashes, in the order of `name_hash`.
-
-    Args:
-        left_out: a dict that gets what is left out: {why: [paths]}
-    """
-    paths, left_out = [], {} if left_out is None else left_out
-    for below, names in _walk(folder, left_out):
-        for n in names:
-            if n.lower().endswith(SUFFIXES):
-                paths.append(below + n)
-            elif _unknown_picture(folder / below / n):
-                leave_out(
-                    left_out,
-                    f"pictures that do not end in one of {' '.join(SUFFIXES)}",
-                    below + n,
-                )
-    return _in_hash_order(paths)
-
-
-def _in_hash_order(paths):
-    return sorted(paths, key=lambda p: (name_hash(p), p))
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #e9eb5c35
-def _unwrap(folder: Path, left_out: dict) -> tuple:  # the folder, its image paths
-    "The images of a folder; or of the one folder inside that holds them all, in folders of its own."
-    paths = image_paths(folder, left_out)
-    while paths:
-        top = paths[0].split("/")[0]
-        alone = top.lower() not in SPLIT_FOLDERS and all(
-            p.startswith(f"{top}/") and p.count("/") > 1 for p in paths
-        )
-        if not alone:
-            break
-        folder, paths = (
-            folder / top,
-            _in_hash_order([p.removeprefix(f"{top}/") for p in paths]),
-        )
-    return folder, paths
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #d073b03a
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -160,75 +65,63 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #7324b187
+
 def by_split(
-    paths,  # relative, of all images in a folder
-    left_out=None,  # a dict that gets those that belong to no split: {why: [paths]}
-) -> dict:  # split → {path: its path without a split folder}
-    """Each picture's split: by its split folder where there are such, else by `name_hash`.
+    paths: list[str],  # relative, of all images in a folder
+    left_out: dict | None = None,  # gets those that belong to no split: {why: [paths]}
+) -> dict[str, dict]:  # split → {path: its path without a split folder}
+    """Each picture's split: by split folders where there are such, else by `name_hash`.
 
     Args:
         paths: relative, of all images in a folder
-        left_out: a dict that gets those that belong to no split: {why: [paths]}
+        left_out: gets those that belong to no split: {why: [paths]}
 
     Returns:
         split → {path: its path without a split folder}
     """
-    named = {
-        top: SPLIT_FOLDERS[top.lower()]
-        for top in {p.split("/")[0] for p in paths if "/" in p}
-        if top.lower() in SPLIT_FOLDERS
-    }
-    out = {split: {} for split in SPLITS}
+    tops = {p.split("/")[0] for p in paths if "/" in p}
+    named = {t: SPLIT_FOLDERS[t.lower()] for t in tops if t.lower() in SPLIT_FOLDERS}
+    out: dict[str, dict] = {split: {} for split in SPLITS}
     for p in paths:
         top, _, rest = p.partition("/")
+        hashed = name_hash(p)
         if "train" not in named.values():
-            out[SPLITS[(name_hash(p) >= 0.8) + (name_hash(p) >= 0.9)]][p] = p
+            out[SPLITS[(hashed >= 0.8) + (hashed >= 0.9)]][p] = p
         elif top in named:
-            aside = (
-                named[top] == "train"
-                and "valid" not in named.values()
-                and name_hash(p) >= 0.9
-            )
-            out["valid" if aside else named[top]][p] = rest
+            to_spare = named[top] == "train" and "valid" not in named.values()
+            out["valid" if to_spare and hashed >= 0.9 else named[top]][p] = rest
         elif left_out is not None:
-            leave_out(
-                left_out,
-                f"pictures beside {', '.join(sorted(named))}, the split folders",
-                p,
-            )
+            beside = ", ".join(sorted(named))
+            leave_out(left_out, f"pictures beside {beside}, the split folders", p)
     return out
 
 # %% ../../nbs/lib/13b_data_folders.ipynb #716aa649
 def _describe_wrong_splits(
-    splits: dict,  # by `by_split`
+    splits: dict[str, dict],  # by `by_split`
 ) -> str:
-    "A sentence about folders that are named like splits and are none; empty if there are none."
-    named = lambda inner: any(
-        part.lower() in SPLIT_FOLDERS for part in inner.split("/")[:-1]
-    )
-    wrong = [
-        p
-        for v in splits.values()
-        for p, inner in v.items()
-        if inner == p and named(inner)
-    ]  # inner == p: the hash has decided
-    return (
-        (
-            f"{len(wrong):,} pictures lie in folders named like splits, such as {wrong[0]}, but are split by a hash of their names: split folders "
-            "lie right inside the folder that is loaded, train/ among them."
+    "A sentence about folders named like splits that are none; empty if there are none."
+
+    def misleading(path, inner):  # the hash has decided, in spite of a folder's name
+        return path == inner and any(
+            part.lower() in SPLIT_FOLDERS for part in inner.split("/")[:-1]
         )
-        if wrong
-        else ""
+
+    wrong = [p for v in splits.values() for p, q in v.items() if misleading(p, q)]
+    if not wrong:
+        return ""
+    return (
+        f"{len(wrong):,} pictures lie in folders named like splits, such as "
+        f"{wrong[0]}, but are split by a hash of their names: split folders lie right "
+        "inside the folder that is loaded, train/ among them."
     )
 
 # %% ../../nbs/lib/13b_data_folders.ipynb #3691d480
 def warn_left_out(
-    what,  # the folder
+    what: str | Path,  # the folder
     left_out: dict,  # {why: [paths]}
     strict: bool,  # whether it is an error
-    more="",  # a sentence to add
-    stacklevel=4,  # from here to whoever called `load`
+    more: str = "",  # a sentence to add
+    stacklevel: int = 4,  # from here to whoever called `load`
 ):
     """Warn of what was left out, or raise if `strict`.
 
@@ -245,40 +138,14 @@ def warn_left_out(
     if said:
         warnings.warn(said, stacklevel=stacklevel)
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #ea2e8a2a
-def _numbers_by_value(name: str):  # a key for sorting
-    "Numbers by their value: 2 before 10."
-    return [
-        int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)
-    ], name
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #9edddfac
-def class_names(
-    inner,  # paths without split folders, of all splits: the numbers must agree between them
-) -> tuple | None:
-    """The subfolders at the first level, sorted, numbers by value; None if no picture, or not every picture, is in one.
-
-    Args:
-        inner: paths without split folders, of all splits: the numbers must agree between them
-    """
-    tops = sorted({p.split("/")[0] for p in inner if "/" in p}, key=_numbers_by_value)
-    loose = [p for p in inner if "/" not in p]
-    if tops and loose:
-        warnings.warn(
-            f"{len(loose)} of {len(inner)} pictures, such as {loose[0]}, lie beside the subfolders and so have no class: "
-            "there will be no labels. Move them into a subfolder to have some.",
-            stacklevel=4,
-        )
-    return tuple(tops) if tops and not loose else None
-
-# %% ../../nbs/lib/13b_data_folders.ipynb #ba6291a2
+# %% ../../nbs/lib/13b_data_folders.ipynb #196fdf01
 def of_split(
     splits: dict,  # split → paths
-    split,
-    n,  # how many; None: all
-    what,  # whose they are
-    hint="",  # what to do if there are none
-) -> list:
+    split: str,
+    n: int | None,  # how many; None: all
+    what: str | Path,  # whose they are
+    hint: str = "",  # what to do if there are none
+) -> list[str]:
     """The first `n` paths of a split (None: all), which must have some.
 
     Args:
@@ -287,23 +154,133 @@ def of_split(
         what: whose they are
         hint: what to do if there are none
     """
-    counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
     if not splits[split]:
-        raise DatasetError(
-            f"{what} has no pictures for split {split!r} ({counts})", hint
-        )
-    return list(splits[split])[
-        : check_n(
-            n, len(splits[split]), f"split {split!r} of {getattr(what, 'name', what)!r}"
-        )
-    ]
+        counts = ", ".join(f"{len(v):,} {k}" for k, v in splits.items())
+        problem = f"{what} has no pictures for split {split!r} ({counts})"
+        raise DatasetError(problem, hint)
+    name = f"split {split!r} of {getattr(what, 'name', what)!r}"
+    return list(splits[split])[: check_n(n, len(splits[split]), name)]
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #bf76e8ee
+# %% ../../nbs/lib/13b_data_folders.ipynb #5040b918
+_NO_DATA = ("__MACOSX", "__pycache__")
+
+
+def _walk(folder: Path, left_out: dict) -> Iterator[tuple[str, list[str]]]:
+    "Each folder below `folder`: its relative path, ending in a slash, and its files."
+
+    def failed(e):
+        where = Path(e.filename or folder).relative_to(folder)
+        leave_out(left_out, "folders that cannot be read", f"{where}: {reason(e)}")
+
+    visible = lambda names: sorted(n for n in names if not n.startswith("."))
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=failed, followlinks=True):
+        below = Path(parent).relative_to(folder).as_posix() + "/"
+        below = "" if below == "./" else below
+        here = os.stat(parent)
+        if (here.st_dev, here.st_ino) in seen:
+            why = "folders that were read before, as links can be"
+        elif below and "run.json" in names:
+            why = "folders that hold a run.json, what a training run has written"
+        else:
+            why = ""
+            yield below, visible(names)
+        if why:
+            leave_out(left_out, why, below)
+        seen.add((here.st_dev, here.st_ino))
+        inner = [] if why else [d for d in folders if d not in _NO_DATA]
+        folders[:] = visible(inner)  # where `os.walk` goes next
+
+# %% ../../nbs/lib/13b_data_folders.ipynb #78b9f4d8
+def _is_unknown_picture(path: Path) -> bool:
+    "Whether a file that has none of `SUFFIXES` is a picture, by its name or header."
+    kind, _ = mimetypes.guess_type(path.name)
+    if kind:
+        return kind.startswith("image/")
+    try:
+        return bool(read_header(path))
+    except Exception:
+        return False  # decoders raise all kinds of errors on other files
+
+
+def image_paths(
+    folder: Path,
+    left_out: dict | None = None,  # gets what is left out: {why: [paths]}
+) -> list[str]:
+    """Every image below `folder`, as a path relative to it, in the order of `name_hash`.
+
+    Args:
+        left_out: gets what is left out: {why: [paths]}
+    """
+    paths, left_out = [], {} if left_out is None else left_out
+    strange = f"pictures that do not end in one of {' '.join(SUFFIXES)}"
+    for below, names in _walk(folder, left_out):
+        for n in names:
+            if n.lower().endswith(SUFFIXES):
+                paths.append(below + n)
+            elif _is_unknown_picture(folder / below / n):
+                leave_out(left_out, strange, below + n)
+    return _in_hash_order(paths)
+
+# %% ../../nbs/lib/13b_data_folders.ipynb #e9eb5c35
+def _unwrap(folder: Path, left_out: dict) -> tuple[Path, list[str]]:
+    "The folder that holds the images in several folders, or right there; their paths."
+    paths = image_paths(folder, left_out)
+    while paths:
+        top = paths[0].split("/")[0]
+        alone = top.lower() not in SPLIT_FOLDERS and all(
+            p.startswith(f"{top}/") and p.count("/") > 1 for p in paths
+        )
+        if not alone:
+            break
+        folder = folder / top
+        paths = _in_hash_order([p.removeprefix(f"{top}/") for p in paths])
+    return folder, paths
+
+# %% ../../nbs/lib/13b_data_folders.ipynb #d073b03a
+def _numbers_by_value(name: str):  # a key for sorting
+    "Numbers by their value: 2 before 10."
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if part.isdecimal() else part for part in parts], name
+
+# %% ../../nbs/lib/13b_data_folders.ipynb #9edddfac
+def class_names(
+    inner: list[str],  # paths without split folders, of all splits: numbers must agree
+) -> tuple[str, ...] | None:
+    """The subfolders at the first level, sorted; None if not every picture is in one.
+
+    Args:
+        inner: paths without split folders, of all splits: numbers must agree
+    """
+    tops = {p.split("/")[0] for p in inner if "/" in p}
+    loose = [p for p in inner if "/" not in p]
+    if tops and loose:
+        warnings.warn(
+            f"{len(loose)} of {len(inner)} pictures, such as {loose[0]}, lie beside "
+            "the subfolders and so have no class: there will be no labels. Move them "
+            "into a subfolder to have some.",
+            stacklevel=4,
+        )
+    return tuple(sorted(tops, key=_numbers_by_value)) if tops and not loose else None
+
+# %% ../../nbs/lib/13b_data_folders.ipynb #ba6291a2
 def folder_set(
-    folder: Path, split, n=None, size=None, root=None, strict=False, *_
+    folder: Path,
+    split: str,
+    n: int | None = None,
+    size: tuple | None = None,  # (h, w), or None if all pictures have one size
+    root=None,
+    strict: bool = False,  # whether anything that is left out is an error
+    *_,
 ) -> Images:
-    "The pictures below a folder."
-    name, left_out = folder.resolve().name, {}
+    """The pictures below a folder.
+
+    Args:
+        size: (h, w), or None if all pictures have one size
+        strict: whether anything that is left out is an error
+    """
+    name = folder.resolve().name
+    left_out: dict = {}
     folder, paths = _unwrap(folder, left_out)
     if not paths:
         raise DatasetError(
@@ -313,25 +290,15 @@ def folder_set(
         )
     splits = by_split(paths, left_out)
     warn_left_out(folder, left_out, strict, _describe_wrong_splits(splits))
-    chosen = of_split(
-        splits,
-        split,
-        n,
-        folder,
+    hint = (
         "Pictures go to a split by a hash of their name, 80/10/10, or by subfolders "
-        "train/, valid/, test/: add pictures, or make such subfolders.",
+        "train/, valid/, test/: add pictures, or make such subfolders."
     )
+    chosen = of_split(splits, split, n, folder, hint)
     pixels, kept = read_pictures(folder, chosen, strict, size)
     classes = class_names([p for v in splits.values() for p in v.values()])
-    labels = (
-        [classes.index(splits[split][p].split("/")[0]) for p in kept]
-        if classes
-        else None
-    )
-    return Images(
-        pixels,
-        torch.tensor(labels) if classes else None,
-        classes,
-        name=name,
-        split=split,
-    )
+    labels = None
+    if classes:
+        tops = [splits[split][p].split("/")[0] for p in kept]
+        labels = torch.tensor([classes.index(top) for top in tops])
+    return Images(pixels, labels, classes, name=name, split=split)

@@ -11,7 +11,9 @@ import io
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,35 +21,20 @@ from torch import Tensor
 
 from .files import DatasetError
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #4499d857
-SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".avif",
-    ".jp2",
-    ".tif",
-    ".tiff",
-    ".pgm",
-    ".ppm",
-)
+if TYPE_CHECKING:  # Pillow is imported where it is used
+    from PIL.Image import Image as Picture
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #0862683d
+# %% ../../nbs/lib/12_data_pictures.ipynb #4499d857
 def as_grey_or_rgb(
-    image,  # a PIL image of any kind
-):  # one in mode L or RGB
-    """8 bits and no transparency: 16 bits are scaled down, what is transparent is laid over white.
+    image: "Picture",  # of any kind
+) -> "Picture":  # in mode L or RGB
+    """8 bits and no transparency: 16 bits are scaled down, white shines through.
 
     Args:
-        image: a PIL image of any kind
+        image: of any kind
 
     Returns:
-        one in mode L or RGB
+        in mode L or RGB
     """
     from PIL import Image
 
@@ -61,58 +48,53 @@ def as_grey_or_rgb(
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return (
-        image
-        if image.mode in ("L", "RGB")
-        else image.convert("L" if image.mode == "1" else "RGB")
-    )
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #a1af7766
-def centre_square(
-    image,  # PIL's
+def _centre_square(
+    image: "Picture",
     side: int,  # pixels
-):
-    """The square in the middle.
-
-    Args:
-        image: PIL's
-        side: pixels
-    """
+) -> "Picture":
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #ab907257
-def check_is_file(path):
+# %% ../../nbs/lib/12_data_pictures.ipynb #a60ed4fb
+def check_is_file(path: str | Path):
     "Refuse what is there and no file: to read from a pipe would be to wait for ever."
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is not a file")
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #a60ed4fb
-TOO_LARGE = "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows: shrink it, or raise that limit before you load"
+# %% ../../nbs/lib/12_data_pictures.ipynb #94234154
+_TOO_LARGE = (
+    "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows: shrink it, or raise that "
+    "limit before you load"
+)
 
 
-def _check_area(image):
-    "Refuse a picture that would fill the memory, before it is decoded. Pillow only warns up to twice its limit."
+def _check_area(image: "Picture"):
+    "Refuse a picture beyond Pillow's limit; Pillow itself only warns, up to twice that."
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.width * image.height > limit:
-        raise ValueError(f"{image.width:,}×{image.height:,}, {TOO_LARGE}")
+        raise ValueError(f"{image.width:,}×{image.height:,}, {_TOO_LARGE}")
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #94234154
+# %% ../../nbs/lib/12_data_pictures.ipynb #3c86f164
 def decode(
-    path,  # an image file
+    path: str | Path,  # an image file
     channels: int,  # 1 or 3
-    size,  # (h, w)
-    crop=None,  # first cut this square from the centre, unless the picture is square already, or smaller
+    size: tuple[int, int],  # (h, w)
+    crop: int | None = None,  # first cut this square from the centre of larger oblongs
 ) -> np.ndarray:  # uint8, (channels, h, w)
-    """One picture: upright, flat, centre-cropped to the aspect of `size`, resized with antialiasing.
+    """One picture: upright, centre-cropped to the aspect of `size`, resized.
 
     Args:
         path: an image file
         channels: 1 or 3
         size: (h, w)
-        crop: first cut this square from the centre, unless the picture is square already, or smaller
+        crop: first cut this square from the centre of larger oblongs
 
     Returns:
         uint8, (channels, h, w)
@@ -120,34 +102,21 @@ def decode(
     from PIL import Image, ImageOps
 
     check_is_file(path)
-    with Image.open(path) as image:
-        if not crop:
-            image.draft(
-                None, (2 * max(size), 2 * max(size))
-            )  # a JPEG need not be decoded at 12 megapixels to make a thumbnail
-        _check_area(image)
-        image = as_grey_or_rgb(ImageOps.exif_transpose(image)).convert(
-            "L" if channels == 1 else "RGB"
-        )
+    with Image.open(path) as file:
+        if not crop:  # a JPEG is decoded at a fraction of its size for a thumbnail
+            file.draft(None, (2 * max(size), 2 * max(size)))
+        _check_area(file)
+        image = as_grey_or_rgb(ImageOps.exif_transpose(file))
+        image = image.convert("L" if channels == 1 else "RGB")
         if crop and image.width != image.height and min(image.size) >= crop:
-            image = centre_square(image, crop)
+            image = _centre_square(image, crop)
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(
-        np.asarray(image).reshape(*size, channels).transpose(2, 0, 1)
-    )
+    pixels = np.asarray(image).reshape(*size, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #ddf2ef5a
-def open_picture(
-    path: str | Path,  # of a picture file
-):  # a PIL image, upright
-    """The whole picture in a file, decoded now, so that a damaged file is refused by its name.
-
-    Args:
-        path: of a picture file
-
-    Returns:
-        a PIL image, upright
-    """
+def open_picture(path: str | Path) -> "Picture":
+    "The whole picture in a file, upright, decoded now; a damaged one is named."
     from PIL import Image, ImageOps
 
     check_is_file(path)
@@ -156,25 +125,19 @@ def open_picture(
         image.load()
         return ImageOps.exif_transpose(image)
     except Exception as error:  # decoders raise all kinds of errors on damaged files
-        if (
-            getattr(error, "errno", None) is not None
-        ):  # no such file, a folder, no permission
+        if getattr(error, "errno", None) is not None:  # no such file, no permission
             raise
-        raise OSError(
-            f"{path} cannot be read as a picture: {reason(error)}."
-        ) from error
+        problem = f"{path} cannot be read as a picture: {reason(error)}."
+        raise OSError(problem) from error
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #f94045ff
 def as_picture(
-    source,  # a path, a PIL image, or an array: uint8 or floats in [0, 1], (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-):  # a PIL image
-    """Open a picture, whatever it comes as.
+    source,  # a path, a PIL image, or an array: uint8, or floats in [0, 1]
+) -> "Picture":
+    """Open a picture, whatever it comes as. An array is (H, W), or (H, W, 1, 3 or 4).
 
     Args:
-        source: a path, a PIL image, or an array: uint8 or floats in [0, 1], (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-
-    Returns:
-        a PIL image
+        source: a path, a PIL image, or an array: uint8, or floats in [0, 1]
     """
     from PIL import Image
 
@@ -183,43 +146,44 @@ def as_picture(
     if isinstance(source, Image.Image):
         return source
     a = np.asarray(source.detach().cpu() if isinstance(source, Tensor) else source)
-    if (
-        a.ndim not in (2, 3)
-        or a.ndim == 3
-        and a.shape[2] not in (1, 3, 4)
-        or a.size == 0
-    ):
-        hint = (
-            " Channels come last here: x.permute(1, 2, 0)."
-            if a.ndim == 3 and a.shape[0] in (1, 3, 4)
-            else ""
-        )
-        raise ValueError(
-            f"a picture is (height, width) or (height, width, channels) with 1, 3 or 4 channels, not an array of shape {a.shape}.{hint}"
-        )
+    _check_picture_shape(a)
     if a.dtype.kind == "f":
         if not np.isfinite(a).all() or a.min() < 0 or a.max() > 1:
             raise ValueError(
-                f"floating-point pixels should be finite and in [0, 1]; these run from {a.min():.4g} to {a.max():.4g}. Divide by 255 if they are bytes."
+                "floating-point pixels should be finite and in [0, 1]; these run from "
+                f"{a.min():.4g} to {a.max():.4g}. Divide by 255 if they are bytes."
             )
         a = (a * 255).round().astype(np.uint8)
     if a.dtype != np.uint8:
         raise ValueError(f"pixels should be uint8 or floats in [0, 1], not {a.dtype}.")
     return Image.fromarray(a[..., 0] if a.ndim == 3 and a.shape[2] == 1 else a)
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #916a20ea
+
+def _check_picture_shape(a: np.ndarray):
+    "Refuse what is not (H, W) or (H, W, channels)."
+    good = a.ndim == 2 or a.ndim == 3 and a.shape[2] in (1, 3, 4)
+    if good and a.size:
+        return
+    hint = ""
+    if a.ndim == 3 and a.shape[0] in (1, 3, 4):
+        hint = " Channels come last here: x.permute(1, 2, 0)."
+    raise ValueError(
+        "a picture is (height, width) or (height, width, channels) with 1, 3 or 4 "
+        f"channels, not an array of shape {a.shape}.{hint}"
+    )
+
+# %% ../../nbs/lib/12_data_pictures.ipynb #08708518
 def photograph(
-    source,  # a path, a PIL image, or an array: see `as_picture`
+    source,  # a path, a PIL image, or an array (H, W) or (H, W, 1, 3 or 4)
     shape: tuple,  # of one image of the model, (C, H, W)
-    box: tuple
-    | None = None,  # (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
+    box: tuple | None = None,  # (left, top, right, bottom) in pixels; None: the centre
 ) -> Tensor:  # float, (1, C, H, W) in [0, 1]
-    """Your own picture as a model takes it: upright, without transparency, cropped, resized.
+    """Your own picture as a model takes it: upright, opaque, cropped, resized.
 
     Args:
-        source: a path, a PIL image, or an array: see `as_picture`
+        source: a path, a PIL image, or an array (H, W) or (H, W, 1, 3 or 4)
         shape: of one image of the model, (C, H, W)
-        box: (left, top, right, bottom) in pixels of the upright picture; None: the largest centred window
+        box: (left, top, right, bottom) in pixels; None: the centre
 
     Returns:
         float, (1, C, H, W) in [0, 1]
@@ -227,33 +191,46 @@ def photograph(
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    image = as_grey_or_rgb(ImageOps.exif_transpose(as_picture(source))).convert(
-        "L" if channels == 1 else "RGB"
-    )
+    image = as_grey_or_rgb(ImageOps.exif_transpose(as_picture(source)))
+    image = image.convert("L" if channels == 1 else "RGB")
     if box is not None:
-        if len(box) != 4 or not (
-            0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height
-        ):
-            raise ValueError(
-                f"box must be (left, top, right, bottom) within the picture's {image.width} × {image.height} pixels, not {tuple(box)}."
-            )
+        _check_box(box, image)
         image = image.crop(box)
+    is_now = f"the picture is {image.width} × {image.height} pixels"
     if min(image.size) < 8:
         raise ValueError(
-            f"the picture is {image.width} × {image.height} pixels (after box=): there is no face in fewer than 8. Choose a larger one."
+            f"{is_now} (after box=): there is no face in fewer than 8. Choose a larger "
+            "one."
         )
     if image.width < width or image.height < height:
         warnings.warn(
-            f"the picture is {image.width} × {image.height} pixels and is enlarged to {width} × {height}: it will be blurred.",
+            f"{is_now} and is enlarged to {width} × {height}: it will be blurred.",
             stacklevel=2,
         )
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(fitted).reshape(height, width, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
 
+
+def _check_box(box: tuple, image: "Picture"):
+    "Refuse a box that is not inside the picture."
+    if len(box) == 4:
+        left, top, right, bottom = box
+        if 0 <= left < right <= image.width and 0 <= top < bottom <= image.height:
+            return
+    raise ValueError(
+        "box must be (left, top, right, bottom) within the picture's "
+        f"{image.width} × {image.height} pixels, not {tuple(box)}."
+    )
+
 # %% ../../nbs/lib/12_data_pictures.ipynb #6d861318
+SUFFIXES = tuple(
+    ".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .avif .jp2 .tif .tiff .pgm .ppm".split()
+)
+
+
 def read_header(
-    path,
+    path: str | Path,
 ) -> tuple:  # (has colour, (h, w) when upright, what is odd: of "pages", "deep")
     """What a picture's header tells.
 
@@ -266,30 +243,25 @@ def read_header(
     with Image.open(path) as image:
         (w, h), turned = image.size, image.getexif().get(0x0112, 1) >= 5
         grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-        pages = image.format != "MPO" and getattr(
-            image, "is_animated", False
-        )  # an MPO's other pictures are previews
-        deep = image.mode.startswith("I") or ";16" in str(
-            image.tile
-        )  # in colour, Pillow makes 8 bits of 16 itself
-        return (
-            not grey,
-            ((w, h) if turned else (h, w)),
-            ["pages"] * bool(pages) + ["deep"] * deep,
-        )
+        animated = getattr(image, "is_animated", False)
+        pages = animated and image.format != "MPO"  # an MPO's others are previews
+        # in colour, Pillow makes 8 bits of 16 itself
+        deep = image.mode.startswith("I") or ";16" in str(image.tile)
+        odd = ["pages"] * bool(pages) + ["deep"] * deep
+        return not grey, (w, h) if turned else (h, w), odd
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #027c3de6
+
 def read_headers(
     folder: Path,
-    paths,  # relative to `folder`
-):  # {path: read_header(path)}, {path: why it cannot be read}
+    paths: Iterable[str],  # relative to `folder`
+) -> tuple[dict, dict]:  # {path: its header}, {path: why it cannot be read}
     """Look at all headers.
 
     Args:
         paths: relative to `folder`
 
     Returns:
-        {path: read_header(path)}, {path: why it cannot be read}
+        {path: its header}, {path: why it cannot be read}
     """
     good, bad = {}, {}
     for p in paths:
@@ -300,24 +272,22 @@ def read_headers(
     return good, bad
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #278284a1
-def reason(e) -> str:
+def reason(e: BaseException) -> str:
     "An exception in a few words."
-    if getattr(e, "errno", None) in (
-        errno.EMFILE,
-        errno.ENFILE,
-    ):  # no fault of the picture
+    if getattr(e, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        # no fault of the picture
         raise DatasetError(
-            f"no file can be opened ({e.strerror})",
+            f"no file can be opened ({getattr(e, 'strerror', e)})",
             "Close what is open, or raise the limit: ulimit -n 4096.",
         ) from e
     if type(e).__name__ == "UnidentifiedImageError":
         return "not an image"
     if type(e).__name__ == "DecompressionBombError":
-        return TOO_LARGE
+        return _TOO_LARGE
     return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
-# %% ../../nbs/lib/12_data_pictures.ipynb #b3080a36
-def common_size(sizes: list) -> tuple:  # (h, w)
+# %% ../../nbs/lib/12_data_pictures.ipynb #cd4c631f
+def common_size(sizes: list[tuple]) -> tuple:  # (h, w)
     """The one size that all pictures have; else an error that lists the sizes.
 
     Returns:
@@ -326,9 +296,9 @@ def common_size(sizes: list) -> tuple:  # (h, w)
     counts = Counter(sizes).most_common()
     if len(counts) == 1:
         return counts[0][0]
-    some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5]) + (
-        ", …" if len(counts) > 5 else ""
-    )
+    some = ", ".join(f"{c:,} of {h}×{w}" for (h, w), c in counts[:5])
+    more = ", …" if len(counts) > 5 else ""
     raise ValueError(
-        f"the pictures have {len(counts)} sizes (height×width: {some}): pass size=64, say, to crop and resize them to one."
+        f"the pictures have {len(counts)} sizes (height×width: {some}{more}): pass "
+        "size=64, say, to crop and resize them to one."
     )
