@@ -74,8 +74,8 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("VAE_NB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAE_NB_DATA", raising=False)
-    monkeypatch.setattr(data, "failed_download", lambda *_: "no network in tests")
-    data.say_once.cache_clear()
+    monkeypatch.setattr(data.files, "failed_download", lambda *_: "no network in tests")
+    data.files.say_once.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def test_without_data_a_stand_in_is_used_and_said():
     assert (
         "The real MNIST was not found" in done.stderr
         and "vae_nb datasets" in done.stderr
-        and "stand in" in done.stderr
+        and "the fallback is used" in done.stderr
     )
     facts = json.loads(done.stdout)
     assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
@@ -347,7 +347,7 @@ def test_without_data_a_stand_in_is_used_and_said():
     good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
     assert (
         good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197
-    ), "the stand-in has fewer than were asked for"
+    ), "the fallback has fewer than were asked for"
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
@@ -649,7 +649,9 @@ def test_a_run_inside_the_folder_of_its_data_does_not_become_data(
 def test_too_few_pictures_for_validation_are_said(tmp_path, pictures):
     few = tmp_path / "few"
     few.mkdir()
-    for i in (name for name in range(40) if data.name_hash(f"{name}.png") < 0.8):
+    for i in (
+        name for name in range(40) if data.folders.name_hash(f"{name}.png") < 0.8
+    ):
         (few / f"{i}.png").write_bytes((pictures / f"{i}.png").read_bytes())
     done = call(
         "train",
@@ -932,7 +934,7 @@ def test_datasets_says_what_is_where(tmp_path, monkeypatch):
     folder = tmp_path / "mine/MNIST/raw"
     folder.mkdir(parents=True)
     for split in ("train", "test"):
-        for name in data.idx_names(split):
+        for name in data.sets.idx_names(split):
             (folder / name).write_bytes(b"")
     facts = good("datasets", "--root", tmp_path / "mine")
     here = {row["set"]: row["here"] for row in facts["sets"]}

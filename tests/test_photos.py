@@ -21,7 +21,9 @@ import torch
 from PIL import Image
 
 from vae_nb import data
-from vae_nb.data import CELEBA_ATTRIBUTES, CIFAR_CLASSES, DatasetError, load
+from vae_nb.data import DatasetError, load
+from vae_nb.data.celeba import CELEBA_ATTRIBUTES
+from vae_nb.data.sets import CIFAR_CLASSES
 
 REAL = os.environ.get("VAE_NB_DATA")
 
@@ -31,10 +33,12 @@ def alone(monkeypatch, tmp_path):
     "Every test has an empty cache folder, no $VAE_NB_DATA, no memory of what was printed, and no way to download anything."
     monkeypatch.setenv("VAE_NB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAE_NB_DATA", raising=False)
-    monkeypatch.setattr(data, "CIFAR_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz")
+    monkeypatch.setattr(
+        data.files, "CIFAR_URL", "http://127.0.0.1:9/cifar-10-binary.tar.gz"
+    )
     monkeypatch.setenv("no_proxy", "*")
-    data.failed_download.cache_clear()
-    data.say_once.cache_clear()
+    data.files.failed_download.cache_clear()
+    data.files.say_once.cache_clear()
 
 
 def real(folder):
@@ -363,7 +367,7 @@ def test_attributes_of_other_sets():
         (attribute_text()[:-1500], "promises 12 rows and has"),
         (
             "\n".join(["12", *attribute_text().splitlines()[2:]]),
-            "has not the header of CelebA's attributes, but '000001.jpg",
+            "does not have the header of CelebA's attributes, but '000001.jpg",
         ),
         (
             commas(
@@ -377,14 +381,14 @@ def test_attributes_of_other_sets():
         ),
         (
             attribute_text().replace("Bald", "Blad"),
-            "(?s)has not the header.*but 'Blad'.*Did you mean 'Bald'",
+            "(?s)does not have the header.*but 'Blad'.*Did you mean 'Bald'",
         ),
         (
             attribute_text(names=CELEBA_ATTRIBUTES[:-1]),
-            "has not the header.*'39 of the 40 names'",
+            "does not have the header.*'39 of the 40 names'",
         ),
-        ("12\n" + attribute_text().split("\n", 2)[2], "has not the header"),
-        ("", "has not the header"),
+        ("12\n" + attribute_text().split("\n", 2)[2], "does not have the header"),
+        ("", "does not have the header"),
         (
             attribute_text().replace("-1", "-2", 1),
             "a row that is not 40 times 1 or -1, that of 000001.jpg",
@@ -403,7 +407,9 @@ def test_a_bad_table_of_attributes_is_named(text, message, tmp_path, monkeypatch
     fake_celeba(tmp_path / "celeba")
     (tmp_path / "celeba" / "list_attr_celeba.txt").write_text(text)
     monkeypatch.setattr(
-        data, "decode", lambda *_: pytest.fail("decoded before the tables were read")
+        data.decoded,
+        "decode",
+        lambda *_: pytest.fail("decoded before the tables were read"),
     )
     with pytest.raises(DatasetError, match=message) as e:
         load("celeba", root=tmp_path)
@@ -441,7 +447,9 @@ def test_a_picture_without_a_split_is_named(tmp_path):
 
 def test_what_is_not_there_is_said_with_the_ways_on(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        data, "failed_download", lambda *_: pytest.fail("a download nobody asked for")
+        data.files,
+        "failed_download",
+        lambda *_: pytest.fail("a download nobody asked for"),
     )
     monkeypatch.setenv("VAE_NB_DATA", str(tmp_path / "env"))
     base = tmp_path / "root" / "celeba"
@@ -488,7 +496,7 @@ def test_a_large_set_is_downloaded_on_request_whole_or_not_at_all(
     with pytest.raises(DatasetError, match="download by torchvision: requires gdown"):
         load(name, download=True)
     assert left() == []
-    data.failed_download.cache_clear()
+    data.files.failed_download.cache_clear()
     monkeypatch.setattr(torchvision.datasets, kind, fake)
     with pytest.raises(DatasetError, match="not without download=True"):
         load(name)
@@ -498,9 +506,11 @@ def test_a_large_set_is_downloaded_on_request_whole_or_not_at_all(
     } == {name, "decoded"}
 
 
-def test_drawn_faces_stand_in_and_say_so(capsys):
+def test_drawn_faces_are_a_fallback_and_say_so(capsys):
     images = load("celeba", n=6, size=32, attributes="Smiling", fallback="faces")
-    sentence = "CelebA was not found, so drawn faces, not photographs, stand in."
+    sentence = (
+        "CelebA was not found, so the fallback is used: drawn faces, not photographs."
+    )
     assert (
         images.name == "faces"
         and images.note == sentence
@@ -544,10 +554,10 @@ def test_a_picture_cut_short_costs_only_itself(tmp_path):
 def test_pictures_are_decoded_once(tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
     first = load("celeba", root=tmp_path)
-    monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(data.decoded, "decode", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr(
-        data,
-        "survey",
+        data.decoded,
+        "read_headers",
         lambda *_: pytest.fail("headers were read although colour and size are known"),
     )
     assert (
@@ -558,7 +568,7 @@ def test_pictures_are_decoded_once(tmp_path, monkeypatch):
 
 def test_another_size_crop_or_number_of_channels_is_another_file(tmp_path):
     names = {
-        data.decoded_path(tmp_path, [], *how)
+        data.decoded.decoded_path(tmp_path, [], *how)
         for how in (
             ((64, 64),),
             ((64, 64), 3),
@@ -595,7 +605,7 @@ def test_a_cache_that_cannot_be_right_is_made_anew(damage, tmp_path):
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_full_disk_means_memory(after, tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
-    write = data.write_decoded
+    write = data.decoded.write_decoded
 
     class Full:
         def __init__(self, f):
@@ -611,7 +621,7 @@ def test_a_full_disk_means_memory(after, tmp_path, monkeypatch):
             return self.f.write(x)
 
     monkeypatch.setattr(
-        data,
+        data.decoded,
         "write_decoded",
         lambda f, *rest, **more: write(
             f if hasattr(f, "getbuffer") else Full(f), *rest, **more
@@ -654,13 +664,13 @@ def test_what_a_killed_process_leaves_is_never_trusted_and_goes_away(
     tmp_path, monkeypatch
 ):
     fake_celeba(tmp_path / "celeba")
-    decoding, real = fork.Event(), data.decode
+    decoding, real = fork.Event(), data.decoded.decode
 
     def slow(*arguments):
         decoding.set()
         time.sleep(60)
 
-    monkeypatch.setattr(data, "decode", slow)
+    monkeypatch.setattr(data.decoded, "decode", slow)
     process = fork.Process(target=load, args=("celeba",), kwargs={"root": tmp_path})
     process.start()
     assert decoding.wait(60)
@@ -669,7 +679,7 @@ def test_what_a_killed_process_leaves_is_never_trusted_and_goes_away(
     assert process.exitcode == -signal.SIGKILL
     (unfinished,) = left()  # nothing under the final name
     assert unfinished.endswith(".partial")
-    monkeypatch.setattr(data, "decode", real)
+    monkeypatch.setattr(data.decoded, "decode", real)
     images = load("celeba", root=tmp_path)
     assert which(images) == list(range(8)) and torch.equal(
         images.attributes, BITS[:8].float()
@@ -681,7 +691,7 @@ def test_what_a_killed_process_leaves_is_never_trusted_and_goes_away(
 
 
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(data, "PIECE", 3 * 3 * 64 * 64)  # three faces
+    monkeypatch.setattr(data.decoded, "PIECE", 3 * 3 * 64 * 64)  # three faces
 
 
 @forks
@@ -695,7 +705,7 @@ def test_a_killed_process_costs_one_piece(damage, tmp_path, monkeypatch):
     for file in data.cache_dir().rglob("*.npy"):
         file.unlink()
     small_pieces(monkeypatch)
-    seventh, real = fork.Event(), data.decode
+    seventh, real = fork.Event(), data.decoded.decode
 
     def until_the_seventh(path, *how):
         if path.name == FILES[6]:
@@ -703,7 +713,7 @@ def test_a_killed_process_costs_one_piece(damage, tmp_path, monkeypatch):
             time.sleep(60)
         return real(path, *how)
 
-    monkeypatch.setattr(data, "decode", until_the_seventh)
+    monkeypatch.setattr(data.decoded, "decode", until_the_seventh)
     process = fork.Process(target=load, args=("celeba",), kwargs={"root": tmp_path})
     process.start()
     assert seventh.wait(60)
@@ -716,7 +726,9 @@ def test_a_killed_process_costs_one_piece(damage, tmp_path, monkeypatch):
         piece.write_bytes(piece.read_bytes()[:-1] if damage == "cut short" else damage)
     again = []
     monkeypatch.setattr(
-        data, "decode", lambda path, *how: again.append(path.name) or real(path, *how)
+        data.decoded,
+        "decode",
+        lambda path, *how: again.append(path.name) or real(path, *how),
     )
     assert torch.equal(load("celeba", root=tmp_path).pixels, expected)
     assert sorted(again) == sorted(
@@ -741,18 +753,18 @@ def test_unreadable_pictures_stay_known_in_pieces(tmp_path, monkeypatch):
 def test_pieces_go_when_the_disk_is_full_or_a_week_has_passed(tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
     small_pieces(monkeypatch)
-    real = data.write_decoded
+    real = data.decoded.write_decoded
 
     def full(f, *rest, **more):
         real(f, *rest, **more)
         if not hasattr(f, "getbuffer"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data, "write_decoded", full)
+    monkeypatch.setattr(data.decoded, "write_decoded", full)
     with pytest.warns(UserWarning, match="no room"):
         load("celeba", root=tmp_path)
     assert left() == []
-    monkeypatch.setattr(data, "write_decoded", real)
+    monkeypatch.setattr(data.decoded, "write_decoded", real)
     (old := data.cache_dir() / "decoded" / ".x.npy.0.piece").write_bytes(b"")
     (new := data.cache_dir() / "decoded" / ".y.npy.0.piece").write_bytes(b"")
     os.utime(old, (time.time() - 8 * 86400,) * 2)
@@ -764,7 +776,7 @@ def test_pieces_go_when_the_disk_is_full_or_a_week_has_passed(tmp_path, monkeypa
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_two_processes_decode_at_once(tmp_path, monkeypatch):
     fake_celeba(tmp_path / "celeba")
-    barrier, real = fork.Barrier(2, timeout=60), data.write_decoded
+    barrier, real = fork.Barrier(2, timeout=60), data.decoded.write_decoded
 
     def together(*arguments, **more):  # both have found nothing; both write
         barrier.wait()
@@ -773,14 +785,16 @@ def test_two_processes_decode_at_once(tmp_path, monkeypatch):
     def work(i):
         np.save(tmp_path / f"{i}.npy", load("celeba", root=tmp_path).pixels.numpy())
 
-    monkeypatch.setattr(data, "write_decoded", together)
+    monkeypatch.setattr(data.decoded, "write_decoded", together)
     processes = [fork.Process(target=work, args=(i,)) for i in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0] and len(left()) == 1
-    monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded a third time"))
+    monkeypatch.setattr(
+        data.decoded, "decode", lambda *_: pytest.fail("decoded a third time")
+    )
     images = load("celeba", root=tmp_path)
     assert which(images) == list(range(8)) and all(
         (np.load(tmp_path / f"{i}.npy") == images.pixels.numpy()).all()
@@ -819,8 +833,8 @@ def test_many_at_a_time_come_in_order_with_their_errors(tmp_path, monkeypatch):
             raise OSError(f"number {i}")
         return i
 
-    monkeypatch.setattr(data, "decode", slow_first)
-    got = list(data.decode_all(tmp_path, [str(i) for i in range(1100)]))
+    monkeypatch.setattr(data.decoded, "decode", slow_first)
+    got = list(data.decoded.decode_all(tmp_path, [str(i) for i in range(1100)]))
     assert [str(x) if isinstance(x, OSError) else x for x in got] == [
         f"number {i}" if i % 100 == 7 else i for i in range(1100)
     ]
@@ -828,8 +842,8 @@ def test_many_at_a_time_come_in_order_with_their_errors(tmp_path, monkeypatch):
 
 def test_decoding_stays_near_the_disk(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(data, "decode", lambda path, *_: calls.append(1) or 0)
-    next(data.decode_all(tmp_path, [str(i) for i in range(5000)]))
+    monkeypatch.setattr(data.decoded, "decode", lambda path, *_: calls.append(1) or 0)
+    next(data.decoded.decode_all(tmp_path, [str(i) for i in range(5000)]))
     assert len(calls) <= 512, "a slow disk would fill the memory"
 
 
@@ -853,7 +867,7 @@ def fake_cifar(place, label=0):
 
 def test_the_binary_version_and_its_splits(tmp_path):
     fake_cifar(tmp_path, label=9)
-    train, valid, test = (load("cifar10", s, root=tmp_path) for s in data.SPLITS)
+    train, valid, test = (load("cifar10", s, root=tmp_path) for s in data.images.SPLITS)
     assert [len(x) for x in (train, valid, test)] == [45_000, 5_000, 10_000] and {
         x.shape for x in (train, valid, test)
     } == {(3, 32, 32)}
@@ -943,9 +957,9 @@ def served(tmp_path, monkeypatch):
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(
-        data, "CIFAR_URL", f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        data.files, "CIFAR_URL", f"http://127.0.0.1:{server.server_port}/{archive.name}"
     )
-    monkeypatch.setattr(data, "CIFAR_MD5", md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(data.files, "CIFAR_MD5", md5(archive.read_bytes()).hexdigest())
     yield archive
     server.shutdown()
     server.server_close()
@@ -981,7 +995,7 @@ def fake_jpegs(place, count=60):
 
 def test_jpegs_say_what_they_are(tmp_path):
     fake_jpegs(tmp_path)
-    parts = [load("cifar10", s, root=tmp_path) for s in data.SPLITS]
+    parts = [load("cifar10", s, root=tmp_path) for s in data.images.SPLITS]
     assert [len(p) for p in parts] == [36, 4, 20] and {p.name for p in parts} == {
         "cifar10 (JPEG)"
     }
@@ -1047,7 +1061,7 @@ def fake_caltech(place, count=30):
 
 def test_caltech_classes_and_splits(tmp_path):
     fake_caltech(tmp_path)
-    parts = [load("caltech101", s, root=tmp_path, size=32) for s in data.SPLITS]
+    parts = [load("caltech101", s, root=tmp_path, size=32) for s in data.images.SPLITS]
     assert sum(map(len, parts)) == 60 and all(
         p.classes == ("cup", "dolphin") and p.name == "caltech101" for p in parts
     )
@@ -1200,7 +1214,7 @@ def test_the_real_caltech():
 def test_the_real_cifar_as_jpegs():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        parts = {s: load("cifar10", s, n=100, root=REAL) for s in data.SPLITS}
+        parts = {s: load("cifar10", s, n=100, root=REAL) for s in data.images.SPLITS}
     assert all(
         p.shape == (3, 32, 32)
         and p.name == "cifar10 (JPEG)"

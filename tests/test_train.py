@@ -883,7 +883,9 @@ def test_a_bad_number_is_found_at_the_door_and_its_image_is_named(bad):
 
 def test_data_are_looked_through_once(monkeypatch):
     seen = []
-    monkeypatch.setattr("vae_nb.data.check_numbers", lambda x, what: seen.append(what))
+    monkeypatch.setattr(
+        "vae_nb.data.tensors.check_numbers", lambda x, what: seen.append(what)
+    )
     run(small_vae(), UNIT, UNIT, epochs=3)
     assert seen == ["train", "valid"]
 
