@@ -30,7 +30,7 @@ from book.project import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
+ORDER = "core likelihoods elbo faces networks builders saving data plots vae conv augment joint train evaluate latent explore exercises recipes cli".split()
 MODULES = [module_path(name) for name in modules()]
 NOTEBOOKS = sorted(
     p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
