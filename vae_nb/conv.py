@@ -18,6 +18,11 @@ from .likelihoods import make_likelihood
 from .networks import ACTIVATIONS, check_shape, check_sizes, mlp_layers
 from .vae import VAE
 
+# for other rooms, until they import it from its module
+from .elbo import bits_per_dim  # isort: skip
+
+__getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")
+
 # %% ../nbs/03_conv_vae.ipynb #157ea866
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -30,7 +35,7 @@ def halvings(
     size: tuple,  # (height, width)
     n: int,  # how often
 ) -> list[tuple]:  # n + 1 sizes, the first being `size`
-    """The sizes of feature maps on the way down: each half of the one before, rounded down.
+    """The sizes of feature maps on the way down: halved each time, rounded down.
 
     Args:
         size: (height, width)
@@ -70,14 +75,14 @@ def up_layers(
     n_out: int,
     small: tuple,  # (height, width) of the input
     large: tuple,  # (height, width) of the output: twice `small`, or one more
-    upsample: str,  # "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
+    # "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
+    upsample: str,
 ) -> list[nn.Module]:
     """One doubling of the decoder, to exactly `large`.
 
     Args:
         small: (height, width) of the input
         large: (height, width) of the output: twice `small`, or one more
-        upsample: "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
     """
     if upsample == "nearest":
         return [nn.Upsample(size=large), nn.Conv2d(n_in, n_out, 3, padding=1)]
@@ -123,7 +128,9 @@ class ConvEncoder(nn.Sequential):
 
 # %% ../nbs/03_conv_vae.ipynb #f5cf56c9
 class ConvDecoder(nn.Sequential):
-    """The encoder backwards: (batch, latent) → (batch, C, H, W), every size on the way the encoder's own.
+    """The encoder backwards: (batch, latent) → (batch, C, H, W).
+
+    Every size on the way is one of the encoder's.
 
     Args:
         shape: of one image, (C, H, W)
@@ -258,9 +265,3 @@ def conv_vae(
     p = make_likelihood(likelihood, shape[0], sigma)
     model = VAE(encoder, decoder, p, shape, latent_dim, variational, beta, free_bits)
     return model.to(memory_format=torch.channels_last)
-
-# %% ../nbs/03_conv_vae.ipynb #deacc9ab
-# for other rooms, until they import it from its module
-from vae_nb.elbo import bits_per_dim
-
-__getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")

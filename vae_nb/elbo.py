@@ -9,17 +9,21 @@ __all__ = ['Delta', 'reparameterise', 'DiagonalNormal', 'standard_normal', 'kl_n
 
 # %% ../nbs/01_theory.ipynb #8180cf2e
 import math
+from collections.abc import Iterator
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import (
     Distribution,
     Independent,
+    MultivariateNormal,
     Normal,
     kl_divergence,
 )
 
+from .core import moved
 from vae_nb.likelihoods import (
     LIKELIHOODS,
     BernoulliLikelihood,
@@ -36,7 +40,9 @@ from vae_nb.likelihoods import (
 
 # %% ../nbs/01_theory.ipynb #f2915fcd
 class Delta(Independent):
-    """All mass on one latent vector: the posterior of a plain autoencoder. It has no density, so neither `log_prob` nor a KL.
+    """All mass on one latent vector: the posterior of a plain autoencoder.
+
+    It has no density, so neither `log_prob` nor a KL.
 
     Args:
         mu: (..., latent)
@@ -47,11 +53,8 @@ class Delta(Independent):
         mu: Tensor,  # (..., latent)
     ):
         self.mu = mu
-        super().__init__(
-            Normal(mu, torch.zeros_like(mu), validate_args=False),
-            1,
-            validate_args=False,
-        )
+        base = Normal(mu, torch.zeros_like(mu), validate_args=False)
+        super().__init__(base, 1, validate_args=False)
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "The point itself, repeated, (*sample_shape, ..., latent)."
@@ -61,8 +64,12 @@ class Delta(Independent):
 
     def log_prob(self, value):
         raise ValueError(
-            "a plain autoencoder (variational=False) has no density over latents, hence no KL, ELBO or NLL bound."
+            "a plain autoencoder (variational=False) has no density over latents, "
+            "hence no KL, ELBO or NLL bound."
         )
+
+# %% ../nbs/01_theory.ipynb #6f4bc975
+__getattr__ = moved(__name__, Point="elbo.Delta")
 
 # %% ../nbs/01_theory.ipynb #98fa6d7a
 def reparameterise(
@@ -85,7 +92,9 @@ def reparameterise(
 
 # %% ../nbs/01_theory.ipynb #78c6f65b
 class DiagonalNormal(Independent):
-    """A Gaussian over latents with independent dimensions; `log_prob` sums over them, `rsample` takes a generator.
+    """A Gaussian over latents with independent dimensions.
+
+    `log_prob` sums over them; `sample` and `rsample` take a generator.
 
     Args:
         mu: (..., latent)
@@ -98,18 +107,14 @@ class DiagonalNormal(Independent):
         logvar: Tensor,  # log-variance, same shape
     ):
         self.mu, self.logvar = mu, logvar
-        super().__init__(
-            Normal(mu, (0.5 * logvar).exp(), validate_args=False),
-            1,
-            validate_args=False,
-        )
+        base = Normal(mu, (0.5 * logvar).exp(), validate_args=False)
+        super().__init__(base, 1, validate_args=False)
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
         shape = (*sample_shape, *self.mu.shape)
-        return reparameterise(
-            self.mu.expand(shape), self.logvar.expand(shape), generator
-        )
+        mu, logvar = self.mu.expand(shape), self.logvar.expand(shape)
+        return reparameterise(mu, logvar, generator)
 
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
@@ -118,7 +123,7 @@ class DiagonalNormal(Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-density in nats, (...)."
-        # 1/σ in two factors, each finite: torch divides by σ², which is 0 at logvar < -103
+        # 1/σ in two factors, each finite: torch divides by σ², 0 at logvar < -103
         largest = 0.99 * math.log(torch.finfo(self.logvar.dtype).max)
         root = (-0.25 * self.logvar).clamp(max=largest).exp()
         squares = ((value - self.mu) * root * root) ** 2
@@ -145,7 +150,7 @@ def kl_normal(
     mu: Tensor,  # posterior mean, (batch, latent)
     logvar: Tensor,  # posterior log-variance, (batch, latent)
 ) -> Tensor:  # KL to N(0, I) in nats, one value per example, (batch,)
-    """Closed-form KL from a diagonal Gaussian to the standard normal (Kingma & Welling 2014, app. B).
+    """KL from a diagonal Gaussian to N(0, I) (Kingma & Welling 2014, app. B).
 
     Args:
         mu: posterior mean, (batch, latent)
@@ -154,7 +159,8 @@ def kl_normal(
     Returns:
         KL to N(0, I) in nats, one value per example, (batch,)
     """
-    # expm1(l) is exp(l) - 1 without its rounding error near l = 0, where collapsed latents live
+    # expm1(l) is exp(l) - 1 without its rounding error near l = 0, where collapsed
+    # latents are
     return 0.5 * (mu**2 + logvar.expm1() - logvar).sum(-1)
 
 # %% ../nbs/01_theory.ipynb #7610a545
@@ -162,7 +168,7 @@ def kl_per_dim(
     q: Distribution,  # posterior, batch shape (batch,)
     prior: Distribution,
 ) -> Tensor:  # nats, (batch, latent)
-    """KL(q ‖ prior) split over latent dimensions; possible because both are products over them.
+    """KL(q ‖ prior) split over latent dimensions: both are products over them.
 
     Args:
         q: posterior, batch shape (batch,)
@@ -171,13 +177,13 @@ def kl_per_dim(
         nats, (batch, latent)
     """
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
-        # log-variances: torch squares σ, which underflows at logvar < -87 and makes inf, then NaN
+        # log-variances: torch squares σ, which underflows at logvar < -87
         ratio = q.logvar - prior.logvar
-        return 0.5 * (
-            (q.mu - prior.mu) ** 2 * (-prior.logvar).exp() + ratio.expm1() - ratio
-        )
+        squares = (q.mu - prior.mu) ** 2 * (-prior.logvar).exp()
+        return 0.5 * (squares + ratio.expm1() - ratio)
     if hasattr(q, "kl_per_dim"):  # a posterior that is not Gaussian knows its own
         return q.kl_per_dim(prior)
+    assert isinstance(q, Independent) and isinstance(prior, Independent)
     return kl_divergence(q.base_dist, prior.base_dist)
 
 
@@ -186,7 +192,7 @@ def kl_monte_carlo(
     prior: Distribution,
     n: int = 1,  # samples
 ) -> Tensor:  # an unbiased estimate of KL(q ‖ prior) in nats, (batch,)
-    """KL as the mean of log q(z) - log p(z) over samples from q: works where no closed form exists.
+    """KL as the mean of log q(z) - log p(z) over samples from q, for want of a formula.
 
     Args:
         q: posterior, batch shape (batch,)
@@ -198,12 +204,31 @@ def kl_monte_carlo(
     z = q.rsample((n,))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
+# %% ../nbs/01_theory.ipynb #aa1a3af5
+class SupportsLogProb(Protocol):
+    "A likelihood p(x|z) of given latents: all that a loss asks of it is `log_prob`."
+
+    def log_prob(self, value: Tensor, /) -> Tensor: ...
+
+
+class VAELike(Protocol):
+    "Anything with `encode`, `decode` and `prior`: a model as bounds and scores see it."
+
+    @property
+    def prior(self) -> Distribution: ...
+
+    def encode(self, x: Tensor, /) -> Distribution: ...
+
+    def decode(self, z: Tensor, /) -> Distribution: ...
+
 # %% ../nbs/01_theory.ipynb #3b0afdee
 def free_bits_kl(
     kl: Tensor,  # KL per dimension, nats, (batch, latent)
     free_bits: float,  # nats per latent dimension that cost nothing
 ) -> Tensor:  # nats, a scalar
-    """Sum over dimensions of max(free_bits, batch-mean KL): below the floor a dimension has no pressure to die (Kingma et al. 2016).
+    """Sum over dimensions of max(free_bits, batch-mean KL) (Kingma et al. 2016).
+
+    Below the floor nothing presses a dimension to die.
 
     Args:
         kl: KL per dimension, nats, (batch, latent)
@@ -221,7 +246,7 @@ def linear_warmup(
     start: float = 0.0,
     end: float = 1.0,
 ) -> float:  # the beta of this step
-    """KL weight that rises linearly from `start` to `end` and stays there (Bowman et al. 2016).
+    """A weight that rises linearly from `start` to `end` and stays (Bowman et al. 2016).
 
     Args:
         step: optimiser steps taken so far
@@ -236,14 +261,14 @@ def linear_warmup(
 def elbo_terms(
     x: Tensor,  # batch, (batch, ...)
     q: Distribution,  # posterior q(z|x)
-    p: Distribution,  # likelihood p(x|z) at a sample z ~ q
+    p: SupportsLogProb,  # likelihood p(x|z) at a sample z ~ q
     prior: Distribution,
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
-) -> dict[
-    str, Tensor
-]:  # loss, recon, kl: nats per image, (batch,) each; kl_per_dim: (batch, latent)
-    """The negative ELBO and its two halves, one value per example. `recon + kl` is the −ELBO whatever beta and free_bits are.
+) -> dict[str, Tensor]:  # loss, recon, kl: (batch,); kl_per_dim: (batch, latent)
+    """The negative ELBO and its two halves, nats per image, one value per example.
+
+    `recon + kl` is the −ELBO whatever beta and free_bits are.
 
     Args:
         x: batch, (batch, ...)
@@ -251,6 +276,9 @@ def elbo_terms(
         p: likelihood p(x|z) at a sample z ~ q
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
+
+    Returns:
+        loss, recon, kl: (batch,); kl_per_dim: (batch, latent)
     """
     recon = -p.log_prob(x)
     per_dim = kl_per_dim(q, prior)
@@ -294,28 +322,34 @@ def _samples(
     q: Distribution,
     k: int,  # samples in all
     chunk: int,  # the most in one piece
-):  # pieces (n, ..., latent)
-    "k samples in pieces. Noise is drawn for 50 at a time, whatever the chunk: a generator's numbers depend on how many are asked for at once."
+) -> Iterator[Tensor]:  # pieces (n, ..., latent)
+    """k samples in pieces.
+
+    Noise is drawn for 50 at a time, whatever the chunk: a generator's numbers depend on
+    how many are asked for at once.
+    """
     draws = (q.rsample((min(50, k - start),)) for start in range(0, k, 50))
     while some := list(islice(draws, max(1, chunk // 50))):
         yield from torch.cat(some).split(chunk)
 
 # %% ../nbs/01_theory.ipynb #8c2e8f35
 def log_weights(
-    model,  # anything with encode, decode and prior
+    model: VAELike,
     x: Tensor,  # (batch, ...)
     q: Distribution,  # model.encode(x)
     k: int,  # samples per example
-    chunk: int = 50,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
+    # how many are decoded at once: memory grows with it, the result stays (in
+    # evaluation mode)
+    chunk: int = 50,
 ) -> Tensor:  # log p(x, z) - log q(z|x) in nats, (k, batch)
-    """Log importance weights: their mean over k is an ELBO estimate, their log-mean-exp a tighter bound.
+    """Log importance weights.
+
+    Their mean over k is an ELBO estimate, their log-mean-exp a tighter bound.
 
     Args:
-        model: anything with encode, decode and prior
         x: (batch, ...)
         q: model.encode(x)
         k: samples per example
-        chunk: how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 
     Returns:
         log p(x, z) - log q(z|x) in nats, (k, batch)
@@ -328,20 +362,20 @@ def log_weights(
     ]
     return torch.cat(weights)
 
-
+# %% ../nbs/01_theory.ipynb #f3c6f084
 def importance_weighted_bound(
-    model,  # anything with encode, decode and prior
+    model: VAELike,
     x: Tensor,  # batch, (batch, ...)
     k: int = 64,  # importance samples per example; k = 1 is the ELBO in expectation
-    chunk: int = 64,  # how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
+    # how many are decoded at once: memory grows with it, the result stays (in
+    # evaluation mode)
+    chunk: int = 64,
 ) -> Tensor:  # lower bound on log p(x) in nats, (batch,)
     """log of the mean of k importance weights (Burda et al. 2016), by log-sum-exp.
 
     Args:
-        model: anything with encode, decode and prior
         x: batch, (batch, ...)
         k: importance samples per example; k = 1 is the ELBO in expectation
-        chunk: how many of them are decoded at once: memory grows with it; in evaluation mode the result does not change
 
     Returns:
         lower bound on log p(x) in nats, (batch,)
@@ -350,22 +384,29 @@ def importance_weighted_bound(
 
 # %% ../nbs/01_theory.ipynb #81f07ae7
 class LinearGaussian(nn.Module):
-    """A VAE with a linear decoder and known log p(x): the probabilistic PCA of Tipping & Bishop (1999). The yardstick for every bound.
+    """A VAE with a linear decoder and known log p(x): the yardstick for every bound.
+
+    It is the probabilistic PCA of Tipping & Bishop (1999).
 
     Args:
         weight: decoder matrix W, (data, latent)
         bias: decoder offset b, (data,)
         sigma: standard deviation of the pixel noise
-        stretch: factor on the posterior's standard deviations: 1 is as good as a diagonal Gaussian gets
         shift: added to the posterior's means: 0 is exact
     """
+
+    weight: Tensor  # decoder matrix W, (data, latent)
+    bias: Tensor
+    gain: Tensor
+    logvar: Tensor
 
     def __init__(
         self,
         weight: Tensor,  # decoder matrix W, (data, latent)
         bias: Tensor,  # decoder offset b, (data,)
         sigma: float,  # standard deviation of the pixel noise
-        stretch: float = 1.0,  # factor on the posterior's standard deviations: 1 is as good as a diagonal Gaussian gets
+        # factor on the posterior's standard deviations: 1 is the best there is
+        stretch: float = 1.0,
         shift: float = 0.0,  # added to the posterior's means: 0 is exact
     ):
         super().__init__()
@@ -383,23 +424,19 @@ class LinearGaussian(nn.Module):
         return DiagonalNormal(*self.weight.new_zeros(2, self.weight.shape[1]))
 
     def encode(self, x: Tensor) -> DiagonalNormal:
-        "The best diagonal Gaussian posterior (exact if W's columns are orthogonal), shifted and stretched on request."
+        "The best diagonal Gaussian, exact if W's columns are orthogonal; or worse."
         mu = (x - self.bias) @ self.gain.T + self.shift
-        return DiagonalNormal(
-            mu, (self.logvar + 2 * math.log(self.stretch)).expand_as(mu)
-        )
+        logvar = self.logvar + 2 * math.log(self.stretch)
+        return DiagonalNormal(mu, logvar.expand_as(mu))
 
     def decode(self, z: Tensor) -> Independent:
         "p(x|z) = N(Wz + b, σ²I)."
-        return Independent(
-            Normal(z @ self.weight.T + self.bias, self.sigma, validate_args=False),
-            1,
-            validate_args=False,
-        )
+        mean = z @ self.weight.T + self.bias
+        base = Normal(mean, self.sigma, validate_args=False)
+        return Independent(base, 1, validate_args=False)
 
     def log_marginal(self, x: Tensor) -> Tensor:
         "The exact log p(x) = log N(x; b, WWᵀ + σ²I) in nats, (batch,)."
-        covariance = self.weight @ self.weight.T + self.sigma**2 * torch.eye(
-            len(self.weight)
-        ).to(self.weight)
-        return torch.distributions.MultivariateNormal(self.bias, covariance).log_prob(x)
+        noise = self.sigma**2 * torch.eye(len(self.weight)).to(self.weight)
+        p = MultivariateNormal(self.bias, self.weight @ self.weight.T + noise)
+        return p.log_prob(x)

@@ -163,7 +163,7 @@ class OptimalNormal(Normal):
         super().__init__(mean, sigma, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        "Log-density in nats under the batch's own best σ; the gradient flows through it."
+        "Log-density in nats under the batch's best σ; the gradient flows through it."
         log_sigma = 0.5 * ((x - self.loc) ** 2).mean().clamp(min=1e-6).log()
         self.log_sigma.lerp_(log_sigma.detach().to(self.log_sigma.dtype), 0.05)
         return Normal(self.loc, log_sigma.exp(), validate_args=False).log_prob(x)
@@ -176,13 +176,13 @@ class StableContinuousBernoulli(ContinuousBernoulli):
     """
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        "The logits η, where they are so small that formulas become 0/0, and η with 1 in those places."
+        "The logits η, where they are too small for the formulas, and η with 1 there."
         eta = self.logits
         small = eta.abs() < 0.1
         return eta, small, torch.where(small, torch.ones_like(eta), eta)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        "Log-density in nats: the Bernoulli term plus the normaliser log(η / tanh(η/2))."
+        "Log-density in nats: the Bernoulli term + the normaliser log(η / tanh(η/2))."
         eta, small, safe = self._split()
         log_norm = torch.where(
             small,
@@ -202,7 +202,7 @@ class StableContinuousBernoulli(ContinuousBernoulli):
         )
 
     def icdf(self, u: Tensor) -> Tensor:
-        "The grey value below which a share u of the probability lies; `sample` and `rsample` draw with it."
+        "The grey value below which a share u of the probability lies; draws use it."
         # a negative logit is the mirror image of a positive one
         size, white = self.logits.abs().clamp(min=1e-4), self.logits > 0
         x = 1 + torch.log1p(torch.where(white, 1 - u, u) * torch.expm1(-size)) / size
@@ -224,7 +224,7 @@ class ContinuousBernoulliLikelihood(nn.Module):
         return Pixels(StableContinuousBernoulli(logits=logits, validate_args=False))
 
     def link(self, mean: Tensor) -> Tensor:
-        "The decoder output whose mean is `mean`, by bisection: there is no closed form."
+        "The decoder output whose mean is `mean`, by bisection: no formula is known."
         mean = mean.clamp(0.01, 0.99)
         low, high = torch.full_like(mean, -110.0), torch.full_like(mean, 110.0)
         for _ in range(40):
@@ -236,7 +236,9 @@ class ContinuousBernoulliLikelihood(nn.Module):
 
 # %% ../nbs/lib/02_likelihoods.ipynb #24863727
 class DiscretisedLogistic(Distribution):
-    """A logistic distribution cut into 256 grey levels k/255, the outermost two with its tails: probabilities sum to 1.
+    """A logistic distribution cut into 256 grey levels k/255.
+
+    The outermost two get its tails, so that probabilities sum to 1.
 
     Args:
         loc: in [0, 1], (...)
@@ -253,7 +255,7 @@ class DiscretisedLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        "The location; the exact mean differs only where much of the mass is cut off at black or white."
+        "The location: the mean, but where much mass is cut off at black or white."
         return self.loc
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -321,14 +323,14 @@ class DiscretisedLogisticLikelihood(nn.Module):
 # %% ../nbs/lib/02_likelihoods.ipynb #f1675b3d
 LIKELIHOODS = ("bernoulli", "normal", "continuous_bernoulli", "discretised_logistic")
 
-
+# %% ../nbs/lib/02_likelihoods.ipynb #f591553f
 def make_likelihood(
     name: str,  # one of LIKELIHOODS
     channels: int = 1,  # of the images
     # for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
     sigma: float | str | None = None,
 ) -> nn.Module:  # decoder output → distribution over images
-    """The likelihood of that name: it owns the activation, the range of the data and its own parameters.
+    """The likelihood of that name, with its own parameters.
 
     Args:
         name: one of LIKELIHOODS

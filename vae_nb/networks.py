@@ -90,9 +90,10 @@ def mlp_layers(
     for n_in, n_out in zip(sizes, sizes[1:]):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
     # He et al. 2015: PyTorch's own scale is √6 times smaller, and latents start slower
-    for linear in layers[:-2:2]:
-        nn.init.kaiming_normal_(linear.weight)
-        nn.init.zeros_(linear.bias)
+    for layer in layers[:-2]:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
     return layers[:-1]
 
 # %% ../nbs/lib/06_networks.ipynb #a3ef71e4
@@ -100,16 +101,18 @@ def mlp_networks(
     shape: tuple,  # of one image, (C, H, W)
     n_out: int,  # outputs of the encoder
     latent_dim: int,  # inputs of the decoder
-    hidden: tuple,  # widths of the encoder's hidden layers, () for none; the decoder mirrors them
+    # widths of the encoder's hidden layers, () for none; the decoder mirrors them
+    hidden: tuple,
     activation: str,  # see `ACTIVATIONS`
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder, (batch, C, H, W) → (batch, n_out), and decoder, (batch, latent) → (batch, C, H, W).
+    """Encoder, (batch, C, H, W) → (batch, n_out), and decoder back.
+
+    The decoder takes (batch, latent) to (batch, C, H, W).
 
     Args:
         shape: of one image, (C, H, W)
         n_out: outputs of the encoder
         latent_dim: inputs of the decoder
-        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
         activation: see `ACTIVATIONS`
     """
     check_shape(shape)

@@ -118,7 +118,7 @@ def _difference(model, fresh) -> str:
 
 # %% ../nbs/lib/08_saving.ipynb #03cb90a4
 def _blueprint(config: dict, tensors: int):
-    "What a config builds: of our own functions only shapes, without memory; others may need real numbers."
+    "What a config builds: only shapes, no memory, where the function is our own."
     check_config(config, tensors)
     ours = config["builder"].startswith("vae_nb.")
     device = torch.device("meta" if ours else "cpu")

@@ -6,15 +6,16 @@
 __all__ = ['LatentModel', 'VAE', 'mlp_vae']
 
 # %% ../nbs/02_mlp_vae.ipynb #27a6f79f
-import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .builders import build_from, builder
-from .core import evaluating
+from .core import evaluating, moved
 from .data import as_batch
 from .elbo import Delta, DiagonalNormal, elbo_terms, standard_normal
 from .likelihoods import make_likelihood
@@ -32,15 +33,31 @@ from .saving import WEIGHTS, config_now, load_model, save_model
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class LatentModel(nn.Module):
-    "What every model of this book can do once it has `encode`, `decode` and `prior`, each returning a distribution."
+    """What every model of this book can do.
+
+    A subclass has `encode`, `decode` and `prior`, each returning a distribution.
+    """
 
     # which function built the model, with which arguments: set by `builder`
     config: dict | None = None
     beta: float = 1.0  # weight of the KL
     free_bits: float = 0.0  # nats per latent dimension without pressure
 
+    def encode(self, x: Tensor) -> Distribution:
+        "q(z|x) for images x, (batch, C, H, W)."
+        raise NotImplementedError(f"{type(self).__name__} needs a method encode(x)")
+
+    def decode(self, z: Tensor) -> Distribution:
+        "p(x|z) for latents z, (..., latent)."
+        raise NotImplementedError(f"{type(self).__name__} needs a method decode(z)")
+
+    @property
+    def prior(self) -> Any:
+        "p(z), a distribution whose `sample` takes a generator."
+        raise NotImplementedError(f"{type(self).__name__} needs a property prior")
+
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
-        "loss, recon and kl in nats, one value per image, (batch,), and kl_per_dim, (batch, latent)."
+        "loss, recon and kl: nats per image, (batch,); and kl_per_dim, (batch, latent)."
         x = images_for(self, x)
         q = self.encode(x)
         p = self.decode(q.rsample())
@@ -63,14 +80,11 @@ class LatentModel(nn.Module):
         `per_dim` adds kl_per_dim, (latent,).
         """
         terms = self.terms(x, beta)
-        return {
-            name: value.mean(0)
-            for name, value in terms.items()
-            if per_dim or name != "kl_per_dim"
-        }
+        kept = {k: v for k, v in terms.items() if per_dim or k != "kl_per_dim"}
+        return {name: value.mean(0) for name, value in kept.items()}
 
     def sample(self, n: int = 16, generator: torch.Generator | None = None) -> Tensor:
-        "n images from the prior, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z ~ p(z)."
+        "n images, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z ~ p(z)."
         check_sizes(n=n)
         with evaluating(self):
             return self.decode(self.prior.sample((n,), generator)).mean
@@ -81,18 +95,20 @@ class LatentModel(nn.Module):
             return self.decode(self.encode(x).mean).mean
 
     def save(self, folder: str | Path, half: bool = False) -> Path:
-        """Write model.safetensors and config.json into `folder`.
-
-        An earlier model there survives until the new one is whole. `half`: numbers of
-        16 bits, in half the space.
-        """
+        "Write the model into `folder`; `half` keeps numbers of 16 bits."
         return save_model(self, folder, half)
 
     @staticmethod
-    def load(folder: str | Path, device=None, build=None) -> "LatentModel":
-        """The model saved in `folder`, in evaluation mode.
+    def load(
+        folder: str | Path,
+        device: str | torch.device | None = None,  # where to; None: the CPU
+        build: Callable | None = None,  # the function that built it, where it is yours
+    ) -> "LatentModel":
+        """The model saved in `folder`, in evaluation mode. No code is read.
 
-        Only numbers are read, and the arguments of a marked function.
+        Args:
+            device: where to; None: the CPU
+            build: the function that built it, where it is yours
         """
         return load_model(folder, device, build)
 
@@ -109,6 +125,8 @@ class VAE(LatentModel):
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
     """
+
+    initialised: Tensor  # has `initialise_from` run?
 
     def __init__(
         self,
@@ -133,12 +151,15 @@ class VAE(LatentModel):
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.shape, self.latent_dim = tuple(shape), int(latent_dim)
         self.variational, self.beta, self.free_bits = variational, beta, free_bits
-        # has `initialise_from` run?
         self.register_buffer("initialised", torch.tensor(False))
 
     @property
-    def prior(self) -> DiagonalNormal:
-        "p(z) = N(0, I)."
+    def prior(self) -> Any:  # `DiagonalNormal`, and other distributions in subclasses
+        """p(z) = N(0, I).
+
+        Returns:
+            `DiagonalNormal`, and other distributions in subclasses
+        """
         return standard_normal(self.latent_dim, self.initialised.device)
 
     def encode(self, x: Tensor) -> Distribution:
@@ -176,20 +197,21 @@ class VAE(LatentModel):
             return
         self.initialised.fill_(True)
         bias = output_bias(self.decoder, self.latent_dim, self.shape)
-        if bias is not None and hasattr(self.likelihood, "link"):
+        link = getattr(self.likelihood, "link", None)
+        if bias is not None and link is not None:
             per_pixel = bias.numel() == mean.numel()
             mean = (mean if per_pixel else mean.mean((1, 2))).to(bias.device)
-            bias.copy_(self.likelihood.link(mean).flatten())
+            bias.copy_(link(mean).flatten())
 
 # %% ../nbs/02_mlp_vae.ipynb #501ba0fa
 def images_for(
-    model: nn.Module,  # with a `shape`, (C, H, W) of one image; without, x stays as it is
-    x,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
+    # with a `shape`, (C, H, W) of one image; without, x stays as it is
+    model: nn.Module,
+    x: Any,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
 ) -> Tensor:  # (batch, C, H, W)
     """The floats that the model computes with; what is already so is not copied.
 
     Args:
-        model: with a `shape`, (C, H, W) of one image; without, x stays as it is
         x: a batch of images, in any form that `vae_nb.data.as_batch` knows
 
     Returns:
@@ -213,7 +235,7 @@ def mlp_vae(
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
 ) -> VAE:
-    """A VAE whose encoder and decoder are multilayer perceptrons (Kingma & Welling 2014, app. C).
+    """A VAE of multilayer perceptrons (Kingma & Welling 2014, app. C).
 
     Args:
         shape: of one image, (C, H, W)
@@ -229,3 +251,6 @@ def mlp_vae(
     networks = mlp_networks(shape, n_out, latent_dim, hidden, activation)
     p = make_likelihood(likelihood, shape[0], sigma)
     return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits)
+
+# %% ../nbs/02_mlp_vae.ipynb #a4432a09
+__getattr__ = moved(__name__, Triple="vae.LatentModel", check_images="data.as_batch")

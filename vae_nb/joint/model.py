@@ -126,7 +126,7 @@ class OneHot(Distribution):
         return to_one_hot(self.logits + noise)
 
     def rsample(self, sample_shape=(), generator=None) -> Tensor:
-        "Relaxed samples through which gradients flow; without `tau` the same as `sample`."
+        "Relaxed samples through which gradients flow; without `tau` as `sample`."
         if self.tau is None:
             return self.sample(sample_shape, generator)
         logits = self.logits.expand(*sample_shape, *self.logits.shape)
@@ -150,7 +150,7 @@ class OneHot(Distribution):
             self.logits == prior.logits, 0.0
         )
         ratio = ratio.clamp(min=torch.finfo(ratio.dtype).min)  # no 0·∞ where q is 0
-        # p - q is -p·expm1(r) or q·expm1(-r): each stays finite where the other overflows
+        # p - q is -p·expm1(r) or q·expm1(-r): one is finite where the other overflows
         more = ratio > 0
         factor = torch.where(more, self.probs, -prior.probs)
         rest = factor * torch.where(more, -ratio, ratio).expm1()
@@ -158,7 +158,7 @@ class OneHot(Distribution):
 
 # %% ../../nbs/04_gumbel_vae.ipynb #6933e074
 class Product(Distribution):
-    """Independent parts side by side: a sample is the concatenation of the parts' samples.
+    """Independent parts side by side: a sample is the parts' samples, concatenated.
 
     Args:
         parts: distributions of one batch shape whose events are vectors
@@ -169,11 +169,8 @@ class Product(Distribution):
         parts: list,  # distributions of one batch shape whose events are vectors
     ):
         self.parts = list(parts)
-        super().__init__(
-            self.parts[0].batch_shape,
-            (sum(part.event_shape[0] for part in self.parts),),
-            validate_args=False,
-        )
+        size = torch.Size([sum(part.event_shape[0] for part in self.parts)])
+        super().__init__(self.parts[0].batch_shape, size, validate_args=False)
 
     @property
     def mean(self) -> Tensor:
@@ -188,7 +185,7 @@ class Product(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape=(), generator=None) -> Tensor:
-        "Samples without gradients, (*sample_shape, ..., latent); one-hots are true one-hots."
+        "Samples without gradients, (*sample_shape, ..., latent), with true one-hots."
         return torch.cat(
             [part.sample(sample_shape, generator) for part in self.parts], -1
         )
@@ -269,8 +266,8 @@ class JointVAE(VAE):
     Categories are relaxed in training and true one-hots in evaluation.
 
     Args:
-        encoder: (batch, C, H, W) → (batch, 2·continuous + sum of categorical)
-        decoder: (batch, continuous + sum of categorical) → (batch, C, H, W)
+        encoder: images → (batch, 2·continuous + sum of categorical)
+        decoder: (batch, continuous + sum of categorical) → images
         likelihood: decoder output → p(x|z)
         shape: of one image, (C, H, W)
         continuous: Gaussian latents; 0: none
@@ -283,8 +280,8 @@ class JointVAE(VAE):
 
     def __init__(
         self,
-        encoder: nn.Module,  # (batch, C, H, W) → (batch, 2·continuous + sum of categorical)
-        decoder: nn.Module,  # (batch, continuous + sum of categorical) → (batch, C, H, W)
+        encoder: nn.Module,  # images → (batch, 2·continuous + sum of categorical)
+        decoder: nn.Module,  # (batch, continuous + sum of categorical) → images
         likelihood: nn.Module | str,  # decoder output → p(x|z)
         shape: tuple,  # of one image, (C, H, W)
         continuous: int,  # Gaussian latents; 0: none
@@ -305,7 +302,7 @@ class JointVAE(VAE):
 
     @property
     def parts(self) -> list[tuple[str, slice]]:
-        "What the numbers of z are: ('continuous', slice), then each ('categorical', slice)."
+        "What the numbers of z are: ('continuous', slice), ('categorical', slice), …"
         kinds = [("continuous", self.continuous)] * bool(self.continuous)
         kinds += [("categorical", k) for k in self.categorical]
         ends = accumulate(n for _, n in kinds)
@@ -338,7 +335,7 @@ class JointVAE(VAE):
         return Product(parts)
 
     def terms(self, x: Tensor, beta: float | None = None) -> dict[str, Tensor]:
-        "As `LatentModel.terms`, and the KL of each kind of part: kl_continuous and kl_categorical, (batch,)."
+        "As `LatentModel.terms`, and kl_continuous and kl_categorical, (batch,) each."
         x = images_for(self, x)
         return self.terms_of(x, self.encode(x), beta)
 
@@ -404,6 +401,7 @@ def joint_vae(
             shape, n_out, latent_dim, channels, hidden, activation, norm
         )
     p = make_likelihood(likelihood, shape[0], sigma)
-    latents = continuous, categorical, tau, estimator
-    model = JointVAE(*networks, p, shape, *latents, beta, free_bits)
+    model = JointVAE(
+        *networks, p, shape, continuous, categorical, tau, estimator, beta, free_bits
+    )
     return model.to(memory_format=torch.channels_last) if net == "conv" else model
