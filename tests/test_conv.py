@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_nb.conv import bits_per_dim, conv_vae, halvings
-from vae_nb.elbo import LIKELIHOODS
+from vae_nb.conv import conv_vae, halvings
+from vae_nb.elbo import bits_per_dim
+from vae_nb.likelihoods import LIKELIHOODS
 from vae_nb.vae import VAE
 
 

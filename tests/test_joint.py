@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import OneHotCategorical, kl_divergence
 
+from vae_nb.augment import jitter, recolour
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
 from vae_nb.elbo import (
@@ -24,6 +25,7 @@ from vae_nb.evaluate import (
     encode_all,
     mean_kl_per_dim,
     nll,
+    pair_information,
 )
 from vae_nb.joint import (
     Capacity,
@@ -34,13 +36,10 @@ from vae_nb.joint import (
     category_of,
     consistency_term,
     gumbel_softmax,
-    jitter,
     join,
     joint_loss,
     joint_vae,
     one_hot,
-    pair_information,
-    recolour,
 )
 from vae_nb.latent import traverse
 from vae_nb.train import fit

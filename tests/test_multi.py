@@ -259,7 +259,7 @@ def test_only_the_main_process_writes_prints_and_calls_back(tmp_path, monkeypatc
             lambda path, *args, **facts: writes.append(str(path)),
         )
         monkeypatch.setattr(
-            "vae_nb.vae.save_tensors",
+            "vae_nb.saving.save_tensors",
             lambda path, *args, **facts: writes.append(str(path)),
         )
         monkeypatch.setattr(

@@ -596,7 +596,7 @@ def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch)
         return model.loss(x)
 
     monkeypatch.setattr("vae_nb.train.save_tensors", slow_save)
-    monkeypatch.setattr("vae_nb.vae.save_tensors", lambda *args, **facts: None)
+    monkeypatch.setattr("vae_nb.saving.save_tensors", lambda *args, **facts: None)
     fit(
         mlp(),
         TRAIN,

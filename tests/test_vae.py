@@ -19,28 +19,16 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vae_nb
+from vae_nb.builders import _BUILDERS, build_from, builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, seed_everything
 from vae_nb.data import Images
-from vae_nb.elbo import (
-    LIKELIHOODS,
-    NormalLikelihood,
-    Pixels,
-    kl_normal,
-    make_likelihood,
-)
+from vae_nb.elbo import kl_normal
 from vae_nb.joint import joint_vae
-from vae_nb.vae import (
-    _BUILDERS,
-    ACTIVATIONS,
-    VAE,
-    build_from,
-    builder,
-    config_now,
-    load_model,
-    mlp_vae,
-    save_model,
-)
+from vae_nb.likelihoods import LIKELIHOODS, NormalLikelihood, Pixels, make_likelihood
+from vae_nb.networks import ACTIVATIONS
+from vae_nb.saving import config_now, load_model, save_model
+from vae_nb.vae import VAE, mlp_vae
 
 SHAPE = (1, 4, 5)
 
@@ -665,7 +653,7 @@ def test_foreign_files_are_refused_with_the_reason(tmp_path, model, config, mess
 
 def test_only_functions_of_the_list_are_called_and_nothing_is_imported_for_others():
     for path in (
-        "vae_nb.vae.importlib.import_module",
+        "vae_nb.builders.importlib.import_module",
         "vae_nb.vae.VAE",
         "vae_nbx.vae.mlp_vae",
         "vae_nb.__main__.main",

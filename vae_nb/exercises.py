@@ -24,7 +24,8 @@ from vae_nb.elbo import (
     free_bits_kl,
     standard_normal,
 )
-from .joint import OneHot, Product, pair_information
+from .evaluate import pair_information
+from .joint import OneHot, Product
 from .latent import Direction, residualise, slope
 
 # %% ../nbs/lib/55_exercises.ipynb #bb6fe91b

@@ -1,0 +1,49 @@
+"Latents that are part choice, part measure: Gumbel-softmax, joint VAEs, and objectives that keep the choice alive."
+
+from vae_nb.core import moved
+
+from .latents import category_of, join, one_hot
+from .model import (
+    EnumeratedLikelihood,
+    JointVAE,
+    OneHot,
+    Product,
+    gumbel_noise,
+    gumbel_softmax,
+    joint_vae,
+    to_one_hot,
+)
+from .objective import Capacity, balance_term, consistency_term, joint_loss
+
+# for other rooms, until they import it from its module
+from vae_nb.augment import jitter, recolour  # isort: skip
+from .model import check_tau  # isort: skip
+
+__all__ = [
+    # build and train
+    "joint_vae",
+    "JointVAE",
+    "joint_loss",
+    "Capacity",
+    "balance_term",
+    "consistency_term",
+    # latents and their parts
+    "join",
+    "one_hot",
+    "category_of",
+    # distributions
+    "OneHot",
+    "Product",
+    "EnumeratedLikelihood",
+    "gumbel_softmax",
+    "gumbel_noise",
+    "to_one_hot",
+]
+
+__getattr__ = moved(
+    __name__,
+    jitter="augment.jitter",
+    recolour="augment.recolour",
+    pair_information="evaluate.pair_information",
+    Expected="joint.EnumeratedLikelihood",
+)
