@@ -25,7 +25,8 @@ from vae_nb.elbo import (
     standard_normal,
 )
 from .joint import OneHot, Product, pair_information
-from .latent import Direction, residualise, slope
+from .latent import Direction
+from .latent.directions import residualise, slope
 
 # %% ../nbs/lib/55_exercises.ipynb #bb6fe91b
 class WrongAnswer(AssertionError):
