@@ -44,19 +44,20 @@ BLANK = "nothing here yet."
 def _same(a, b) -> bool:
     "Whether two values have one shape and, up to rounding, the same numbers."
     a, b = (torch.as_tensor(v).double() for v in (a, b))
-    close = dict(rtol=1e-3, atol=1e-5, equal_nan=True)
-    return a.shape == b.shape and torch.allclose(a, b, **close)
+    if a.shape != b.shape:
+        return False
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _difference(got, right) -> str:
     "One sentence on two values that differ: in shape, or in the first such number."
     a, b = (torch.as_tensor(v).double() for v in (got, right))
     if a.shape != b.shape:
-        shape, asked = tuple(a.shape), tuple(b.shape)
-        return f"yours has the shape {shape}, where {asked} is asked for"
+        shapes = tuple(a.shape), tuple(b.shape)
+        return "yours has the shape {}, where {} is asked for".format(*shapes)
     place = (~torch.isclose(a, b, rtol=1e-3, atol=1e-5)).flatten().nonzero()[0, 0]
-    yours, asked = a.flatten()[place], b.flatten()[place]
-    return f"yours is {yours:.4g}, where {asked:.4g} is right"
+    numbers = a.flatten()[place], b.flatten()[place]
+    return "yours is {:.4g}, where {:.4g} is right".format(*numbers)
 
 # %% ../../nbs/lib/54_exercises_checks.ipynb #a148827f
 def verdict(

@@ -281,7 +281,7 @@ def _entropy(p: Tensor) -> Tensor:
     return -(p * p.clamp(min=1e-30).log()).sum(-1)
 
 
-def _agreement(a: Tensor, b: Tensor) -> Tensor:
+def _agreement(a: Tensor, b: Tensor) -> float:
     "Information that the categories of images and copies share, nats."
     return pair_information(Product([OneHot(a.log())]), Product([OneHot(b.log())]))
 
