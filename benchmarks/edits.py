@@ -15,9 +15,14 @@ import torch
 from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import Images, load
-from vae_nb.evaluate import attribute_classifier, encode_all, judge_table, score_edits
+from vae_nb.evaluate import encode_all
 from vae_nb.faces import FACTORS, draw_faces, factor_table, random_factors
-from vae_nb.latent import attribute_direction
+from vae_nb.latent import (
+    attribute_classifier,
+    attribute_direction,
+    judge_table,
+    score_edits,
+)
 from vae_nb.train import fit
 
 from .record import write

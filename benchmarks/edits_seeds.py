@@ -13,8 +13,8 @@ import torch
 from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import load
-from vae_nb.evaluate import attribute_classifier, encode_all, score_edits
-from vae_nb.latent import attribute_direction
+from vae_nb.evaluate import encode_all
+from vae_nb.latent import attribute_classifier, attribute_direction, score_edits
 from vae_nb.train import fit
 
 from .edits import CELEBA, PART_OF_A_SMILE

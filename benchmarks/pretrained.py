@@ -19,15 +19,13 @@ from vae_nb.core import seed_everything
 from vae_nb.data import load
 from vae_nb.evaluate import (
     active_units,
-    attribute_classifier,
     cluster_accuracy,
     encode_all,
     mean_kl_per_dim,
     nll,
-    score_edits,
 )
 from vae_nb.joint import Capacity, category_of, joint_loss, joint_vae
-from vae_nb.latent import attribute_direction
+from vae_nb.latent import attribute_classifier, attribute_direction, score_edits
 from vae_nb.recipes import PRETRAINED, pretrained, pretrained_folder
 from vae_nb.train import fit
 from vae_nb.vae import mlp_vae

@@ -8,17 +8,16 @@ import torch
 
 from vae_nb.data import Images
 from vae_nb.elbo import Delta, standard_normal
-from vae_nb.evaluate import (
+from vae_nb.evaluate import copy_scores
+from vae_nb.latent import (
+    Direction,
     attribute_classifier,
-    attribute_targets,
-    copy_scores,
     decisions,
     flippable,
     judge_table,
-    score_edit,
     score_edits,
-    wilson,
 )
+from vae_nb.latent.scores import _attribute_targets, _score_edit, _wilson
 
 NAMES = ("left", "right")
 
@@ -60,6 +59,11 @@ def bar(columns, height=120 / 255):
     vector = torch.zeros(1, 16, 16)
     vector[:, :, columns] = height
     return vector.flatten()
+
+
+def left(vector):
+    "A direction that should put in the left bar, at strength 1."
+    return Direction("left", vector, without=0.0, strength=1.0)
 
 
 MODEL, TRAIN, TEST = Bars(), bars(seed=1), bars(100, seed=2)
@@ -134,12 +138,12 @@ def test_a_rare_attribute_does_not_flatter_the_judge():
 )
 def test_targets_that_cannot_be_learned(names, message):
     with pytest.raises(ValueError, match=message):
-        attribute_targets(TRAIN, names)
+        _attribute_targets(TRAIN, names)
 
 
 def test_wilson_against_its_definition():
     for k, n in ((0, 10), (3, 10), (10, 10), (95, 100)):
-        low, high = wilson(k, n)
+        low, high = _wilson(k, n)
         assert 0 <= low <= k / n <= high <= 1
         for end in (low, high):
             if (
@@ -149,15 +153,15 @@ def test_wilson_against_its_definition():
                     abs(abs(k / n - end) - 1.96 * math.sqrt(end * (1 - end) / n)) < 1e-9
                 )
     for bad in ((-1, 5), (6, 5), (0, 0)):
-        with pytest.raises(ValueError, match="wilson takes"):
-            wilson(*bad)
+        with pytest.raises(ValueError, match="an interval needs"):
+            _wilson(*bad)
 
 
 def test_a_perfect_edit_flips_all_and_leaks_nothing(net):
     directions = {
-        "good": SimpleNamespace(name="left", vector=LEFT, strength=1.0),
-        "both": SimpleNamespace(name="left", vector=LEFT + RIGHT, strength=1.0),
-        "none": SimpleNamespace(name="left", vector=0 * LEFT, strength=1.0),
+        "good": left(LEFT),
+        "both": left(LEFT + RIGHT),
+        "none": left(0 * LEFT),
     }
     table = score_edits(MODEL, net, TEST, directions).set_index("direction")
     assert table.loc["good", "flips"] > 0.95 and table.loc["good", "leak"] < 0.05
@@ -175,7 +179,7 @@ def test_a_perfect_edit_flips_all_and_leaks_nothing(net):
 
 
 def test_negative_strengths_take_away(net):
-    direction = SimpleNamespace(name="left", vector=LEFT, strength=1.0)
+    direction = left(LEFT)
     table = score_edits(MODEL, net, TEST, {"left": direction}, (1.0, -1.0, -0.05))
     assert (table["flips"][:2] > 0.95).all() and table["flips"][2] < 0.5
     with pytest.raises(ValueError, match="strength 0"):
@@ -184,7 +188,7 @@ def test_negative_strengths_take_away(net):
 
 def test_another_person_is_not_recognised(net):
     before = TEST[:20].floats()
-    scores = score_edit(net, before, before.roll(1, 0), "left", NAMES)
+    scores = _score_edit(net, before, before.roll(1, 0), "left", NAMES)
     assert scores["recognised"] < 0.5
     assert scores["SSIM"] == pytest.approx(
         copy_scores(before, before.roll(1, 0))["SSIM"].mean().item()

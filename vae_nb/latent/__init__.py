@@ -1,0 +1,47 @@
+"Ways through latent space, directions with a name, edits along them, and their scores."
+
+from ..core import moved
+from .directions import (
+    Direction,
+    attribute_direction,
+    attribute_values,
+    edit,
+    edit_images,
+)
+from .scores import (
+    AttributeClassifier,
+    attribute_classifier,
+    decisions,
+    flippable,
+    judge_table,
+    reconstruct_all,
+    score_edits,
+)
+from .walks import interpolate, manifold, traverse, traverse_classes
+
+__all__ = [
+    # walk: latents in, latents out
+    "interpolate",
+    "traverse",
+    "traverse_classes",
+    "manifold",
+    # find a direction and edit along it
+    "Direction",
+    "attribute_direction",
+    "attribute_values",
+    "edit",
+    "edit_images",
+    # judge edits
+    "AttributeClassifier",
+    "attribute_classifier",
+    "judge_table",
+    "score_edits",
+    "reconstruct_all",
+    "decisions",
+    "flippable",
+]
+
+# for other rooms, until they import it from its module
+from .directions import continuous_dims  # noqa: E402, F401
+
+__getattr__ = moved(__name__, photograph="data.photograph")
