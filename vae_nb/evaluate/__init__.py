@@ -46,3 +46,18 @@ __all__ = [
     "fit_density",
     "WithPrior",
 ]
+
+# for other rooms, until they import it from its module
+from .pictures import ssim as _ssim  # noqa: E402, F401
+
+__getattr__ = moved(
+    __name__,
+    attribute_classifier="latent.attribute_classifier",
+    attribute_targets="latent.scores.attribute_targets",
+    decisions="latent.decisions",
+    flippable="latent.flippable",
+    judge_table="latent.judge_table",
+    score_edit="latent.scores.score_edit",
+    score_edits="latent.score_edits",
+    wilson="latent.scores.wilson",
+)

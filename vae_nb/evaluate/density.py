@@ -75,7 +75,10 @@ class WithPrior(nn.Module):
         return self.model.decode(z)
 
     def sample(self, n: int = 16, generator: torch.Generator | None = None) -> Tensor:
-        "n images, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z from the new prior."
+        """n images, (n, C, H, W) in [0, 1].
+
+        Each is the mean of p(x|z) at a z from the new prior.
+        """
         device = None if generator is None else generator.device
         with evaluating(self), torch.random.fork_rng():
             # torch's mixtures take no generator

@@ -34,7 +34,7 @@ def _narrowed(m: Measurements) -> bool:
     "Are posteriors narrower than the prior, so that their widths can tell anything?"
     return m.slopes is not None and bool(m.slopes[:, 1].mean() >= 0.1)
 
-
+# %% ../../nbs/lib/37_evaluate_doctor.ipynb #0bf23593
 def _ask_weight(
     m: Measurements,
     declared: float,  # the model's own beta
@@ -49,7 +49,7 @@ def _ask_weight(
         return "with σ so small the posteriors have not settled"
     return find_weight(m.slopes, declared, m.gaussian.shape[-1])
 
-
+# %% ../../nbs/lib/37_evaluate_doctor.ipynb #9bf4178e
 def _ask_mismatch(m: Measurements, prior, settled: bool, lag: float) -> Answer:
     "Do codes fill the prior?"
     gaussian = m.gaussian
@@ -142,8 +142,8 @@ def diagnose(
         is_point = isinstance(model.encode(batches[0]), Delta)
     if is_point:
         advice = (
-            "This is a plain autoencoder (variational=False): it has no prior to sample "
-            "from."
+            "This is a plain autoencoder (variational=False): it has no prior to "
+            "sample from."
         )
         return Findings([Finding("no KL", "the posterior is a point", advice)])
     m = measure(model, batches, seed)

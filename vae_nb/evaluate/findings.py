@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['Finding', 'Findings']
 
-# %% ../../nbs/lib/36_evaluate_findings.ipynb #65a913df
+# %% ../../nbs/lib/36_evaluate_findings.ipynb #2366155d
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,16 @@ class Findings(list[Finding]):
     not settled yet, and why.
     """
 
-    def __init__(self, findings=(), numbers=None, skipped=None, errors=None):
+    def __init__(
+        self,
+        findings: Iterable[Finding] = (),
+        numbers: dict[str, float] | None = None,
+        skipped: dict[str, str] | None = None,
+        errors: dict[str, float] | None = None,
+    ):
         super().__init__(findings)
-        self.numbers: dict[str, float] = numbers or {}
-        self.skipped: dict[str, str] = skipped or {}
-        self.errors: dict[str, float] = errors or {}
+        self.numbers, self.errors = numbers or {}, errors or {}
+        self.skipped = skipped or {}
 
     @property
     def names(self) -> list[str]:
@@ -81,8 +87,8 @@ def find_range(
         x: the images as they were given
     """
     advice = (
-        "Give floats in [0, 1]: divide 0…255 by 255 exactly once, and undo any mean/std "
-        "normalisation or [-1, 1] scaling."
+        "Give floats in [0, 1]: divide 0…255 by 255 exactly once, and undo any "
+        "mean/std normalisation or [-1, 1] scaling."
     )
     if not x.is_floating_point():
         evidence = f"images are {x.dtype}, from {x.min()} to {x.max()}"
@@ -118,13 +124,13 @@ def find_copies(m: Measurements) -> Answer:
 def find_sigma(
     m: Measurements,
     sigma: Tensor,  # of the likelihood, (n, C)
-    moves: bool,  # σ is learned or optimal: training brings it to the size of the errors
+    moves: bool,  # σ is learned or optimal: training brings it to the right size
 ) -> Answer:
     """Is a Gaussian likelihood's σ the size of the errors it describes?
 
     Args:
         sigma: of the likelihood, (n, C)
-        moves: σ is learned or optimal: training brings it to the size of the errors
+        moves: σ is learned or optimal: training brings it to the right size
     """
     sigma = sigma.mean(0)
     squares = m.residual.double().square().mean((2, 3))  # of each image and channel
@@ -350,8 +356,8 @@ def find_mismatch(
         f"all codes together are at least {bound:.1f} ± {error:.1f} nats from the "
         f"prior; latent {worst} has mean {mu[:, worst].mean():.2f} and standard "
         f"deviation {total[worst].sqrt():.2f} in place of 0 and 1",
-        "Samples come from elsewhere than codes. Check β and the encoder's scale, train "
-        "longer, or sample from fit_density(codes).",
+        "Samples come from elsewhere than codes. Check β and the encoder's scale, "
+        "train longer, or sample from fit_density(codes).",
     )
     sure = settled and bound - 2 * error > limit and bound > 0.5 * lag
     return _verdict(finding, sure)
@@ -373,8 +379,8 @@ def find_posterior(
         finding = Finding(
             "misplaced posterior",
             "one and the same step on mean and variance of all posteriors gains "
-            f"{same:.1f} ± {error_same:.1f} nats of the ELBO, steps of each image's own "
-            f"{own:.1f} ± {error:.1f}",
+            f"{same:.1f} ± {error_same:.1f} nats of the ELBO, steps of each image's "
+            f"own {own:.1f} ± {error:.1f}",
             "Training would have found that step. Look for what moves or stretches the "
             "codes after the encoder's last layer; or train on.",
         )

@@ -24,7 +24,7 @@ def _gradient(model, x: Tensor, z: Tensor) -> Tensor:  # of -log p(x|z), like z
         loss = -model.decode(z).log_prob(x).sum()
     return torch.autograd.grad(loss, z)[0]
 
-
+# %% ../../nbs/lib/35_evaluate_measurements.ipynb #2b734605
 def _slopes(
     model,
     x: Tensor,
@@ -73,7 +73,7 @@ def _elbo_at(model, x, z, where, mu, logvar, noise) -> Tensor:  # nats, (n,)
     log_p = model.decode(z.flatten(0, 1)).log_prob(repeated).view(noise.shape[:2])
     return (log_p + model.prior.log_prob(z)).mean(0) + 0.5 * logvar.sum(-1)
 
-
+# %% ../../nbs/lib/35_evaluate_measurements.ipynb #fad8d66b
 def _mirrored_noise(like: Tensor, draws: int) -> Tensor:  # (draws, *like.shape)
     "Standard normal noise, and its negative."
     half = torch.randn(draws // 2, *like.shape, device=like.device, dtype=like.dtype)
@@ -89,7 +89,7 @@ def _step_gains(
 ) -> Tensor:  # nats, (n,)
     """What the ELBO gains by Adam's steps on the means and log-variances of q.
 
-    A lower bound in expectation: the noise that judges is not the noise of the steps."""
+    A lower bound in expectation: one noise leads the steps, and another judges them."""
     q = model.encode(x)
     (part, where), z = gaussian_part(q), q.rsample()
     assert part is not None  # `measure` asks only then
@@ -194,7 +194,7 @@ def measure(
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         rows = [_measure_batch(model, batch) for batch in batches]
-        fields = {
+        fields: dict[str, Any] = {
             name: None if value is None else torch.cat([r[name] for r in rows]).cpu()
             for name, value in rows[0].items()
         }

@@ -306,7 +306,7 @@ def _patches(
     cut = [x[..., r : r + size, c : c + size].flatten(1) for r, c in zip(rows, columns)]
     return torch.cat(cut)
 
-
+# %% ../../nbs/lib/32_evaluate_pictures.ipynb #6aca0c31
 def _shadow_distance(
     a: Tensor,  # patches of the reference, (M, features)
     b: Tensor,  # as many others
@@ -363,7 +363,10 @@ def sliced_wasserstein(
     seeded = lambda: torch.Generator().manual_seed(seed)
     distances: dict[int | str, float] = {}
     for level_a, level_b in zip(_laplacian_pyramid(a), _laplacian_pyramid(b)):
-        cut = [_patches(level, places, seeded()) for level in (level_a, level_b)]
-        side = min(level_a.shape[-2:])
-        distances[side] = _shadow_distance(*cut, directions, seeded())
+        points_a, points_b = (
+            _patches(level, places, seeded()) for level in (level_a, level_b)
+        )
+        distances[min(level_a.shape[-2:])] = _shadow_distance(
+            points_a, points_b, directions, seeded()
+        )
     return distances | {"mean": sum(distances.values()) / len(distances)}

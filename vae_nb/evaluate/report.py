@@ -80,8 +80,9 @@ def _bits_row(
     if levels is False or x.ndim != 4:
         return {}
     shape = tuple(x.shape[1:])
+    bits = float(bits_per_dim(bound, shape, levels))
     off = error / (math.prod(shape) * math.log(2))
-    return {"bits per dimension": (bits_per_dim(bound, shape, levels), off, "bits")}
+    return {"bits per dimension": (bits, off, "bits")}
 
 # %% ../../nbs/lib/34_evaluate_report.ipynb #bc6cd2ed
 def _information_rows(
@@ -129,7 +130,7 @@ def _samples(model, n: int, seed: int) -> Tensor:  # (n, C, H, W), on the CPU
         drawn.append(model.sample(min(250, n - start), generator).cpu())
     return torch.cat(drawn)
 
-
+# %% ../../nbs/lib/34_evaluate_report.ipynb #9747d7d2
 def _picture_rows(
     model,
     reference: Tensor,  # real images to compare with, (N, C, H, W)
