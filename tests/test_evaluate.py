@@ -24,13 +24,13 @@ from vae_nb.evaluate import (
     inception_features,
     information,
     mean_kl_per_dim,
-    moment_mismatch,
     mutual_information_gap,
     nll,
     nll_by_k,
     sliced_wasserstein,
     small_classifier,
 )
+from vae_nb.evaluate.codes import moment_mismatch
 from vae_nb.train import fit
 from vae_nb.vae import LatentModel, mlp_vae
 

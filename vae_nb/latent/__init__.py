@@ -14,7 +14,6 @@ from .scores import (
     decisions,
     flippable,
     judge_table,
-    reconstruct_all,
     score_edits,
 )
 from .walks import interpolate, manifold, traverse, traverse_classes
@@ -36,7 +35,6 @@ __all__ = [
     "attribute_classifier",
     "judge_table",
     "score_edits",
-    "reconstruct_all",
     "decisions",
     "flippable",
 ]

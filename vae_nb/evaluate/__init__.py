@@ -1,0 +1,66 @@
+"Every score of a model, on one table or one by one, and a doctor that says what is wrong."
+
+from ..core import moved
+from .bounds import active_units, encode_all, mean_kl_per_dim, nll, nll_by_k
+from .codes import (
+    cluster_accuracy,
+    information,
+    mutual_information_gap,
+    pair_information,
+)
+from .density import WithPrior, fit_density
+from .doctor import diagnose
+from .findings import Finding, Findings
+from .pictures import (
+    copy_scores,
+    digit_features,
+    frechet_distance,
+    inception_features,
+    reconstruct_all,
+    sliced_wasserstein,
+    small_classifier,
+)
+from .report import evaluate
+
+__all__ = [
+    # all of it
+    "evaluate",
+    "diagnose",
+    "Findings",
+    "Finding",
+    # a whole dataset through a model
+    "encode_all",
+    "reconstruct_all",
+    # likelihood
+    "nll",
+    "nll_by_k",
+    # latents in use, and what codes know
+    "mean_kl_per_dim",
+    "active_units",
+    "information",
+    "cluster_accuracy",
+    "mutual_information_gap",
+    "pair_information",
+    # pictures: one copy, or two sets of images
+    "copy_scores",
+    "frechet_distance",
+    "sliced_wasserstein",
+    "small_classifier",
+    "digit_features",
+    "inception_features",
+    # another prior
+    "fit_density",
+    "WithPrior",
+]
+
+__getattr__ = moved(
+    __name__,
+    attribute_classifier="latent.attribute_classifier",
+    attribute_targets="latent.scores.attribute_targets",
+    decisions="latent.decisions",
+    flippable="latent.flippable",
+    judge_table="latent.judge_table",
+    score_edit="latent.scores.score_edit",
+    score_edits="latent.score_edits",
+    wilson="latent.scores.wilson",
+)
