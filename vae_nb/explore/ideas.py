@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCENES', 'elbo_parts', 'ElboExplorer', 'TemperatureExplorer']
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #f66c5a10
+# %% ../../nbs/lib/52_explore_ideas.ipynb #491cb2dd
 import math
 from typing import Any
 
@@ -23,7 +23,7 @@ SCENES = {  # p(x|z) as bumps in z: height, place, width
     "one code explains x": [[0.5, 1.2, 0.7]],
 }
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #d7362b45
+# %% ../../nbs/lib/52_explore_ideas.ipynb #04473636
 def log_likelihood(
     z: Tensor,  # codes, (...,)
     bumps: list[list[float]],  # [height, place, width] of each
@@ -40,7 +40,7 @@ def log_likelihood(
     height, place, width = torch.tensor(bumps, dtype=torch.float64).T
     return (height.log() - ((z[..., None] - place) / width) ** 2 / 2).logsumexp(-1)
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #25c2e2e5
+# %% ../../nbs/lib/52_explore_ideas.ipynb #f0f756cb
 def _check_sigma(sigma: float) -> None:
     if not sigma > 0:
         raise ValueError(
@@ -79,7 +79,7 @@ def elbo_parts(
     elbo = recon - kl
     return dict(recon=recon, kl=kl, elbo=elbo, gap=log_px - elbo, log_px=log_px)
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #0133a2ba
+# %% ../../nbs/lib/52_explore_ideas.ipynb #84368e28
 def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float):
     "Prior, true posterior and q as densities over z."
     z = torch.linspace(-4, 4, 400, dtype=torch.float64)
@@ -95,7 +95,7 @@ def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float
     above = dict(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, fontsize=9)
     ax.legend(frameon=False, **above)
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #54e8b20a
+# %% ../../nbs/lib/52_explore_ideas.ipynb #16eab9d2
 def _draw_ledger(ax: Any, t: dict[str, float]):
     "The ELBO as a sum: a bar for each term, from where the one before it ends."
     bars = {  # from, to, what is written beside it, colour
@@ -178,7 +178,7 @@ class ElboExplorer(anywidget.AnyWidget):
         "The numbers that the explorer shows, in nats."
         return elbo_parts(self.mu, self.sigma, self.scenes[self.scene])
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #4770506c
+# %% ../../nbs/lib/52_explore_ideas.ipynb #654d7b2b
 def gumbel_noise(
     n: int,  # draws
     seed: int = 0,
@@ -250,7 +250,7 @@ def temperature_parts(
         "spread": gradient.std(correction=0).item(),
     }
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #09c1321d
+# %% ../../nbs/lib/52_explore_ideas.ipynb #0f32e12c
 _CORNERS = [[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]]
 _COLOURS = ["#0173b2", "#a85400", "#127a58"]
 
@@ -286,7 +286,7 @@ def _temperature_figure(
         ax.set_title(f"τ = {t:.2g}", y=1.05)
     return fig
 
-# %% ../../nbs/lib/52_explore_ideas.ipynb #5e519c97
+# %% ../../nbs/lib/52_explore_ideas.ipynb #dc48be2a
 def _triple(trait: traitlets.TraitType, default: list) -> traitlets.List:
     "One value for each of the three categories."
     return traitlets.List(trait, default, minlen=3, maxlen=3).tag(sync=True)

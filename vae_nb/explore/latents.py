@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LatentExplorer', 'Interpolator']
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #19242673
+# %% ../../nbs/lib/53_explore_latents.ipynb #83e2a23c
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from .widgets import NetworkExplorer, Numbers, asset, engine, image_url
 from ..latent import Direction, interpolate
 from ..vae import VAE
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #15514ca4
+# %% ../../nbs/lib/53_explore_latents.ipynb #e17e076e
 def latent_layout(
     model: VAE,
 ) -> tuple[list[int], list[tuple[int, int]]]:
@@ -38,7 +38,7 @@ def latent_layout(
             categorical.append((part.start, part.stop - part.start))
     return gaussian, categorical
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #b29ed34e
+# %% ../../nbs/lib/53_explore_latents.ipynb #beb8fe0e
 def latent_order(
     model: VAE,
     images: Images | Tensor | None,
@@ -75,7 +75,7 @@ def latent_sliders(
     label = lambda i: f"z[{i}]" + ("" if kl is None else f" · {kl[i]:.1f} nats")
     return [{"index": i, "label": label(i)} for i in order[:show]]
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #512e40b4
+# %% ../../nbs/lib/53_explore_latents.ipynb #8417d4d3
 def category_pickers(
     model: VAE,
     names: Sequence[Sequence] | None = None,  # the categories of each categorical
@@ -121,7 +121,7 @@ def _starting_latent(
         )
     return [round(v, 4) for v in z.tolist()]
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #3fa34048
+# %% ../../nbs/lib/53_explore_latents.ipynb #6bf09853
 def _rounded(values: Tensor, digits: int = 2) -> list[float]:
     "Numbers for the page, with as many digits as can be seen there."
     return [round(v, digits) for v in values.flatten().tolist()]
@@ -143,7 +143,7 @@ def _map_points(
         found.append(entry | {"middle": middle, "xy": _rounded(own)})
     return found
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #56934e40
+# %% ../../nbs/lib/53_explore_latents.ipynb #eccaf838
 def _latent_map(
     model: VAE,
     images: Images | Tensor | None,
@@ -162,7 +162,7 @@ def _latent_map(
         "points": _map_points(z, labels, classes),
     }
 
-# %% ../../nbs/lib/53_explore_latents.ipynb #fd8ec842
+# %% ../../nbs/lib/53_explore_latents.ipynb #8648bf60
 Directions = Mapping[str, Any] | Iterable[Direction]
 
 
@@ -275,7 +275,7 @@ def _as_latent(
         )
     return _starting_latent(model, value)
 
-
+# %% ../../nbs/lib/53_explore_latents.ipynb #5cf7d762
 def _has_arc(a: list[float], b: list[float]) -> bool:
     "Whether one arc joins two latents: not if they are parallel, opposite or zero."
     # In double: in single precision opposite latents are 1e-4 off.
@@ -336,8 +336,8 @@ class Interpolator(NetworkExplorer):
     def _one_arc(self, proposal: dict) -> bool:
         if proposal["value"] and not self.has_arc:
             raise traitlets.TraitError(
-                "there is no single arc between parallel or opposite latents (or zero): "
-                "keep spherical=False."
+                "there is no single arc between parallel or opposite latents (or "
+                "zero): keep spherical=False."
             )
         return proposal["value"]
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NotInBrowser', 'to_onnx']
 
-# %% ../../nbs/lib/50_explore_network.ipynb #a6e9d144
+# %% ../../nbs/lib/50_explore_network.ipynb #a4f5fde8
 import base64
 import copy
 import hashlib
@@ -32,7 +32,7 @@ from ..vae import VAE
 class NotInBrowser(TypeError):
     "A network holds something that the in-browser engine does not know."
 
-# %% ../../nbs/lib/50_explore_network.ipynb #d817bfbb
+# %% ../../nbs/lib/50_explore_network.ipynb #87747c47
 Op = dict[str, Any]  # the name of an operation, its weights, settings, output shape
 _ACTIVATIONS = {
     nn.ReLU: "relu",
@@ -50,7 +50,7 @@ _RUNS = (
     "LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid"
 )
 
-# %% ../../nbs/lib/50_explore_network.ipynb #45b50ab5
+# %% ../../nbs/lib/50_explore_network.ipynb #1c3d3609
 def _refuse(
     layer: nn.Module,
     why: str = "the engine has no such layer",
@@ -73,7 +73,7 @@ def _whole_numbers(
         found[name.removesuffix("_size")] = values.pop()
     return found
 
-# %% ../../nbs/lib/50_explore_network.ipynb #6381aae8
+# %% ../../nbs/lib/50_explore_network.ipynb #9a02a4d0
 def _floats(
     parameter: Tensor | None,
     size: int,  # how many constants stand for a missing parameter
@@ -146,14 +146,14 @@ def _max_pool_op(layer: nn.MaxPool2d) -> Op:
         _refuse(layer, "padding, dilation and ceil_mode are not supported")
     return {"op": "max_pool"} | settings
 
-# %% ../../nbs/lib/50_explore_network.ipynb #0399281f
+# %% ../../nbs/lib/50_explore_network.ipynb #53f00784
 def _reshape_op(layer: nn.Flatten | nn.Unflatten) -> Op:
     "Another shape for the same numbers."
     if (layer.start_dim if isinstance(layer, nn.Flatten) else layer.dim) != 1:
         _refuse(layer, "only dimension 1 can be flattened or unflattened")
     return {"op": "reshape"}
 
-# %% ../../nbs/lib/50_explore_network.ipynb #bda6d369
+# %% ../../nbs/lib/50_explore_network.ipynb #e767f922
 _OPS: dict[type[nn.Module], Callable[[Any], Op]] = {
     nn.Linear: _linear_op,
     nn.Conv2d: _conv_op,
@@ -247,17 +247,17 @@ class BrowserNetwork:
 
     @property
     def script(self) -> str:
-        "The weights as a script, which a page loads even from a disk; `fetch` does not."
+        "The weights as a script: pages load scripts even from a disk."
         text = base64.b64encode(self.weights).decode()
         return f'(globalThis.vaeNbWeights ??= {{}})["{self.key}"] = "{text}";\n'
 
-# %% ../../nbs/lib/50_explore_network.ipynb #81563a25
+# %% ../../nbs/lib/50_explore_network.ipynb #ac419cc5
 def _half_suffices(value: Tensor) -> bool:
     "Whether a tensor is large enough for half precision to pay, and within its range."
     largest = torch.finfo(torch.float16).max
     return value.numel() >= _SMALL and value.abs().max().item() < largest
 
-
+# %% ../../nbs/lib/50_explore_network.ipynb #4e41d5f6
 def _pack_weights(
     ops: list[Op],  # with weights as tensors
     half: bool = True,  # half precision for all but small matrices
@@ -280,7 +280,7 @@ def _pack_weights(
         layers.append(layer)
     return layers, bytes(blob)
 
-# %% ../../nbs/lib/50_explore_network.ipynb #55e8acf6
+# %% ../../nbs/lib/50_explore_network.ipynb #de0b2b57
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -322,7 +322,7 @@ def browser_network(
     layers, weights = _pack_weights(ops, half)
     return BrowserNetwork(layers, list(inputs), weights)
 
-# %% ../../nbs/lib/50_explore_network.ipynb #8cf0324e
+# %% ../../nbs/lib/50_explore_network.ipynb #1b1e5780
 _MEANS = {
     BernoulliLikelihood: "sigmoid",
     NormalLikelihood: "sigmoid",
@@ -346,7 +346,7 @@ def _check_model(model: nn.Module) -> None:
             f"there are {', '.join(kind.__name__ for kind in _MEANS)}."
         )
 
-# %% ../../nbs/lib/50_explore_network.ipynb #26af0b66
+# %% ../../nbs/lib/50_explore_network.ipynb #cb0b6a10
 def half_error(
     model: VAE,
     n: int = 64,  # draws from the prior
@@ -399,7 +399,7 @@ def browser_encoder(
     _check_model(model)
     return browser_network(model.encoder, model.shape, None, half)
 
-# %% ../../nbs/lib/50_explore_network.ipynb #e919b9f6
+# %% ../../nbs/lib/50_explore_network.ipynb #e52ea395
 class _DecoderMean(nn.Module):
     "A model's decoder as a plain network: latents in, the mean of p(x|z) out."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ReconstructionExplorer', 'BetaExplorer']
 
-# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #b70547bd
+# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #03432eba
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from .network import BrowserNetwork, browser_decoder, browser_encoder
 from .widgets import NetworkExplorer, Numbers, asset, engine, image_url
 from ..vae import VAE
 
-# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #95239f31
+# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #8fb1946d
 def _posterior(
     model: VAE,
     x: Tensor,  # images, (batch, C, H, W)
@@ -109,7 +109,7 @@ class ReconstructionExplorer(NetworkExplorer):
             )
         return proposal["value"]
 
-# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #a3598006
+# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #a772817a
 def _elbo_terms(
     model: VAE,
     images: Any,  # as `as_data` returns them
@@ -147,7 +147,7 @@ def _beta_entry(
         "active": f"{active} of {model.latent_dim}",
     } | _elbo_terms(model, images), network
 
-
+# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #99ec6005
 def _check_models(models: dict[float, VAE]) -> None:
     "Models for images of one shape, with Gaussian latents only."
     shapes = [tuple(model.shape) for model in models.values()]
@@ -162,7 +162,7 @@ def _check_models(models: dict[float, VAE]) -> None:
             "categoricals."
         )
 
-# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #b2dba162
+# %% ../../nbs/lib/53b_explore_reconstructions.ipynb #4021b91d
 def _beta_posters(
     model: VAE,
     x: Tensor,  # originals, (count, C, H, W)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NetworkExplorer']
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #a2693c2d
+# %% ../../nbs/lib/51_explore_widgets.ipynb #15131418
 import base64
 import io
 import json
@@ -25,7 +25,7 @@ from torch import Tensor
 from ..core import atomic_path
 from .network import BrowserNetwork
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #3d934385
+# %% ../../nbs/lib/51_explore_widgets.ipynb #15565b41
 _ASSETS = files("vae_nb") / "assets"
 
 
@@ -52,7 +52,7 @@ def engine() -> str:  # JavaScript, to be followed by what uses it
     kernels = base64.b64encode((_ASSETS / "kernels.wasm").read_bytes()).decode()
     return f'const KERNELS = "{kernels}";\n' + asset("engine.js")
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #cf3c1c95
+# %% ../../nbs/lib/51_explore_widgets.ipynb #1aee3669
 def _png_url(png: bytes) -> str:
     "A PNG as a data: URL, which a page can hold."
     return "data:image/png;base64," + base64.b64encode(png).decode()
@@ -74,7 +74,7 @@ def image_url(
     Image.fromarray(pixels.numpy()).save(buffer, "PNG", optimize=True)
     return _png_url(buffer.getvalue())
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #e8d1a630
+# %% ../../nbs/lib/51_explore_widgets.ipynb #fa984587
 def figure_url(
     draw: Callable,  # draws a matplotlib figure
     *args: Any,  # its arguments
@@ -112,7 +112,7 @@ class Numbers(traitlets.List):
             )
         return super().validate(obj, value)
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #ad0e0935
+# %% ../../nbs/lib/51_explore_widgets.ipynb #f28aaaed
 _WEIGHTS_FOLDER = "VAE_NB_EXPLORER_FILES"  # an environment variable
 
 
@@ -167,14 +167,14 @@ class NetworkExplorer(anywidget.AnyWidget):
         """
         return _write_html(self, path, beside)
 
-# %% ../../nbs/lib/51_explore_widgets.ipynb #56d6bf94
+# %% ../../nbs/lib/51_explore_widgets.ipynb #527f21c6
 def _script_safe(text: str) -> str:
     "Text that cannot end the script element it is put into."
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
 def _json_for_script(value: Any) -> str:
-    "JSON without `<`, which HTML could misread; NaN, which no browser reads, is refused."
+    "JSON without `<`, which HTML could misread. NaN is refused: no browser reads it."
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
