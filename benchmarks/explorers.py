@@ -13,7 +13,9 @@ import torch
 from book.browser import browser, chromium, served
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating, seed_everything
-from vae_nb.explore import LatentExplorer, browser_decoder, engine
+from vae_nb.explore import LatentExplorer
+from vae_nb.explore.network import browser_decoder
+from vae_nb.explore.widgets import engine
 from vae_nb.vae import mlp_vae
 
 from .record import write

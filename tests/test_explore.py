@@ -32,14 +32,15 @@ from vae_nb.explore import (
     LatentExplorer,
     NotInBrowser,
     ReconstructionExplorer,
-    asset,
+    to_onnx,
+)
+from vae_nb.explore.network import (
     browser_decoder,
     browser_encoder,
     browser_network,
-    engine,
     half_error,
-    to_onnx,
 )
+from vae_nb.explore.widgets import asset, engine
 from vae_nb.joint import join, joint_vae
 from vae_nb.vae import ACTIVATIONS, mlp_vae
 

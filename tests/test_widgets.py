@@ -31,7 +31,9 @@ from vae_nb.explore import (
     LatentExplorer,
     TemperatureExplorer,
     elbo_parts,
-    fixed_noise,
+)
+from vae_nb.explore.ideas import (
+    gumbel_noise,
     log_likelihood,
     relaxed_draws,
     temperature_parts,
@@ -71,14 +73,14 @@ def test_the_gap_is_the_divergence_from_the_true_posterior(mu, sigma, bumps):
 
 
 def test_the_temperature_changes_shape_and_not_winners():
-    noise = fixed_noise(300, seed=3)
+    noise = gumbel_noise(300, seed=3)
     cold, warm = (temperature_parts([1.0, 0.0, -0.5], tau, noise) for tau in (0.1, 5))
     assert (
         cold["winners"] == warm["winners"]
         and cold["largest"] > 0.95 > 0.6 > warm["largest"]
         and cold["spread"] > 5 * warm["spread"]
     )
-    assert fixed_noise(5, seed=3) == noise[:5] != fixed_noise(5, seed=4)
+    assert gumbel_noise(5, seed=3) == noise[:5] != gumbel_noise(5, seed=4)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_the_temperature_changes_shape_and_not_winners():
             "no scene 'three codes'; there are 'two codes explain x'",
         ),
         (
-            lambda: relaxed_draws([0, 0, 0], 0, fixed_noise(3)),
+            lambda: relaxed_draws([0, 0, 0], 0, gumbel_noise(3)),
             "tau must be a positive number, not 0",
         ),
         (
@@ -672,7 +674,7 @@ NUMBERS = """async ([elbo, temperature, cases, draws]) => {
 
 @needs_browser
 def test_the_page_computes_what_python_computes(chrome):
-    cases, draws, noise = [], [], fixed_noise(50, seed=1)
+    cases, draws, noise = [], [], gumbel_noise(50, seed=1)
     number_in = lambda low, high: some.floats(low, high, allow_nan=False)
     bump = some.tuples(number_in(0.01, 1), number_in(-3, 3), number_in(0.1, 2)).map(
         list

@@ -1,0 +1,28 @@
+"Interactive explorers that live in Jupyter, in Colab and on a page without a kernel."
+
+from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
+from .latents import Interpolator, LatentExplorer
+from .network import NotInBrowser, to_onnx
+from .reconstructions import BetaExplorer, ReconstructionExplorer
+from .widgets import NetworkExplorer
+
+__all__ = [
+    # explore an idea: no model is needed
+    "ElboExplorer",
+    "TemperatureExplorer",
+    "SCENES",
+    "elbo_parts",
+    # explore a trained model
+    "LatentExplorer",
+    "Interpolator",
+    "ReconstructionExplorer",
+    "BetaExplorer",
+    # write an explorer; what cannot be shown
+    "NetworkExplorer",
+    "NotInBrowser",
+    # for other programs
+    "to_onnx",
+]
+
+# for other rooms, until they import it from its module
+from .latents import latent_order  # noqa: E402, F401
