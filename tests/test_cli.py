@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 
 import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
-from vae_nb import cli, data
-from vae_nb.cli import app, as_text, model_of, plain, strengths
+from vae_nb import data
+from vae_nb.cli import app, main
+from vae_nb.cli.answer import jsonable, to_json, to_text
+from vae_nb.cli.words import model_of, run_setup, strengths
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED, RECIPES, recipe
@@ -111,7 +113,7 @@ def test_the_help_comes_without_pytorch_and_names_every_command():
 
 
 def examples():
-    return [made.callback.__wrapped__.example for made in app.registered_commands]
+    return [made.epilog.removeprefix("Example: ") for made in app.registered_commands]
 
 
 @pytest.mark.parametrize("line", examples())
@@ -135,13 +137,13 @@ def test_facts_are_text_or_one_json_object():
         "deep": {"k": (1, float("inf"))},
         "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
     }
-    assert json.loads(json.dumps(plain(facts), allow_nan=False)) == {
+    assert json.loads(json.dumps(jsonable(facts), allow_nan=False)) == {
         "path": "a",
         "nothing": None,
         "deep": {"k": [1, None]},
         "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
     }
-    assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
+    assert to_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
 
 
 def test_nasty_names_stay_in_their_place():
@@ -150,8 +152,8 @@ def test_nasty_names_stay_in_their_place():
         "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)],
         "counts": dict.fromkeys(NASTY, 1),
     }
-    assert json.loads(cli._as_json(facts)) == facts
-    lines = as_text(facts).splitlines()
+    assert json.loads(to_json(facts)) == facts
+    lines = to_text(facts).splitlines()
     assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2 :]) and all(
         str(i) == line.split()[-1] for i, line in enumerate(lines[2 : len(NASTY) + 2])
     )
@@ -168,7 +170,7 @@ def test_errors_of_ours_are_told_from_faults(monkeypatch):
     def broken(*_):
         raise KeyError("oops")
 
-    monkeypatch.setattr(cli, "model_of", broken)
+    monkeypatch.setattr("vae_nb.cli.drawing.model_of", broken)
     done = call("sample")
     assert (
         done.exit_code == 1
@@ -180,8 +182,7 @@ def test_errors_of_ours_are_told_from_faults(monkeypatch):
 
 def test_warnings_are_one_line(run, monkeypatch):
     monkeypatch.setattr(
-        cli,
-        "seeded_samples",
+        "vae_nb.cli.drawing.seeded_samples",
         lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28),
     )
     done = call("sample", run)
@@ -219,7 +220,7 @@ def test_ctrl_c_with_json_is_json(monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "model_of", stopped)
+    monkeypatch.setattr("vae_nb.cli.drawing.model_of", stopped)
     done = call("sample", "--json")
     assert done.exit_code == 130 and json.loads(done.stdout) == {"error": "stopped"}
 
@@ -311,7 +312,7 @@ def test_a_run_folder_remembers_what_it_is(run):
         "n": 150,
         "size": None,
         "latent_dim": 3,
-        "stand_in": False,
+        "fallback": False,
         "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0},
     }
     assert {p.name for p in run.iterdir()} == {
@@ -342,7 +343,7 @@ def test_without_data_a_stand_in_is_used_and_said():
         and "stand in" in done.stderr
     )
     facts = json.loads(done.stdout)
-    assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
+    assert facts["fallback"] and facts["data"] == "digits" and facts["images"] == 1197
     assert json.loads(Path("run/run.json").read_text())["data"] == "digits"
     good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
     assert (
@@ -551,9 +552,9 @@ def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
 def test_a_resumed_run_remembers_that_another_set_stands_in():
     for _ in range(2):
         assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")[
-            "stand_in"
+            "fallback"
         ]
-    assert good("info", "run")["stand_in"]
+    assert good("info", "run")["fallback"]
 
 
 def test_a_run_that_does_not_match_is_not_continued(run):
