@@ -1,6 +1,7 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -118,16 +119,14 @@ def examples():
 
 @pytest.mark.parametrize("line", examples())
 def test_the_example_of_each_help_works(line):
-    if line.split()[1] == "train":
-        line += " --n 200"  # the same, shorter
-    facts = good(*line.split()[1:])
+    less = {"train": 200, "diagnose": 60, "evaluate": 20}.get(line.split()[1])
+    words = line.split()[1:] + (["--n", less] if less else [])  # the same, shorter
+    facts = good(*words)
     for name in ("picture", "explorer", "losses", "samples"):
         if isinstance(facts.get(name), str):
             assert Path(facts[name]).stat().st_size > 1000
     done = call(line.split()[1], "--help")
-    assert done.exit_code == 0 and line.split(" --n 200")[0] in " ".join(
-        done.stdout.split()
-    )
+    assert done.exit_code == 0 and line in " ".join(done.stdout.split())
 
 
 def test_facts_are_text_or_one_json_object():
@@ -269,29 +268,46 @@ def test_one_level_of_folders_is_made_and_no_tree(words):
 
 
 def in_shell(line, **env):
-    "A line in a real shell."
-    line = line.replace("vae_nb", f"{sys.executable} -m vae_nb")
+    "A line in a real shell; `small` is a command that answers at once, without PyTorch."
+    Path("small.py").write_text(
+        "from vae_nb.cli import command, main\n"
+        "answer = lambda: {'data': 'Łódź 😀'}\n"
+        "command('vae_nb small')(answer)\n"
+        "main()\n"
+    )
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"],
+        ["bash", "-c", f"set -o pipefail; {shlex.quote(sys.executable)} {line}"],
         capture_output=True,
         env=os.environ | env,
     )
 
 
-def test_a_result_survives_an_output_that_is_not_utf_8(pictures):
-    folder = Path("Łódź 😀")
-    shutil.copytree(pictures, folder)
-    line = f"vae_nb evaluate faces --data {shlex.quote(str(folder))} --split train --n 8 --k 2"
-    done = in_shell(f"{line} --json", PYTHONIOENCODING="latin-1")
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
+def test_an_answer_survives_an_output_that_is_not_utf_8(encoding):
+    done = in_shell("small.py small --json", PYTHONIOENCODING=encoding)
     assert json.loads(done.stdout.decode("ascii"))["data"] == "Łódź 😀", done.stderr
-    done = in_shell(line, PYTHONIOENCODING="ascii:strict")
-    assert rb"data: \u0141\xf3d\u017a \U0001f600" in done.stdout, done.stderr
+    done = in_shell("small.py small", PYTHONIOENCODING=encoding)
+    text = done.stdout.decode(encoding.split(":")[0])
+    assert text.isascii() == (encoding != "latin-1") and "\\U0001f600" in text
+
+
+def test_a_folder_of_any_name_is_scored_whatever_the_output_can_take(
+    pictures, monkeypatch
+):
+    shutil.copytree(pictures, "Łódź 😀")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", screen)
+    words = ["evaluate", "faces", "--data", "Łódź 😀", "--split", "train"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--n", "8", "--k", "2"])
+    assert rb"data: \u0141\xf3d\u017a \U0001f600" in screen.buffer.getvalue()
 
 
 def test_a_reader_who_leaves_is_no_error():
-    done = in_shell("vae_nb recipes --json | true")
+    done = in_shell("small.py small --json | true")
     assert done.stderr == b"" and done.returncode == 141
-    assert in_shell("vae_nb recipes | head -1").stderr == b""
+    done = in_shell("small.py small | head -1")
+    assert done.stderr == b"" and done.stdout
 
 
 def test_a_command_line_that_is_not_understood_is_exit_2():
@@ -335,7 +351,7 @@ def test_a_run_folder_remembers_what_it_is(run):
     )
 
 
-def test_without_data_a_stand_in_is_used_and_said():
+def test_without_data_a_fallback_is_used_and_said():
     done = call("train", "mnist_mlp", "--epochs", "1", "--json")
     assert (
         "The real MNIST was not found" in done.stderr
@@ -349,6 +365,31 @@ def test_without_data_a_stand_in_is_used_and_said():
     assert (
         good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197
     ), "the stand-in has fewer than were asked for"
+
+
+def test_a_run_folder_of_an_earlier_version_goes_on(run):
+    shutil.copytree(run, "old")
+    today = run_setup("old")
+    note = {"latent": today.pop("latent_dim"), "stand_in": today.pop("fallback")}
+    Path("old/run.json").write_text(json.dumps(today | note))
+    assert run_setup("old") == run_setup(run)
+    facts = good("info", "old")
+    assert facts["latents"] == facts["latent_dim"] == 3 and facts["fallback"] is False
+    assert good("train", "mnist_mlp", "--out", "old", "--resume")["epochs"] == 2
+
+
+def test_options_by_their_earlier_names(run):
+    good(*TINY, "--epochs", "1", "--latent", "4", "--out", "four")
+    good(*TINY, "--epochs", "1", "--latent=5", "--out", "five")
+    assert model_of("four").latent_dim == 4 and model_of("five").latent_dim == 5
+    words = ["manipulate", "faces:3", "--n", "50"]
+    assert "unknown attribute 'hta'" in refused(*words, "--against", "hta")
+    for name, old, new in (
+        ("train", "--latent ", "--latent-dim "),
+        ("manipulate", "--against", "--controls"),
+    ):
+        text = call(name, "--help").stdout
+        assert new in text and old not in text
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
