@@ -119,7 +119,7 @@ def examples():
 
 @pytest.mark.parametrize("line", examples())
 def test_the_example_of_each_help_works(line):
-    less = {"train": 200, "diagnose": 60, "evaluate": 20}.get(line.split()[1])
+    less = {"train": 200, "diagnose": 12, "evaluate": 20}.get(line.split()[1])
     words = line.split()[1:] + (["--n", less] if less else [])  # the same, shorter
     facts = good(*words)
     for name in ("picture", "explorer", "losses", "samples"):
