@@ -1,6 +1,7 @@
 "The command: every example works, every refusal is one line, runs survive Ctrl-C, nothing is overwritten."
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -20,8 +21,10 @@ from typer.testing import CliRunner
 
 import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
-from vae_nb import cli, data
-from vae_nb.cli import app, as_text, model_of, plain, strengths
+from vae_nb import data
+from vae_nb.cli import app, main
+from vae_nb.cli.answer import jsonable, to_json, to_text
+from vae_nb.cli.words import model_of, run_setup, strengths
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED, RECIPES, recipe
@@ -111,21 +114,19 @@ def test_the_help_comes_without_pytorch_and_names_every_command():
 
 
 def examples():
-    return [made.callback.__wrapped__.example for made in app.registered_commands]
+    return [made.epilog.removeprefix("Example: ") for made in app.registered_commands]
 
 
 @pytest.mark.parametrize("line", examples())
 def test_the_example_of_each_help_works(line):
-    if line.split()[1] == "train":
-        line += " --n 200"  # the same, shorter
-    facts = good(*line.split()[1:])
+    less = {"train": 200, "diagnose": 12, "evaluate": 20}.get(line.split()[1])
+    words = line.split()[1:] + (["--n", less] if less else [])  # the same, shorter
+    facts = good(*words)
     for name in ("picture", "explorer", "losses", "samples"):
         if isinstance(facts.get(name), str):
             assert Path(facts[name]).stat().st_size > 1000
     done = call(line.split()[1], "--help")
-    assert done.exit_code == 0 and line.split(" --n 200")[0] in " ".join(
-        done.stdout.split()
-    )
+    assert done.exit_code == 0 and line in " ".join(done.stdout.split())
 
 
 def test_facts_are_text_or_one_json_object():
@@ -135,13 +136,13 @@ def test_facts_are_text_or_one_json_object():
         "deep": {"k": (1, float("inf"))},
         "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
     }
-    assert json.loads(json.dumps(plain(facts), allow_nan=False)) == {
+    assert json.loads(json.dumps(jsonable(facts), allow_nan=False)) == {
         "path": "a",
         "nothing": None,
         "deep": {"k": [1, None]},
         "rows": [{"a": 1, "b": 2.5}, {"a": 10, "b": None}],
     }
-    assert as_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
+    assert to_text(facts).splitlines()[-3:] == ["a   b", "1   2.50", "10  –"]
 
 
 def test_nasty_names_stay_in_their_place():
@@ -150,8 +151,8 @@ def test_nasty_names_stay_in_their_place():
         "rows": [{"name": name, "value": i} for i, name in enumerate(NASTY)],
         "counts": dict.fromkeys(NASTY, 1),
     }
-    assert json.loads(cli._as_json(facts)) == facts
-    lines = as_text(facts).splitlines()
+    assert json.loads(to_json(facts)) == facts
+    lines = to_text(facts).splitlines()
     assert len(lines) == 2 + len(NASTY) + len(lines[len(NASTY) + 2 :]) and all(
         str(i) == line.split()[-1] for i, line in enumerate(lines[2 : len(NASTY) + 2])
     )
@@ -168,7 +169,7 @@ def test_errors_of_ours_are_told_from_faults(monkeypatch):
     def broken(*_):
         raise KeyError("oops")
 
-    monkeypatch.setattr(cli, "model_of", broken)
+    monkeypatch.setattr("vae_nb.cli.drawing.model_of", broken)
     done = call("sample")
     assert (
         done.exit_code == 1
@@ -180,8 +181,7 @@ def test_errors_of_ours_are_told_from_faults(monkeypatch):
 
 def test_warnings_are_one_line(run, monkeypatch):
     monkeypatch.setattr(
-        cli,
-        "seeded_samples",
+        "vae_nb.cli.drawing.seeded_samples",
         lambda *_: warnings.warn("careful\n now") or torch.zeros(1, 1, 28, 28),
     )
     done = call("sample", run)
@@ -219,7 +219,7 @@ def test_ctrl_c_with_json_is_json(monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "model_of", stopped)
+    monkeypatch.setattr("vae_nb.cli.drawing.model_of", stopped)
     done = call("sample", "--json")
     assert done.exit_code == 130 and json.loads(done.stdout) == {"error": "stopped"}
 
@@ -268,29 +268,46 @@ def test_one_level_of_folders_is_made_and_no_tree(words):
 
 
 def in_shell(line, **env):
-    "A line in a real shell."
-    line = line.replace("vae_nb", f"{sys.executable} -m vae_nb")
+    "A line in a real shell; `small` is a command that answers at once, without PyTorch."
+    Path("small.py").write_text(
+        "from vae_nb.cli import command, main\n"
+        "answer = lambda: {'data': 'Łódź 😀'}\n"
+        "command('vae_nb small')(answer)\n"
+        "main()\n"
+    )
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"],
+        ["bash", "-c", f"set -o pipefail; {shlex.quote(sys.executable)} {line}"],
         capture_output=True,
         env=os.environ | env,
     )
 
 
-def test_a_result_survives_an_output_that_is_not_utf_8(pictures):
-    folder = Path("Łódź 😀")
-    shutil.copytree(pictures, folder)
-    line = f"vae_nb evaluate faces --data {shlex.quote(str(folder))} --split train --n 8 --k 2"
-    done = in_shell(f"{line} --json", PYTHONIOENCODING="latin-1")
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
+def test_an_answer_survives_an_output_that_is_not_utf_8(encoding):
+    done = in_shell("small.py small --json", PYTHONIOENCODING=encoding)
     assert json.loads(done.stdout.decode("ascii"))["data"] == "Łódź 😀", done.stderr
-    done = in_shell(line, PYTHONIOENCODING="ascii:strict")
-    assert rb"data: \u0141\xf3d\u017a \U0001f600" in done.stdout, done.stderr
+    done = in_shell("small.py small", PYTHONIOENCODING=encoding)
+    text = done.stdout.decode(encoding.split(":")[0])
+    assert text.isascii() == (encoding != "latin-1") and "\\U0001f600" in text
+
+
+def test_a_folder_of_any_name_is_scored_whatever_the_output_can_take(
+    pictures, monkeypatch
+):
+    shutil.copytree(pictures, "Łódź 😀")
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", screen)
+    words = ["evaluate", "faces", "--data", "Łódź 😀", "--split", "train"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--n", "8", "--k", "2"])
+    assert rb"data: \u0141\xf3d\u017a \U0001f600" in screen.buffer.getvalue()
 
 
 def test_a_reader_who_leaves_is_no_error():
-    done = in_shell("vae_nb recipes --json | true")
+    done = in_shell("small.py small --json | true")
     assert done.stderr == b"" and done.returncode == 141
-    assert in_shell("vae_nb recipes | head -1").stderr == b""
+    done = in_shell("small.py small | head -1")
+    assert done.stderr == b"" and done.stdout
 
 
 def test_a_command_line_that_is_not_understood_is_exit_2():
@@ -311,7 +328,7 @@ def test_a_run_folder_remembers_what_it_is(run):
         "n": 150,
         "size": None,
         "latent_dim": 3,
-        "stand_in": False,
+        "fallback": False,
         "settings": {"epochs": 2, "batch_size": 32, "lr": 1e-3, "seed": 0},
     }
     assert {p.name for p in run.iterdir()} == {
@@ -334,7 +351,7 @@ def test_a_run_folder_remembers_what_it_is(run):
     )
 
 
-def test_without_data_a_stand_in_is_used_and_said():
+def test_without_data_a_fallback_is_used_and_said():
     done = call("train", "mnist_mlp", "--epochs", "1", "--json")
     assert (
         "The real MNIST was not found" in done.stderr
@@ -342,12 +359,37 @@ def test_without_data_a_stand_in_is_used_and_said():
         and "the fallback is used" in done.stderr
     )
     facts = json.loads(done.stdout)
-    assert facts["stand_in"] and facts["data"] == "digits" and facts["images"] == 1197
+    assert facts["fallback"] and facts["data"] == "digits" and facts["images"] == 1197
     assert json.loads(Path("run/run.json").read_text())["data"] == "digits"
     good("train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--out", "larger")
     assert (
         good("train", "mnist_mlp", "--out", "larger", "--resume")["images"] == 1197
     ), "the fallback has fewer than were asked for"
+
+
+def test_a_run_folder_of_an_earlier_version_goes_on(run):
+    shutil.copytree(run, "old")
+    today = run_setup("old")
+    note = {"latent": today.pop("latent_dim"), "stand_in": today.pop("fallback")}
+    Path("old/run.json").write_text(json.dumps(today | note))
+    assert run_setup("old") == run_setup(run)
+    facts = good("info", "old")
+    assert facts["latents"] == facts["latent_dim"] == 3 and facts["fallback"] is False
+    assert good("train", "mnist_mlp", "--out", "old", "--resume")["epochs"] == 2
+
+
+def test_options_by_their_earlier_names(run):
+    good(*TINY, "--epochs", "1", "--latent", "4", "--out", "four")
+    good(*TINY, "--epochs", "1", "--latent=5", "--out", "five")
+    assert model_of("four").latent_dim == 4 and model_of("five").latent_dim == 5
+    words = ["manipulate", "faces:3", "--n", "50"]
+    assert "unknown attribute 'hta'" in refused(*words, "--against", "hta")
+    for name, old, new in (
+        ("train", "--latent ", "--latent-dim "),
+        ("manipulate", "--against", "--controls"),
+    ):
+        text = call(name, "--help").stdout
+        assert new in text and old not in text
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
@@ -551,9 +593,9 @@ def test_a_plain_start_ignores_what_a_kill_left_half_written_and_nothing_else():
 def test_a_resumed_run_remembers_that_another_set_stands_in():
     for _ in range(2):
         assert good("train", "mnist_mlp", "--epochs", "1", "--n", "64", "--resume")[
-            "stand_in"
+            "fallback"
         ]
-    assert good("info", "run")["stand_in"]
+    assert good("info", "run")["fallback"]
 
 
 def test_a_run_that_does_not_match_is_not_continued(run):
