@@ -1,18 +1,20 @@
 """The floors of the library, drawn from its code: `python -m book.floors` prints them, the page *Architecture* shows the picture.
 
-A room is a package or a single module of vae_nb. It may import only from rooms to its left in `ORDER`; inside a package, only from modules to their
-left, in the order in which the package's `__init__` imports them.
+A room is a package or a single module of vae_nb. It may import only from rooms to its left in `ORDER`; inside a package, only from modules
+to their left, in the order of their notebooks in _toc.yml.
 """
 
 import ast
 import io
+import re
 import tokenize
 from html import escape
 
-from .project import ROOT, dotted, library, module_path
+from .project import ROOT, dotted, library, module_path, toc_files
 
 # the one list of the order of imports
-ORDER = "core elbo faces data plots vae conv joint train evaluate latent explore exercises recipes cli".split()
+ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv augment joint
+train evaluate latent explore exercises recipes cli""".split()
 
 
 def imports(path, name, package=False):
@@ -41,6 +43,14 @@ def exists(name):
     "Whether the library has a module or package of that name."
     path = ROOT.joinpath("vae_nb", *name.split("."))
     return bool(name) and (path.is_dir() or path.with_suffix(".py").exists())
+
+
+def notebook(name):
+    "The notebook that exports a module, as _toc.yml has it: nbs/lib/00_core."
+    header = re.search(
+        r"File to edit: (?:\.\./)+(\S+)\.ipynb", module_path(name).read_text()
+    )
+    return header[1]
 
 
 def code_lines(path):
@@ -88,12 +98,9 @@ def floors():
             room,
             "",
         }
-    for room, (modules, _) in rooms.items():
-        if module_path(room).name == "__init__.py":
-            inside = list(imports(module_path(room), room, package=True))
-            modules.sort(
-                key=lambda m: inside.index(m[0]) if m[0] in inside else len(inside)
-            )
+    pages = toc_files()
+    for modules, _ in rooms.values():
+        modules.sort(key=lambda module: pages.index(notebook(module[0])))
     return {
         room: (
             modules,
