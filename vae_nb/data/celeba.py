@@ -136,7 +136,7 @@ def _wrong_header(path: Path, header: list[str], known: list[str]) -> DatasetErr
         f"{path} does not have the header of CelebA's attributes, but "
         f"{shown or f'{len(known)} of the 40 names'!r}",
         "Above the rows stand the 40 names; in a .txt the number of pictures stands "
-        f"above these.{close.get(shown, '')}",
+        f"above these.{close.get(shown or '', '')}",
     )
 
 # %% ../../nbs/lib/14b_data_celeba.ipynb #4efdc029

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,7 @@ def write_decoded(
     size: tuple | None,  # (h, w), or None if all have one size
     channels: int | None = None,  # 1 or 3; None: 3 if any has colour
     crop: int | None = None,  # see `decode`
+    *,
     keep: Path | None = None,  # the final name: pieces of a large set lie beside it
     room: bool = True,  # False: no new pieces, only those that are there are used
 ):
@@ -103,7 +105,8 @@ def write_decoded(
         keep: the final name: pieces of a large set lie beside it
         room: False: no new pieces, only those that are there are used
     """
-    good, bad = dict.fromkeys(paths, (True, size, [])), {}
+    good: dict[str, Any] = dict.fromkeys(paths, (True, size, []))
+    bad: dict[str, str] = {}
     if not (size and channels):
         good, bad = read_headers(folder, paths)
     channels = channels or (3 if any(colour for colour, *_ in good.values()) else 1)

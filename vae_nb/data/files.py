@@ -212,7 +212,7 @@ def first_found(
     Returns:
         (files or None, a line for each place that does not have them)
     """
-    missed = []
+    missed: list[str] = []
     for place in places(root):
         files, lacking = files_at(place)
         if files:

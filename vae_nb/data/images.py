@@ -6,14 +6,16 @@
 __all__ = ['Images']
 
 # %% ../../nbs/lib/10_data_images.ipynb #cb09fd15
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..core import nearest
 
@@ -34,24 +36,23 @@ def to_unit(
 # %% ../../nbs/lib/10_data_images.ipynb #36d0c9a0
 def random_words(
     device,  # where the words are wanted
-    generator=None,  # the torch generator that decides; None: the global one
-):  # a function: n ↦ n int16 tensor
-    """A cheap source of uniform 16-bit integers, four from each 64-bit draw, seeded by one draw from `generator`.
+    generator: Generator | None = None,  # decides; None: torch's global one
+) -> Callable[[int], Tensor]:  # n ↦ n uniform int16
+    """A cheap source of 16-bit integers, four from each 64-bit draw.
 
     Args:
         device: where the words are wanted
-        generator: the torch generator that decides; None: the global one
+        generator: decides; None: torch's global one
 
     Returns:
-        a function: n ↦ n int16 tensor
+        n ↦ n uniform int16
     """
     device, at = torch.device(device), generator.device if generator else "cpu"
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
     if device.type == "cuda":
         g = torch.Generator(device).manual_seed(seed)
-        raw = lambda n: torch.empty(n, dtype=torch.int64, device=device).random_(
-            -(2**63), None, generator=g
-        )
+        empty = partial(torch.empty, dtype=torch.int64, device=device)
+        raw = lambda n: empty(n).random_(-(2**63), None, generator=g)
     else:
         bits = np.random.SFC64(seed)  # twice as fast as torch's generator on a CPU
         raw = lambda n: torch.from_numpy(bits.random_raw(n).view(np.int64)).to(device)
@@ -60,9 +61,9 @@ def random_words(
 # %% ../../nbs/lib/10_data_images.ipynb #bd360723
 def binarise(
     pixels: Tensor,  # uint8, any shape
-    words,  # from `random_words`, on the same device
+    words: Callable[[int], Tensor],  # from `random_words`, on the same device
 ) -> Tensor:  # float32, 0 or 1: 1 with probability pixel/255
-    """Toss one coin per pixel; 0 and 255 are never altered, a grey's probability is right to 2⁻¹⁶.
+    """Each pixel drawn as 0 or 1; a grey's probability is right to 2⁻¹⁶.
 
     Args:
         pixels: uint8, any shape
@@ -73,30 +74,28 @@ def binarise(
     """
     u = words(pixels.numel()).clamp_max_(2**15 - 2).view(pixels.shape)
     threshold = pixels.short().mul_(257).sub_(2**15)
-    return torch.lt(
-        u, threshold, out=torch.empty(pixels.shape, device=pixels.device)
-    )  # float out: no slow detour through bool
+    floats = torch.empty(pixels.shape, device=pixels.device)
+    return torch.lt(u, threshold, out=floats)  # no slow detour through bool
 
 # %% ../../nbs/lib/10_data_images.ipynb #0b58105d
 def _gather(
     pixels: Tensor,  # (N, …)
     batch_size: int,  # the last batch may be smaller
     order: Tensor | None = None,  # int64 (N,) on the same device; None: as they come
-):
+) -> Iterator[Tensor]:
     "Cut `pixels`, in the given order, into batches."
     for start in range(0, len(pixels), batch_size):
-        stop = start + batch_size
-        yield (
-            pixels[start:stop]
-            if order is None
-            else pixels.index_select(0, order[start:stop])
-        )
+        which = slice(start, start + batch_size)
+        if order is None:
+            yield pixels[which]
+        else:
+            yield pixels.index_select(0, order[which])
 
 # %% ../../nbs/lib/10_data_images.ipynb #84a3baba
 def _epoch_order(
-    n: int,  # how many
+    n: int,
     shuffle: bool,  # a new order, or none
-    generator=None,  # decides the order
+    generator: Generator | None = None,  # decides the order
     device="cpu",  # where the indices are wanted
 ) -> Tensor | None:
     "A random order of 0…n-1, or None when nothing is to be shuffled."
@@ -107,15 +106,14 @@ def _epoch_order(
 
 # %% ../../nbs/lib/10_data_images.ipynb #4fb04473
 def on_device(
-    data,  # anything with a tensor `.pixels`
-    device,  # where it is wanted
-    below=2**31,  # bytes: larger tensors stay where they are
+    data: "Batched",
+    device: torch.device,  # where its pixels are wanted
+    below: int = 2**31,  # bytes: larger tensors stay where they are
 ) -> Tensor:
-    """All of `data.pixels` on `device`, copied at most once and remembered; or left in place when it is too large.
+    """All of `data.pixels` on `device`, copied at most once; or in place if too large.
 
     Args:
-        data: anything with a tensor `.pixels`
-        device: where it is wanted
+        device: where its pixels are wanted
         below: bytes: larger tensors stay where they are
     """
     if data.pixels.device == device or data.pixels.nbytes >= below:
@@ -126,74 +124,63 @@ def on_device(
     return moved[device]
 
 # %% ../../nbs/lib/10_data_images.ipynb #da393b09
-def iterate(
-    data,  # anything with a tensor `.pixels` and a `.binarisation`
-    batch_size: int,  # images per batch; the last may have fewer
-    shuffle=False,  # a new order each time
-    generator=None,  # decides the order, and the coin tosses; None: torch's global generator
-    device=None,  # where the batches are wanted; None: where the pixels are
-):  # iterator of float32 batches in [0, 1]
-    """One epoch: every image once.
-
-    Args:
-        data: anything with a tensor `.pixels` and a `.binarisation`
-        batch_size: images per batch; the last may have fewer
-        shuffle: a new order each time
-        generator: decides the order, and the coin tosses; None: torch's global generator
-        device: where the batches are wanted; None: where the pixels are
-
-    Returns:
-        iterator of float32 batches in [0, 1]
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
-    device = data.pixels.device if device is None else torch.device(device)
-    pixels = on_device(data, device)
-    order = _epoch_order(len(pixels), shuffle, generator, pixels.device)
-    toss = data.binarisation == "dynamic"
-    prepare = (
-        partial(binarise, words=random_words(device, generator)) if toss else to_unit
-    )
-    return (prepare(x.to(device)) for x in _gather(pixels, batch_size, order))
-
-# %% ../../nbs/lib/10_data_images.ipynb #94ad5927
 class Batched:
-    "Anything with a tensor `.pixels` of shape (N, …): its length, shape, batches and mean."
+    "Anything with a tensor `.pixels` of shape (N, …): length, shape, batches, mean."
 
-    binarisation = ""
+    pixels: Tensor
+    binarisation: str = ""
 
     def __len__(self):
         return len(self.pixels)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         return tuple(self.pixels.shape[1:])
 
-    def batches(self, batch_size: int, shuffle=False, generator=None, device=None):
-        "One epoch of float32 batches in [0, 1]; order and coin tosses are decided by `generator`."
-        return iterate(self, batch_size, shuffle, generator, device)
+    def batches(
+        self,
+        batch_size: int,  # the last batch may be smaller
+        shuffle: bool = False,  # a new order each time
+        generator: Generator | None = None,  # decides order and binarisation
+        device=None,  # where the batches are wanted; None: where the pixels are
+    ) -> Iterator[Tensor]:
+        """One epoch, every image once, as float32 batches in [0, 1].
 
-    def floats(self, generator=None) -> Tensor:
+        Args:
+            batch_size: the last batch may be smaller
+            shuffle: a new order each time
+            generator: decides order and binarisation
+            device: where the batches are wanted; None: where the pixels are
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        device = self.pixels.device if device is None else torch.device(device)
+        pixels = on_device(self, device)
+        order = _epoch_order(len(pixels), shuffle, generator, pixels.device)
+        prepare = to_unit
+        if self.binarisation == "dynamic":
+            prepare = partial(binarise, words=random_words(device, generator))
+        return (prepare(x.to(device)) for x in _gather(pixels, batch_size, order))
+
+    def floats(self, generator: Generator | None = None) -> Tensor:
         "All of it as one float32 tensor, (N, C, H, W)."
-        return torch.cat(
-            [to_unit(self.pixels[:0]), *self.batches(4096, generator=generator)]
-        )
+        batches = self.batches(4096, generator=generator)
+        return torch.cat([to_unit(self.pixels[:0]), *batches])
 
     def mean(self) -> Tensor:
         "The mean image, float32 (C, H, W)."
         if not len(self):
             raise ValueError("no images, no mean.")
-        total = sum(
-            c.float().sum(0).double() for c in self.pixels.split(4096)
-        )  # 4096·255 < 2²⁴: each sum is exact
-        return (total / len(self) / 255).float()
+        # 4096·255 < 2²⁴: each sum is exact
+        sums = [x.float().sum(0).double() for x in self.pixels.split(4096)]
+        return (torch.stack(sums).sum(0) / len(self) / 255).float()
 
-# %% ../../nbs/lib/10_data_images.ipynb #61544bdc
+# %% ../../nbs/lib/10_data_images.ipynb #94ad5927
 def resize(
     pixels: Tensor,  # uint8 or float in 0…255, (N, C, H, W)
-    size,  # (h, w)
+    size: tuple[int, int],  # (h, w)
 ) -> Tensor:  # uint8, (N, C, h, w)
-    """The largest centred window of the aspect h:w, resized by antialiased bicubic interpolation.
+    """The largest centred window of the aspect h:w, resized with antialiasing.
 
     Args:
         pixels: uint8 or float in 0…255, (N, C, H, W)
@@ -207,22 +194,20 @@ def resize(
     ch, cw = max(1, round(h * scale)), max(1, round(w * scale))
     top, left = (height - ch) // 2, (width - cw) // 2
     window = pixels[..., top : top + ch, left : left + cw]
-    parts = [
-        F.interpolate(x.float(), size, mode="bicubic", antialias=True)
-        for x in window.split(1024)
-    ]
+    bicubic = partial(F.interpolate, size=size, mode="bicubic", antialias=True)
+    parts = [bicubic(x.float()) for x in window.split(1024)]
     return torch.cat([x.round_().clamp_(0, 255).byte() for x in parts])
 
-# %% ../../nbs/lib/10_data_images.ipynb #7ecf4382
+# %% ../../nbs/lib/10_data_images.ipynb #90a46c2b
 def binarise_once(
     pixels: Tensor,  # uint8
-    seed: int,  # the same seed, the same tosses
+    seed: int,  # the same seed, the same result
 ) -> Tensor:  # uint8, 0 or 255
-    """Binarise once and for all.
+    """Binarised once and for all.
 
     Args:
         pixels: uint8
-        seed: the same seed, the same tosses
+        seed: the same seed, the same result
 
     Returns:
         uint8, 0 or 255
@@ -233,7 +218,7 @@ def binarise_once(
 # %% ../../nbs/lib/10_data_images.ipynb #936059d3
 def as_size(
     size,  # an integer, (height, width), or None
-):  # (height, width) or None
+) -> tuple[int, int] | None:  # (height, width) or None
     """Check a size, and spell it out.
 
     Args:
@@ -248,12 +233,13 @@ def as_size(
     if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair):
         return int(pair[0]), int(pair[1])
     raise ValueError(
-        f"size must be an integer or (height, width), at least 8 pixels each way, not {size!r}."
+        "size must be an integer or (height, width), at least 8 pixels each way, "
+        f"not {size!r}."
     )
 
 # %% ../../nbs/lib/10_data_images.ipynb #8a652319
 def check_n(
-    n,  # how many are wanted; None: all
+    n: int | None,  # how many are wanted; None: all
     have: int,  # how many there are
     what: str,  # of what, for the message
 ) -> int:
@@ -266,73 +252,16 @@ def check_n(
     """
     if n is None:
         return have
-    if isinstance(n, Integral) and 1 <= n <= have:
+    if isinstance(n, Integral) and 1 <= int(n) <= have:
         return int(n)
     raise ValueError(
-        f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to {have:,}, or leave n out for all."
+        f"n={n!r}, but {what} holds {have:,} images: pass a whole number from 1 to "
+        f"{have:,}, or leave n out for all."
     )
 
 # %% ../../nbs/lib/10_data_images.ipynb #e20837a0
-SPLITS = ("train", "valid", "test")
-
-# %% ../../nbs/lib/10_data_images.ipynb #c980e075
-class Views(Batched):
-    "Other `Images` made from these; the ones here stay as they are."
-
-    def take(self, n):
-        "The first `n` (None: all)."
-        return self[: check_n(n, len(self), f"split {self.split!r} of {self.name!r}")]
-
-    def by_label(self, label):
-        "Only those with this label: its number, or the name of its class."
-        return self[self.labels == _label_number(label, self)]
-
-    def resized(self, size):
-        "Centre-cropped to the aspect of `size` (an integer or (h, w)) and resized with antialiasing."
-        size = as_size(size)
-        if size in (None, self.shape[1:]):
-            return self
-        if self.binarisation == "fixed":
-            raise ValueError(
-                "resizing would make 0 and 1 grey again: resize first, then binarise."
-            )
-        return replace(self, pixels=resize(self.pixels, size))
-
-    def binarised(self, kind="dynamic", seed=0):
-        'As 0 and 1: tossed anew for each batch ("dynamic"), or once with `seed` ("fixed").'
-        if kind not in ("dynamic", "fixed"):
-            raise ValueError(
-                f"kind must be 'dynamic' or 'fixed', not {kind!r}.{nearest(kind, ('dynamic', 'fixed'))}"
-            )
-        if kind == "dynamic":
-            return replace(self, binarisation=kind)
-        return replace(
-            self, pixels=binarise_once(self.pixels, seed), binarisation="fixed"
-        )
-
-# %% ../../nbs/lib/10_data_images.ipynb #99c9942c
-def _label_number(
-    label,  # 3, or "Trouser"
-    images,  # with `.labels` and `.classes`
-) -> int:
-    "The number of a class, given as number or name."
-    if images.labels is None:
-        raise ValueError(f"{images.name!r} has no labels.")
-    names = images.classes or ()
-    if isinstance(label, str) and label in names:
-        return names.index(label)
-    if isinstance(label, Integral) and (
-        0 <= label < len(names) if names else label in images.labels
-    ):
-        return int(label)
-    known = ", ".join(map(repr, names)) or "whole numbers"
-    raise ValueError(
-        f"{images.name!r} has no class {label!r}, only {known}.{nearest(label, names)}"
-    )
-
-# %% ../../nbs/lib/10_data_images.ipynb #37ad84f9
 @dataclass(frozen=True, repr=False, eq=False)
-class Images(Views):
+class Images(Batched):
     """A set of images and what is known about them.
 
     Args:
@@ -361,10 +290,10 @@ class Images(Views):
     def __repr__(self):
         return _describe(self)
 
-    def __getitem__(self, which):
-        "Those at an index, a slice, a list or tensor of indices, or where a mask is true: `Images` again, also of one."
+    def __getitem__(self, which: Any) -> "Images":
+        "Those at an index, a slice, several indices, or where a mask is true."
         at = _as_index(which)
-        pick = lambda t: None if t is None else t[at]
+        pick: Callable[[Any], Any] = lambda t: None if t is None else t[at]
         return replace(
             self,
             pixels=pick(self.pixels),
@@ -372,8 +301,62 @@ class Images(Views):
             attributes=pick(self.attributes),
         )
 
-# %% ../../nbs/lib/10_data_images.ipynb #f71931cb
-def _as_index(which):
+    def take(self, n: int | None) -> "Images":
+        "The first `n` (None: all)."
+        return self[: check_n(n, len(self), f"split {self.split!r} of {self.name!r}")]
+
+    def by_label(self, label: int | str) -> "Images":
+        "Only those with this label: its number, or the name of its class."
+        return self[self.labels == _label_number(label, self)]
+
+    def resized(self, size: int | tuple | None) -> "Images":
+        "Cropped to the aspect of `size` (an integer or (h, w)) and resized."
+        size = as_size(size)
+        if size is None or size == self.shape[1:]:
+            return self
+        if self.binarisation == "fixed":
+            raise ValueError(
+                "resizing would make 0 and 1 grey again: resize first, then binarise."
+            )
+        return replace(self, pixels=resize(self.pixels, size))
+
+    def binarised(self, kind: str = "dynamic", seed: int = 0) -> "Images":
+        'As 0 and 1, drawn anew for each batch, or once with `seed` (kind="fixed").'
+        if kind == "dynamic":
+            return replace(self, binarisation=kind)
+        if kind == "fixed":
+            fixed = binarise_once(self.pixels, seed)
+            return replace(self, pixels=fixed, binarisation=kind)
+        raise ValueError(
+            f"kind must be 'dynamic' or 'fixed', not {kind!r}."
+            f"{nearest(kind, ('dynamic', 'fixed'))}"
+        )
+
+# %% ../../nbs/lib/10_data_images.ipynb #1e4c8360
+SPLITS = ("train", "valid", "test")
+
+
+def _label_number(
+    label: int | str,  # 3, or "Trouser"
+    images: Images,
+) -> int:
+    "The number of a class, given as number or name."
+    if images.labels is None:
+        raise ValueError(f"{images.name!r} has no labels.")
+    names = images.classes or ()
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    if isinstance(label, Integral) and (
+        0 <= label < len(names) if names else label in images.labels
+    ):
+        return int(label)
+    known = ", ".join(map(repr, names)) or "whole numbers"
+    raise ValueError(
+        f"{images.name!r} has no class {label!r}, only {known}.{nearest(str(label), names)}"
+    )
+
+
+def _as_index(which: Any) -> Any:
     "What a tensor's first dimension can be indexed with, keeping the dimension."
     if isinstance(which, slice):
         return which
@@ -382,46 +365,46 @@ def _as_index(which):
         at = at.long()  # an empty list is a list of no indices
     return at[None] if at.ndim == 0 else at
 
-# %% ../../nbs/lib/10_data_images.ipynb #b680e7d1
-def _check_images(images):
+# %% ../../nbs/lib/10_data_images.ipynb #a1d61bf7
+def _check_images(images: Images):
     "Refuse what would only fail later, or not at all."
-    p, wanted = (
-        images.pixels,
-        "pixels must be a uint8 tensor of shape (N, C, H, W), not",
-    )
-    if not isinstance(p, Tensor):
-        raise TypeError(
-            f"{wanted} {type(p).__name__}"
-            + (
-                ": torch.from_numpy(pixels) makes one of an array."
-                if isinstance(p, np.ndarray)
-                else "."
-            )
-        )
-    if p.dtype != torch.uint8 or p.ndim != 4:
-        way = (
-            "(255 * pixels).round().byte() for floats in [0, 1]"
-            if p.is_floating_point()
-            else "pixels.byte() for 0…255"
-        )
-        if p.dtype == torch.uint8:
-            way = "pixels[:, None] for grey (N, H, W), pixels.movedim(-1, 1) for channels that come last"
-        raise ValueError(f"{wanted} {p.dtype} of shape {tuple(p.shape)}: {way}.")
+    pixels = images.pixels
+    _check_pixels(pixels)
     for what in ("labels", "attributes"):
         t = getattr(images, what)
         if t is None:
             continue
         if not isinstance(t, Tensor):
             raise TypeError(
-                f"{what} must be a tensor, not {type(t).__name__}: torch.as_tensor({what})."
+                f"{what} must be a tensor, not {type(t).__name__}: "
+                f"torch.as_tensor({what})."
             )
-        if len(t) != len(p):
+        if len(t) != len(pixels):
             raise ValueError(
-                f"{len(p)} images, but {len(t)} {what}: there must be one for each."
+                f"{len(pixels)} images, but {len(t)} {what}: there must be one for "
+                "each."
             )
 
-# %% ../../nbs/lib/10_data_images.ipynb #034bd304
-def _describe(images) -> str:
+
+def _check_pixels(p: Any):
+    "Refuse pixels that are no uint8 (N, C, H, W), and say how they become that."
+    wanted = "pixels must be a uint8 tensor of shape (N, C, H, W), not"
+    if not isinstance(p, Tensor):
+        way = ": torch.from_numpy(pixels) makes one of an array."
+        hint = way if isinstance(p, np.ndarray) else "."
+        raise TypeError(f"{wanted} {type(p).__name__}{hint}")
+    if p.dtype == torch.uint8 and p.ndim == 4:
+        return
+    way = "pixels.byte() for 0…255"
+    if p.is_floating_point():
+        way = "(255 * pixels).round().byte() for floats in [0, 1]"
+    if p.dtype == torch.uint8:
+        way = "pixels[:, None] for grey (N, H, W), pixels.movedim(-1, 1) for channels "
+        way += "that come last"
+    raise ValueError(f"{wanted} {p.dtype} of shape {tuple(p.shape)}: {way}.")
+
+# %% ../../nbs/lib/10_data_images.ipynb #7de08bf6
+def _describe(images: Images) -> str:
     "One line of plain text about a set."
     shape = "×".join(map(str, images.shape))
     facts = [repr(images.name), f"split={images.split!r}", f"{len(images):,} × {shape}"]

@@ -119,11 +119,11 @@ def _with_attributes(
     "The same images with only the wanted attributes, in that order."
     if wanted is None:
         return images
-    names = images.attribute_names or ()
+    attributes, names = images.attributes, images.attribute_names or ()
     columns = _attribute_columns(wanted, names, images.name)
     return replace(
         images,
-        attributes=images.attributes[:, columns],
+        attributes=None if attributes is None else attributes[:, columns],
         attribute_names=tuple(names[c] for c in columns),
     )
 
@@ -135,7 +135,7 @@ def _check_request(name, split, n, fallback, attributes):
             f"there is no split {split!r}, only {', '.join(SPLITS)}."
             f"{nearest(split, SPLITS)}"
         )
-    if n is not None and not (isinstance(n, Integral) and n >= 1):
+    if n is not None and not (isinstance(n, Integral) and int(n) >= 1):
         raise ValueError(f"n must be at least 1 (a whole number), not {n!r}.")
     if fallback not in (None, *EMBEDDED):
         raise ValueError(

@@ -346,7 +346,7 @@ def caltech101(
     paths = _caltech_paths(folder, strict)
     chosen = of_split(by_split(paths), split, n, "caltech101")
     pixels, kept = read_pictures(folder, chosen, strict, size or (128, 128), 3)
-    classes = class_names(paths)
+    classes = class_names(paths) or ()
     labels = torch.tensor([classes.index(p.split("/")[0]) for p in kept])
     return Images(pixels, labels, classes, name="caltech101", split=split)
 

@@ -180,13 +180,17 @@ def _without_part_along(
     return left
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #74e94b9d
-def _axis_by_means(z: Tensor, a: Tensor, others: dict[str, Tensor], name: str):
+def _axis_by_means(
+    z: Tensor, a: Tensor, others: dict[str, Tensor], name: str
+) -> Tensor:
     "The slope of codes (N, latent_dim) on an attribute at equal others, (latent_dim,)."
     columns = torch.stack([*others.values()], 1) if others else a.new_empty(len(a), 0)
     return slope(z, residualise(a, columns, name))
 
 
-def _axis_by_planes(z: Tensor, a: Tensor, others: dict[str, Tensor], name: str):
+def _axis_by_planes(
+    z: Tensor, a: Tensor, others: dict[str, Tensor], name: str
+) -> Tensor:
     "The normal of an attribute's plane, orthogonal to those of others, (latent_dim,)."
     normals = [_logistic_normal(z, other) for other in others.values()]
     return _without_part_along(_logistic_normal(z, a), normals, name)
@@ -303,7 +307,7 @@ def edit(
     z: Tensor,  # latents of images or from the prior, (..., latent_dim)
     direction: Direction,
     strength: float | Sequence[float] | Tensor | None = None,  # None: the recommended
-    limit: float | None = 4.0,  # warn beyond so many of the prior's deviations
+    limit: float | None = 4.0,  # warn beyond so many prior deviations; None: no warning
 ) -> Tensor:  # (..., latent_dim); (..., strengths, latent_dim) for several strengths
     """Move latents along a direction, by one strength or by several, one edit for each.
 
@@ -313,7 +317,7 @@ def edit(
     Args:
         z: latents of images or from the prior, (..., latent_dim)
         strength: None: the recommended
-        limit: warn beyond so many of the prior's deviations
+        limit: warn beyond so many prior deviations; None: no warning
 
     Returns:
         (..., latent_dim); (..., strengths, latent_dim) for several strengths
