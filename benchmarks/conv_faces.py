@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal
 
-from vae_nb.conv import bits_per_dim, conv_vae
+from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import load
-from vae_nb.elbo import OptimalNormal, linear_warmup
+from vae_nb.elbo import bits_per_dim, linear_warmup
 from vae_nb.evaluate import active_units
+from vae_nb.likelihoods import OptimalNormal
 from vae_nb.train import fit, validate
 
 from .record import write

@@ -13,11 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from sklearn.cluster import KMeans
 
+from vae_nb.augment import jitter
 from vae_nb.core import evaluating, seed_everything
 from vae_nb.data import load
-from vae_nb.evaluate import cluster_accuracy, encode_all
+from vae_nb.evaluate import cluster_accuracy, encode_all, pair_information
 from vae_nb.faces import FACTORS
-from vae_nb.joint import category_of, jitter, joint_vae, pair_information
+from vae_nb.joint import category_of, joint_vae
 from vae_nb.train import fit
 
 from .joint_mnist import BATCH, OBJECTIVES, STEPS

@@ -10,11 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from vae_nb.augment import jitter, recolour
 from vae_nb.core import seed_everything
 from vae_nb.data import load
 from vae_nb.evaluate import encode_all, mutual_information_gap
 from vae_nb.faces import FACTORS
-from vae_nb.joint import category_of, jitter, joint_loss, joint_vae, recolour
+from vae_nb.joint import category_of, joint_loss, joint_vae
 from vae_nb.train import fit
 
 from .record import write

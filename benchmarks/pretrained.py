@@ -14,9 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from book.measured import RESULTS, markdown, source_line
-from vae_nb.conv import bits_per_dim, conv_vae
+from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import load
+from vae_nb.elbo import bits_per_dim
 from vae_nb.evaluate import (
     active_units,
     cluster_accuracy,

@@ -185,7 +185,7 @@ def test_a_power_law_has_its_exponent():
 
 
 def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypatch):
-    from vae_nb.data import read_decoded
+    from vae_nb.data.decoded import read_decoded
 
     monkeypatch.setattr(scaling, "CELEBA", (5000, 3, 8, 8))
     scaling.synthetic_map(tmp_path / "map.npy")

@@ -28,7 +28,8 @@ from vae_nb.cli.words import model_of, run_setup, strengths
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED, RECIPES, recipe
-from vae_nb.vae import load_model, mlp_vae
+from vae_nb.saving import load_model
+from vae_nb.vae import mlp_vae
 
 TINY = [
     "train",

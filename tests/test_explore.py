@@ -24,7 +24,7 @@ from book.project import BUILD
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
 from vae_nb.data import Images, load
-from vae_nb.elbo import LIKELIHOODS, LinearGaussian
+from vae_nb.elbo import LinearGaussian
 from vae_nb.evaluate import mean_kl_per_dim
 from vae_nb.explore import (
     BetaExplorer,
@@ -42,7 +42,9 @@ from vae_nb.explore.network import (
 )
 from vae_nb.explore.widgets import asset, engine
 from vae_nb.joint import join, joint_vae
-from vae_nb.vae import ACTIVATIONS, mlp_vae
+from vae_nb.likelihoods import LIKELIHOODS
+from vae_nb.networks import ACTIVATIONS
+from vae_nb.vae import mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_browser = pytest.mark.skipif(

@@ -61,6 +61,12 @@ def test_library_is_what_the_notebooks_export(tmp_path):
 def test_nbdev_runs_a_notebook_of_the_library():
     "nbdev's own runner, which contributors use; test_book runs all of them, from the wheel."
     run(
-        [BIN / "nbdev_test", "--path", "nbs/lib/31_evaluate_codes.ipynb", "--n_workers", "0"],
+        [
+            BIN / "nbdev_test",
+            "--path",
+            "nbs/lib/31_evaluate_codes.ipynb",
+            "--n_workers",
+            "0",
+        ],
         ROOT,
     )

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from vae_nb import data
-from vae_nb.data import DATASETS, EMBEDDED, DatasetError, load
+from vae_nb.data import DATASETS, DatasetError, load
+from vae_nb.data.loading import EMBEDDED
 from vae_nb.recipes import RECIPES, five_nats, recipe
 from vae_nb.train import check_settings, fit, make_optimiser
 from vae_nb.vae import VAE

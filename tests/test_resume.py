@@ -23,11 +23,13 @@ import torch
 from benchmarks.fuzz import attack, checkpoint_target, model_target
 from benchmarks.kills import live
 from vae_nb import train
+from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
+from vae_nb.saving import load_model
 from vae_nb.train import CHECKPOINT, NotFinite, fit
-from vae_nb.vae import VAE, builder, load_model, mlp_vae
+from vae_nb.vae import VAE, mlp_vae
 
 DIGITS = load("digits")
 TRAIN, VALID = DIGITS[:200], DIGITS[200:260]

@@ -22,8 +22,9 @@ from .conv import conv_vae
 from .core import nearest
 from .data import Images, load
 from .joint import Capacity, JointVAE, joint_loss, joint_vae
+from .saving import load_model
 from .train import History, fit
-from .vae import VAE, LatentModel, load_model, mlp_vae
+from .vae import VAE, LatentModel, mlp_vae
 
 # %% ../nbs/lib/58_recipes.ipynb #8fea5e0b
 @dataclass(frozen=True)

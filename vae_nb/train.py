@@ -44,7 +44,7 @@ from vae_nb.core import (
     torn_files,
 )
 from .data import as_data
-from .vae import config_now, save_model
+from .saving import config_now, save_model
 
 # %% ../nbs/lib/20_train.ipynb #54c46916
 @lru_cache

@@ -342,7 +342,7 @@ def why_unwritable(
     Returns:
         "" if it can be written to
     """
-    from vae_nb.data import cannot_write
+    from vae_nb.data.files import cannot_write
 
     path = [folder.absolute(), *folder.absolute().parents]
     missing = next(i for i, part in enumerate(path) if part.exists())

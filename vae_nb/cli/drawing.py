@@ -181,7 +181,7 @@ def _sampled_codes(model: "LatentModel", images: "Images", seed: int) -> "Tensor
     import torch
 
     from vae_nb.core import device_of, evaluating
-    from vae_nb.latent import continuous_dims
+    from vae_nb.latent.directions import continuous_dims
 
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -195,7 +195,7 @@ def _draw_latents(
 ) -> "Axes":
     "The figure of `vae_nb latents`."
     from vae_nb.evaluate import encode_all
-    from vae_nb.explore import latent_order
+    from vae_nb.explore.latents import latent_order
     from vae_nb.plots import latent_histograms, latent_map, latent_map_3d, latent_tsne
 
     if kind == "histograms":

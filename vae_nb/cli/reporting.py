@@ -114,7 +114,9 @@ def datasets_command(
     download: DownloadOption = None, root: RootOption = None
 ) -> dict[str, Any]:
     "List the sets. What is on disk, where, and what would be a download?"
-    from vae_nb.data import DATASETS, DOWNLOADS, EMBEDDED, load, on_disk, places
+    from vae_nb.data import DATASETS, load, on_disk
+    from vae_nb.data.files import places
+    from vae_nb.data.loading import DOWNLOADS, EMBEDDED
 
     if download is not None:
         load(download, n=1, root=root, download=True)

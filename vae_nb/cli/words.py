@@ -33,7 +33,7 @@ def model_of(
     """
     from vae_nb.core import pick_device
     from vae_nb.recipes import pretrained
-    from vae_nb.vae import load_model
+    from vae_nb.saving import load_model
 
     word = word or ("run" if Path("run").is_dir() else "faces")
     path = Path(word).expanduser()
@@ -98,7 +98,8 @@ def first_images(
         n: at most
         shape: (C, H, W)
     """
-    from vae_nb.data import EMBEDDED, load
+    from vae_nb.data import load
+    from vae_nb.data.loading import EMBEDDED
 
     if n < 1:
         raise ValueError(f"--n must be at least 1, not {n}.")

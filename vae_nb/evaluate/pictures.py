@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core import device_of, evaluating
 from ..data import as_data
-from ..elbo import check_unit_range
+from ..likelihoods import check_unit_range
 
 # %% ../../nbs/lib/32_evaluate_pictures.ipynb #373adbba
 def reconstruct_all(

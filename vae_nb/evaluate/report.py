@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..conv import bits_per_dim
 from ..core import device_of, evaluating
 from ..data import as_data
-from ..elbo import Delta
+from ..elbo import Delta, bits_per_dim
 from vae_nb.evaluate.bounds import (
     active_units,
     elbo_values,

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import EXERCISES, Exercise, normal, uniform
-from ..latent.directions import Direction, residualise, slope
+from ..latent import Direction
+from ..latent.directions import residualise, slope
 
 # %% ../../nbs/lib/57_exercises_latents.ipynb #bca45073
 def _walk(stops: Tensor, n: int, keep: int = 1) -> Tensor:

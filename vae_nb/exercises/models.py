@@ -15,15 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae_nb.elbo import (
-    BernoulliLikelihood,
-    DiagonalNormal,
-    elbo_terms,
-    free_bits_kl,
-    standard_normal,
-)
+from ..elbo import DiagonalNormal, elbo_terms, free_bits_kl, standard_normal
+from ..evaluate import pair_information
 from .checks import EXERCISES, Exercise, normal, uniform
-from ..joint import OneHot, Product, pair_information
+from ..joint import OneHot, Product
+from ..likelihoods import BernoulliLikelihood
 
 # %% ../../nbs/lib/56_exercises_models.ipynb #ac33689e
 def _faulty_loss(

@@ -15,7 +15,7 @@ import traitlets
 from torch import Tensor
 
 from .widgets import Numbers, asset, figure_url
-from ..joint import check_tau
+from ..joint.model import check_tau
 
 # %% ../../nbs/lib/52_explore_ideas.ipynb #73f48527
 SCENES = {  # p(x|z) as bumps in z: height, place, width

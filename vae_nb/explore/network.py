@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import atomic_path, check_choice, device_of, evaluating
-from vae_nb.elbo import (
+from vae_nb.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
     DiscretisedLogisticLikelihood,

@@ -257,7 +257,7 @@ def _score_edit(
         "worst leak": leaks.get(into, 0.0),
         "into": into,
         "recognised": own.double().mean().item(),
-        "SSIM": _ssim(before[:200], after[:200]).mean().item(),
+        "SSIM": ssim(before[:200], after[:200]).mean().item(),
         "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item(),
     }
 
