@@ -188,7 +188,7 @@ def decoded_path(
 
 # %% ../../nbs/lib/13_data_decoded.ipynb #cf7874c0
 def _unreadable(told: dict) -> dict[str, str]:
-    "{path: why} of the pictures that could not be read; what is odd in others is a list."
+    "{path: why} of the pictures that could not be read; others have a list of oddities."
     return {p: why for p, why in told.items() if isinstance(why, str)}
 
 
@@ -225,9 +225,11 @@ def _decode_in_pieces(
     for piece, some in pieces.items():
         found = _read_piece(piece, some, (h, w))
         pixels, bad = found or _decode_piece(folder, some, how, tick)
-        # no longer mapped, so that the file's room is free once it has gone
-        rows = iter(pixels.clone().numpy())
+        # no longer mapped: the file's room is free once it has gone
+        del found
+        pixels = pixels.clone()
         piece.unlink(missing_ok=True)
+        rows = iter(pixels.numpy())
         for p in some:
             yield OSError(bad[p]) if p in bad else next(rows)
 

@@ -230,7 +230,7 @@ def as_size(
     if size is None:
         return None
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) == 2 and all(isinstance(s, Integral) and s >= 8 for s in pair):
+    if len(pair) == 2 and all(isinstance(s, Integral) and int(s) >= 8 for s in pair):
         return int(pair[0]), int(pair[1])
     raise ValueError(
         "size must be an integer or (height, width), at least 8 pixels each way, "
@@ -352,7 +352,8 @@ def _label_number(
         return int(label)
     known = ", ".join(map(repr, names)) or "whole numbers"
     raise ValueError(
-        f"{images.name!r} has no class {label!r}, only {known}.{nearest(str(label), names)}"
+        f"{images.name!r} has no class {label!r}, only {known}."
+        f"{nearest(str(label), names)}"
     )
 
 

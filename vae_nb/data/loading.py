@@ -148,7 +148,7 @@ def _check_request(name, split, n, fallback, attributes):
 
 def _seed_argument(name, seed) -> dict:
     "The seed as an argument of a reader; only the drawn faces take one."
-    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**32):
         raise ValueError(
             f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}."
         )

@@ -74,7 +74,7 @@ _TOO_LARGE = (
 
 
 def _check_area(image: "Picture"):
-    "Refuse a picture beyond Pillow's limit; Pillow itself only warns, up to twice that."
+    "Refuse a picture beyond Pillow's limit; Pillow only warns, up to twice that."
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS
@@ -113,6 +113,21 @@ def decode(
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
     pixels = np.asarray(image).reshape(*size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+# %% ../../nbs/lib/12_data_pictures.ipynb #278284a1
+def reason(e: BaseException) -> str:
+    "An exception in a few words."
+    if getattr(e, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        # no fault of the picture
+        raise DatasetError(
+            f"no file can be opened ({getattr(e, 'strerror', e)})",
+            "Close what is open, or raise the limit: ulimit -n 4096.",
+        ) from e
+    if type(e).__name__ == "UnidentifiedImageError":
+        return "not an image"
+    if type(e).__name__ == "DecompressionBombError":
+        return _TOO_LARGE
+    return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #ddf2ef5a
 def open_picture(path: str | Path) -> "Picture":
@@ -270,21 +285,6 @@ def read_headers(
         except Exception as e:
             bad[p] = reason(e)  # decoders raise all kinds of errors on damaged files
     return good, bad
-
-# %% ../../nbs/lib/12_data_pictures.ipynb #278284a1
-def reason(e: BaseException) -> str:
-    "An exception in a few words."
-    if getattr(e, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        # no fault of the picture
-        raise DatasetError(
-            f"no file can be opened ({getattr(e, 'strerror', e)})",
-            "Close what is open, or raise the limit: ulimit -n 4096.",
-        ) from e
-    if type(e).__name__ == "UnidentifiedImageError":
-        return "not an image"
-    if type(e).__name__ == "DecompressionBombError":
-        return _TOO_LARGE
-    return getattr(e, "strerror", None) or str(e) or type(e).__name__
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #cd4c631f
 def common_size(sizes: list[tuple]) -> tuple:  # (h, w)

@@ -149,7 +149,7 @@ def idx_set(
     root=None,
     *_,
 ) -> Images:
-    """MNIST, or a set with such files: the last 10,000 training images are for validation.
+    """MNIST, or a set with such files; the last 10,000 for training are for validation.
 
     Args:
         kind: "MNIST" or "FashionMNIST"

@@ -302,7 +302,7 @@ class TensorData:
 
 # %% ../../nbs/lib/12b_data_tensors.ipynb #55234c66
 class Data(Protocol):
-    "What `fit`, `validate` and `evaluate` ask of data: `Images` and `TensorData` have it."
+    "What `fit` and `evaluate` ask of data: `Images` and `TensorData` have it."
 
     def __len__(self) -> int: ...
 
@@ -326,7 +326,7 @@ def as_data(
     model: nn.Module | None = None,  # its shape and type say what the numbers mean
     what: str = "the data",  # their name in messages
 ) -> Data:
-    """Data with a length, a mean and `batches`, read and checked once, as `fit` uses them.
+    """Data with a length, a mean and `batches`, read and checked once.
 
     Args:
         data: Images, a tensor (N, ...), an array, a list, a Dataset or a DataLoader
