@@ -427,15 +427,19 @@ def test_the_reference_has_every_exported_name(name):
 
 def test_the_reference_tells_arguments_results_errors_and_source():
     text = api.page("core")
-    section = text[text.index("## `seed_everything`") :].split("\n## ")[0]
-    assert "seed_everything(seed: int) -> None" in section
-    assert "| `seed` | any integer from 0 to" in section
-    assert "(../lib/00_core.ipynb)" in section
-    assert "**Returns** for None: the accelerator" in text
+    section = text[text.index("## `nearest`") :].split("\n## ")[0]
+    assert (
+        "nearest(name: str, options) -> str" in section
+        and "| `name` | what was typed |" in section
+    )
+    assert (
+        '**Returns** `" Did you mean' in section and "(../lib/00_core.ipynb)" in section
+    )
     first, last = map(int, re.search(r"core\.py#L(\d+)-L(\d+)", section).groups())
     lines = (ROOT / "vae_nb/core.py").read_text().splitlines()
-    assert lines[first - 1].startswith("def seed_everything(")
-    assert lines[last - 1] == "    torch.manual_seed(seed)"
+    assert lines[first - 1].startswith("def nearest(") and lines[last - 1].startswith(
+        "    return"
+    )
     assert (
         "**Raises** `ValueError`: `seed must be from 0" in text and "not {seed}" in text
     )
