@@ -17,9 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nasty_names import NASTY
 
-from vae_nb import plots
 from vae_nb.plots import (
-    as_classes,
     bound_curve,
     compare_rows,
     count_matrix,
@@ -35,8 +33,10 @@ from vae_nb.plots import (
     show_grid,
     show_pairs,
     strip,
-    tile,
 )
+from vae_nb.plots.latents import as_classes
+from vae_nb.plots.pictures import tile
+from vae_nb.plots.style import moved_apart, plain
 
 
 @pytest.fixture(autouse=True)
@@ -408,7 +408,7 @@ def test_names_of_equal_curves_do_not_cover_each_other():
     st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300)), min_size=1, max_size=15)
 )
 def test_boxes_end_up_apart(points):
-    p = plots._apart(points, (30, 20))
+    p = moved_apart(points, (30, 20))
     gap = abs(p[:, None] - p[None]) / (30, 20)
     assert (gap.max(-1) + np.eye(len(p)) > 0.99).all()
 
@@ -793,10 +793,7 @@ def test_maths_that_can_be_set_stays_maths_in_titles_and_not_in_names_of_classes
         show_grid(torch.rand(1, 4, 4), titles=[r"$\sigma^2$"]).texts[0].get_text()
         == r"$\sigma^2$"
     )
-    assert (
-        plots._plain("US$ and CA$") == r"US\$ and CA\$"
-        and plots._plain("a\nb\x1b") == "a b\ufffd"
-    )
+    assert plain("US$ and CA$") == r"US\$ and CA\$" and plain("a\nb\x1b") == "a b\ufffd"
 
 
 Z20 = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))

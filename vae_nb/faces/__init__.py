@@ -1,7 +1,9 @@
 "Faces whose every cause is known, drawn by this library."
 
-from .drawing import draw_faces
+# in the order in which the modules import each other
 from .factors import FACTORS, factor_table, random_factors
+from . import canvas, head, hair
+from .drawing import draw_faces
 
 __all__ = [
     # what may vary, and at random
