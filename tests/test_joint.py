@@ -238,7 +238,7 @@ def test_without_a_categorical_it_is_the_plain_vae_to_the_bit(joint, plain):
         dict(net="conv", channels=(4, 8), likelihood="normal"),
     ],
 )
-def test_everything_written_for_the_triple_works(tmp_path, options):
+def test_everything_written_for_three_distributions_works(tmp_path, options):
     shape = (3, 16, 16) if options.get("net") else (1, 8, 8)
     model = joint_vae(shape, **{"continuous": 3, "hidden": (16,)} | options)
     x, latent_dim = binary(6, shape), model.continuous + sum(model.categorical)

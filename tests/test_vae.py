@@ -1,4 +1,4 @@
-"""The VAE as a triple; building, saving and loading."""
+"""The VAE as three distributions; building, saving and loading."""
 
 import json
 import multiprocessing

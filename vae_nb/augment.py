@@ -67,7 +67,8 @@ def recolour(
             f"not {tuple(x.shape)}."
         )
     angle, light = torch.rand(2, len(x), 1, 1, generator=generator, device=x.device)
-    about_grey = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=x.device)
-    rotation = torch.linalg.matrix_exp(2 * math.pi * angle * about_grey / 3**0.5)
+    # of a rotation about the grey axis, (1, 1, 1)
+    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]).to(x.device) / 3**0.5
+    rotation = torch.linalg.matrix_exp(2 * math.pi * angle * axis)
     turn = rotation * (1 + brightness * (2 * light - 1))
     return torch.einsum("nij,njhw->nihw", turn, x).clamp(0, 1)
