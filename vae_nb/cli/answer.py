@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
+# %% ../../nbs/lib/60_cli_answer.ipynb #39071014
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -100,7 +101,7 @@ _fold = functools.partial(
     break_on_hyphens=False,
 )
 
-
+# %% ../../nbs/lib/60_cli_answer.ipynb #6d261c3a
 def to_text(facts: dict) -> str:
     "Facts as lines `name: value`, folded at 76 characters; rows as a table."
     lines = []
@@ -355,7 +356,7 @@ def why_unwritable(
 # %% ../../nbs/lib/60_cli_answer.ipynb #98a43b1e
 FIGURE_FORMATS = (".png", ".jpg", ".pdf", ".svg", ".webp")
 
-
+# %% ../../nbs/lib/60_cli_answer.ipynb #9bbd096f
 def free_path(
     path: Path,
     force: bool,  # something may be there, and is replaced

@@ -30,6 +30,7 @@ from vae_nb.cli.words import (
     strengths,
 )
 
+# %% ../../nbs/lib/63_cli_drawing.ipynb #386afe5c
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor

@@ -141,9 +141,10 @@ def info_command(model_word: ModelArgument = None) -> dict[str, Any]:
     from vae_nb.train import CHECKPOINT
 
     model, setup = model_of(model_word), run_setup(model_word)
+    config = model.config or {}
     facts = {
-        "builder": model.config["builder"],
-        "arguments": model.config["arguments"],
+        "builder": config["builder"],
+        "arguments": config["arguments"],
         "images": "×".join(map(str, model.shape)),
         "latents": model.latent_dim,
         "weights": sum(weight.numel() for weight in model.parameters()),

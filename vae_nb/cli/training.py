@@ -21,6 +21,7 @@ import typer
 from .answer import command, print_notice, save_figure, why_unwritable
 from .words import RUN_JSON, DataOption, ForceOption, full_path, run_setup
 
+# %% ../../nbs/lib/62_cli_training.ipynb #093254a9
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -44,7 +45,7 @@ RUN_FILES = (
 # an earlier run's files while another starts; the same, on their way
 EARLIER, MOVING = ".earlier", ".moving"
 
-
+# %% ../../nbs/lib/62_cli_training.ipynb #d582041c
 def _contents(folder: Path) -> list[Path]:
     "What lies in a folder, without what a kill leaves: torn files of a run, its lock."
     names = tuple(f".{Path(name).name}." for name in RUN_FILES)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+# %% ../../nbs/lib/61_cli_words.ipynb #1534aaf4
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -140,7 +141,8 @@ def images_for(
 # %% ../../nbs/lib/61_cli_words.ipynb #be3e27a6
 def binarised_for(model: "LatentModel", images: "Images") -> "Images":
     "Images in black and white for a model of such pixels; for others as they are."
-    binary = model.config["arguments"].get("likelihood") == "bernoulli"
+    arguments = (model.config or {})["arguments"]
+    binary = arguments.get("likelihood") == "bernoulli"
     return images.binarised("fixed") if binary else images
 
 
