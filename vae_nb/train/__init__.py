@@ -1,15 +1,17 @@
 "One training loop for every model, in one process or several."
 
+# the order of imports inside the package, which a test holds
+from . import history, numerics, processes, run, state, checkpoint, loop
 from .history import History, Snapshots
 from .loop import fit, validate
 from .numerics import NotFinite
 from .processes import launch
 
 # for other rooms, until they import it from its module
-from .checkpoint import CHECKPOINT, Checkpoint  # isort: skip
-from .loop import check_settings  # isort: skip
-from .processes import join_processes  # isort: skip
-from .run import make_optimiser  # isort: skip
+from .checkpoint import CHECKPOINT, Checkpoint
+from .loop import check_settings
+from .processes import join_processes
+from .run import make_optimiser
 
 __all__ = [
     # train, and judge
