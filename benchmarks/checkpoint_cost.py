@@ -12,7 +12,8 @@ import torch
 
 from vae_nb.core import seed_everything
 from vae_nb.data import load
-from vae_nb.train import Checkpoint, fit
+from vae_nb.train import fit
+from vae_nb.train.checkpoint import Checkpoint
 from vae_nb.vae import mlp_vae
 
 from .record import write

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors
 from vae_nb.data import load
-from vae_nb.train import CHECKPOINT, fit
+from vae_nb.train import fit
+from vae_nb.train.checkpoint import CHECKPOINT
 
 from .record import write
 

@@ -11,7 +11,8 @@ import torch
 
 from vae_nb.conv import conv_vae
 from vae_nb.data import load
-from vae_nb.train import fit, join_team, launch
+from vae_nb.train import fit, launch
+from vae_nb.train.processes import join_processes
 from vae_nb.vae import mlp_vae
 
 from .record import write
@@ -60,7 +61,7 @@ def train(make, data, batch_size):
         time.perf_counter() - start,
         torch.tensor([time.process_time() - before], dtype=torch.float64),
     )
-    join_team(torch.device("cpu")).average([cpu], 1.0)  # with weight 1: the sum
+    join_processes(torch.device("cpu")).average([cpu], 1.0)  # with weight 1: the sum
     return len(data) / wall, cpu.item()
 
 

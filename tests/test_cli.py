@@ -430,7 +430,7 @@ def test_a_full_disk_is_one_line_and_the_run_starts_when_there_is_room(monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vae_nb.train.save_tensors", full)
+        patch.setattr("vae_nb.train.checkpoint.save_tensors", full)
         done = call(*TINY, "--epochs", "1", "--out", "run")
         assert done.exit_code == 1 and re.search(
             "No space left|no room", done.stderr.splitlines()[-1]

@@ -15,18 +15,10 @@ from torch import nn
 from vae_nb.conv import conv_vae
 from vae_nb.core import pick_device
 from vae_nb.joint import joint_vae
-from vae_nb.saving import load_model
-from vae_nb.train import (
-    CHECKPOINT,
-    BatchNoise,
-    NotFinite,
-    Team,
-    fit,
-    join_team,
-    launch,
-    validate,
-)
-from vae_nb.vae import mlp_vae
+from vae_nb.train import NotFinite, fit, launch, validate
+from vae_nb.train.checkpoint import CHECKPOINT
+from vae_nb.train.processes import BatchNoise, World, join_processes
+from vae_nb.vae import load_model, mlp_vae
 
 STEPS = dict(
     epochs=20, batch_size=32, precision="float32", progress=False, seed=5
@@ -189,9 +181,9 @@ def test_what_has_not_the_batchs_length_is_drawn_as_ever():
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 100])
 def test_every_image_is_somebodys_once(n, size):
-    bounds = [Team(rank, size).bounds(n) for rank in range(size)]
+    bounds = [World(rank, size).bounds(n) for rank in range(size)]
     assert [i for start, stop in bounds for i in range(start, stop)] == list(range(n))
-    assert sum(Team(rank, size).weight(n) for rank in range(size)) == pytest.approx(1)
+    assert sum(World(rank, size).weight(n) for rank in range(size)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
@@ -199,7 +191,7 @@ def test_every_image_is_somebodys_once(n, size):
 def test_nobodys_share_is_a_single_image(n, size):
     assert 1 not in [
         stop - start
-        for start, stop in (Team(rank, size).bounds(n) for rank in range(size))
+        for start, stop in (World(rank, size).bounds(n) for rank in range(size))
     ]
 
 
@@ -220,10 +212,10 @@ def test_batch_normalisation_with_a_rest_of_two_images():
 
 def test_a_process_alone_is_a_team_of_one(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join_team(torch.device("cpu")) == Team()
+    assert join_processes(torch.device("cpu")) == World()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert (
-        join_team(torch.device("cpu")) == Team()
+        join_processes(torch.device("cpu")) == World()
         and not torch.distributed.is_initialized()
     )
 
@@ -256,7 +248,7 @@ def test_only_the_main_process_writes_prints_and_calls_back(tmp_path, monkeypatc
     def everyone():
         writes, calls = [], []
         monkeypatch.setattr(
-            "vae_nb.train.save_tensors",
+            "vae_nb.train.checkpoint.save_tensors",
             lambda path, *args, **facts: writes.append(str(path)),
         )
         monkeypatch.setattr(

@@ -22,14 +22,12 @@ import torch
 
 from benchmarks.fuzz import attack, checkpoint_target, model_target
 from benchmarks.kills import live
-from vae_nb import train
-from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
-from vae_nb.saving import load_model
-from vae_nb.train import CHECKPOINT, NotFinite, fit
-from vae_nb.vae import VAE, mlp_vae
+from vae_nb.train import NotFinite, fit, loop
+from vae_nb.train.checkpoint import CHECKPOINT, Checkpoint
+from vae_nb.vae import VAE, builder, load_model, mlp_vae
 
 DIGITS = load("digits")
 TRAIN, VALID = DIGITS[:200], DIGITS[200:260]
@@ -220,7 +218,7 @@ def test_resume_without_a_run_starts_one_and_without_a_folder_is_an_error(tmp_pa
     fit(undisturbed, TRAIN, **OPTIONS)
     fit(model, TRAIN, checkpoint=tmp_path / "new", resume=True, **OPTIONS)
     assert equal(model, undisturbed)
-    with pytest.raises(ValueError, match="give checkpoint= as well"):
+    with pytest.raises(ValueError, match="give checkpoint= too"):
         fit(mlp(), TRAIN, resume=True, **OPTIONS)
     with pytest.raises(ValueError, match="checkpoint_seconds must be .* not -1"):
         fit(
@@ -493,15 +491,15 @@ def during(monkeypatch, what):
     "Ctrl-C during the second epoch's validation, the last one, or the final save."
     calls = []
     place, number = {
-        "a validation": ("validate", 2),
-        "the last validation": ("validate", 3),
-        "the final save": ("Checkpoint.save", None),
+        "a validation": ("loop.validate", 2),
+        "the last validation": ("loop.validate", 3),
+        "the final save": ("checkpoint.Checkpoint.save", None),
     }[what]
-    original = train.Checkpoint.save if number is None else train.validate
+    original = Checkpoint.save if number is None else loop.validate
 
     def noting(*args, **options):
         calls.append(args)
-        if len(calls) == number or number is None and args[1].at.finished:
+        if len(calls) == number or number is None and args[1].position.finished:
             signal.raise_signal(signal.SIGINT)
         return original(*args, **options)
 
@@ -587,7 +585,7 @@ def test_fit_with_a_checkpoint_works_beside_the_main_thread(tmp_path):
 def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch):
     "Where saving is slow, it becomes rare: with saves of a second each and steps of a second, there is one every 60 steps."
     clock, saves = [time.perf_counter()], []
-    monkeypatch.setattr("vae_nb.train.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("vae_nb.train.checkpoint.time.perf_counter", lambda: clock[0])
 
     def slow_save(path, tensors, **facts):
         clock[0] += 1.0
@@ -597,7 +595,7 @@ def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch)
         clock[0] += 1.0
         return model.loss(x)
 
-    monkeypatch.setattr("vae_nb.train.save_tensors", slow_save)
+    monkeypatch.setattr("vae_nb.train.checkpoint.save_tensors", slow_save)
     monkeypatch.setattr("vae_nb.saving.save_tensors", lambda *args, **facts: None)
     fit(
         mlp(),

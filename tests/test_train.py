@@ -14,17 +14,9 @@ from PIL import Image
 from torch import nn
 
 from vae_nb.data import Images, TensorData, as_data
-from vae_nb.train import (
-    History,
-    NotFinite,
-    Snapshots,
-    bfloat16_share,
-    fastest_precision,
-    first_bad_layer,
-    fit,
-    make_optimiser,
-    validate,
-)
+from vae_nb.train import History, NotFinite, Snapshots, fit, validate
+from vae_nb.train.numerics import bfloat16_share, fastest_precision, first_bad_layer
+from vae_nb.train.run import make_optimiser
 from vae_nb.vae import mlp_vae
 
 
@@ -481,12 +473,14 @@ def test_first_bad_layer_leaves_no_hooks():
 
 
 def rates(schedule, steps, lr=0.1):
-    optimiser, cycle = make_optimiser(Slope(), lr, steps, schedule, (0.9, 0.999), 0.0)
+    optimiser, scheduler = make_optimiser(
+        Slope(), lr, steps, schedule, (0.9, 0.999), 0.0
+    )
     used = []
     for _ in range(steps):
         used.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
-        cycle.step()
+        scheduler.step()
     return used
 
 
@@ -663,8 +657,8 @@ def test_precision_is_decided_by_processor_time_whatever_the_clock_on_the_wall_s
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "__matmul__", costs)
-        patch.setattr("vae_nb.train.time.thread_time", lambda: spent[0])
-        patch.setattr("vae_nb.train.time.perf_counter", lambda: next(walls))
+        patch.setattr("vae_nb.train.numerics.time.thread_time", lambda: spent[0])
+        patch.setattr("vae_nb.train.numerics.time.perf_counter", lambda: next(walls))
         before = torch.get_num_threads()
         torch.set_num_threads(2)
         try:
@@ -1033,9 +1027,9 @@ def test_one_callback_needs_no_tuple():
 
 
 def test_a_model_that_cannot_be_trained_is_refused_in_words():
-    spoilt = small_vae()
+    with_nan = small_vae()
     with torch.no_grad():
-        spoilt.decoder[0].weight[0, 0] = math.nan
+        with_nan.decoder[0].weight[0, 0] = math.nan
     for model, options, error, said in (
         (
             nn.DataParallel(small_vae()),
@@ -1064,7 +1058,7 @@ def test_a_model_that_cannot_be_trained_is_refused_in_words():
             TypeError,
             "which validation needs",
         ),
-        (spoilt, {}, ValueError, "'decoder.0.weight' of the model holds NaN"),
+        (with_nan, {}, ValueError, "'decoder.0.weight' of the model holds NaN"),
     ):
         with pytest.raises(error, match=said):
             run(model, **options)
