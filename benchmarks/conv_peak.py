@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import load
-from vae_nb.train import make_optimiser
+from vae_nb.train.run import make_optimiser
 
 from .record import write
 

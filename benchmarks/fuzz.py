@@ -20,7 +20,8 @@ from vae_nb.conv import conv_vae
 from vae_nb.data import load
 from vae_nb.joint import joint_vae
 from vae_nb.saving import WEIGHTS, load_model
-from vae_nb.train import CHECKPOINT, NotFinite, fit
+from vae_nb.train import NotFinite, fit
+from vae_nb.train.checkpoint import CHECKPOINT
 from vae_nb.vae import mlp_vae
 
 from .record import write

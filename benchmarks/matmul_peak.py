@@ -10,7 +10,7 @@ import torch
 
 from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
-from vae_nb.train import make_optimiser
+from vae_nb.train.run import make_optimiser
 from vae_nb.vae import mlp_vae
 
 from .conv_peak import flops, peaks, seconds

@@ -22,7 +22,8 @@ from vae_nb.conv import conv_vae
 from vae_nb.core import seed_everything
 from vae_nb.data import Images, load
 from vae_nb.data.decoded import read_decoded
-from vae_nb.train import fit, make_optimiser
+from vae_nb.train import fit
+from vae_nb.train.run import make_optimiser
 from vae_nb.vae import mlp_vae
 
 from .conv_peak import seconds

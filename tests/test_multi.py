@@ -15,10 +15,11 @@ from torch import nn
 from vae_nb.conv import conv_vae
 from vae_nb.core import pick_device
 from vae_nb.joint import joint_vae
+from vae_nb.saving import load_model
 from vae_nb.train import NotFinite, fit, launch, validate
 from vae_nb.train.checkpoint import CHECKPOINT
 from vae_nb.train.processes import BatchNoise, World, join_processes
-from vae_nb.vae import load_model, mlp_vae
+from vae_nb.vae import mlp_vae
 
 STEPS = dict(
     epochs=20, batch_size=32, precision="float32", progress=False, seed=5

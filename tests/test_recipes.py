@@ -10,7 +10,9 @@ from vae_nb import data
 from vae_nb.data import DATASETS, DatasetError, load
 from vae_nb.data.loading import EMBEDDED
 from vae_nb.recipes import RECIPES, five_nats, recipe
-from vae_nb.train import check_settings, fit, make_optimiser
+from vae_nb.train import fit
+from vae_nb.train.loop import check_settings
+from vae_nb.train.run import make_optimiser
 from vae_nb.vae import VAE
 
 every = pytest.mark.parametrize("name", RECIPES)

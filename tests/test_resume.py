@@ -22,12 +22,14 @@ import torch
 
 from benchmarks.fuzz import attack, checkpoint_target, model_target
 from benchmarks.kills import live
+from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import load
+from vae_nb.saving import load_model
 from vae_nb.train import NotFinite, fit, loop
 from vae_nb.train.checkpoint import CHECKPOINT, Checkpoint
-from vae_nb.vae import VAE, builder, load_model, mlp_vae
+from vae_nb.vae import VAE, mlp_vae
 
 DIGITS = load("digits")
 TRAIN, VALID = DIGITS[:200], DIGITS[200:260]

@@ -170,7 +170,7 @@ def _dot_classes(
 ) -> tuple:  # a class for each image or None, names of the classes or None
     "What the dots of a map are coloured by."
     from vae_nb.latent import attribute_values
-    from vae_nb.plots import as_classes
+    from vae_nb.plots.latents import as_classes
 
     if attribute is None:
         return images.labels, images.classes

@@ -138,7 +138,7 @@ def info_command(model_word: ModelArgument = None) -> dict[str, Any]:
     "Say what a run folder or model is."
     from vae_nb.core import load_tensors
     from vae_nb.recipes import PRETRAINED
-    from vae_nb.train import CHECKPOINT
+    from vae_nb.train.checkpoint import CHECKPOINT
 
     model, setup = model_of(model_word), run_setup(model_word)
     config = model.config or {}

@@ -122,7 +122,7 @@ def _remove_empty(*folders: Path) -> None:
 # %% ../../nbs/lib/62_cli_training.ipynb #d0a08a06
 def _keep_one_run(folder: Path) -> None:
     "Decide between an earlier run and the one that was to replace it."
-    from vae_nb.train import CHECKPOINT
+    from vae_nb.train.checkpoint import CHECKPOINT
 
     _put_back_moved(folder)
     if (folder / EARLIER).is_dir() and not (folder / CHECKPOINT).is_file():
@@ -186,7 +186,8 @@ def _complete_setup(
 def _check_setup(setup: dict[str, Any]) -> None:
     "Refuse a setup that cannot mean anything."
     from vae_nb.core import seed_everything
-    from vae_nb.train import check_settings, fit
+    from vae_nb.train import fit
+    from vae_nb.train.loop import check_settings
 
     for name in ("n", "size", "latent_dim"):
         value = setup[name]
@@ -242,7 +243,7 @@ def _fit_recipe(
     settings: dict[str, Any],
 ) -> "History":
     "Train, and after Ctrl-C say how to go on."
-    from vae_nb.train import CHECKPOINT
+    from vae_nb.train.checkpoint import CHECKPOINT
 
     options = {"checkpoint": folder, "resume": resume, **settings}
     try:

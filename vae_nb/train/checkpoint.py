@@ -25,10 +25,11 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..core import device_of, load_tensors, save_tensors, torn_files
+from ..saving import config_now, save_model
 from .processes import World
 from .run import Run
 from .state import load_state_dict, state_dict
-from ..vae import LatentModel, config_now, save_model
+from ..vae import LatentModel
 
 # %% ../../nbs/lib/25_train_checkpoint.ipynb #3b7878f8
 CHECKPOINT = "checkpoint.safetensors"  # the run; the models lie beside it
