@@ -479,7 +479,7 @@ def test_page_is_accessible(name, seen):
 
 @needs_browser
 @pytest.mark.parametrize(
-    "name", ["index", "01_theory", "lib/16_plots_pictures", "api/vae", "measured"]
+    "name", ["index", "01_theory", "lib/21_plots_pictures", "api/vae", "measured"]
 )
 def test_page_from_the_disk(name, html, chrome):
     "A page of each kind, opened as a file."

@@ -64,7 +64,7 @@ def test_nbdev_runs_a_notebook_of_the_library():
         [
             BIN / "nbdev_test",
             "--path",
-            "nbs/lib/31_evaluate_codes.ipynb",
+            "nbs/lib/41_evaluate_codes.ipynb",
             "--n_workers",
             "0",
         ],
