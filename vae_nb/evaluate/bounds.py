@@ -244,7 +244,7 @@ def random_batches(
     images,  # Images, or a float tensor (N, ...)
     n: int,  # at most so many images
     batch_size: int = 500,
-    device=None,
+    device: torch.device | str | None = None,
     seed: int = 0,  # of the choice, and of dynamic binarisation
 ) -> list[Tensor]:  # float batches, in the order of the set
     """Batches of n images chosen at random, or of all.

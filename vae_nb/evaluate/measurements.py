@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core import device_of, evaluating
+from ..core import evaluating
 from .bounds import kl_at, mean_and_error
 from .codes import gaussian_part, is_standard_normal
 
@@ -59,9 +59,10 @@ def ratio_and_error(
         over: one number for each image, (N,)
         under: the same
     """
-    below = under.double().mean().item()
-    ratio = over.double().mean().item() / below
-    return ratio, mean_and_error(over - ratio * under)[1] / abs(below)
+    below = under.double().mean()
+    ratio = over.double().mean() / below
+    error = mean_and_error(over - ratio * under)[1] / below.abs()
+    return ratio.item(), error.item()
 
 # %% ../../nbs/lib/45_evaluate_measurements.ipynb #e02087c0
 def _elbo_at(model, x, z, where, mu, logvar, noise) -> Tensor:  # nats, (n,)

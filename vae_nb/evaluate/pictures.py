@@ -149,7 +149,7 @@ def frechet_distance(
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #2ce1439a
 def inception_features(
     weights: str | None = None,  # file of the weights; None: a cache, or a download
-    device=None,
+    device: torch.device | str | None = None,
 ) -> Callable[[Tensor], Tensor]:  # images in [0, 1], (N, C, H, W) → features, (N, 2048)
     """The features of FID (Heusel et al. 2017), through torchmetrics and
     torch-fidelity, whose file of weights is pt_inception-2015-12-05-6726825d.pth.
@@ -224,7 +224,7 @@ def small_classifier(
     batch_size: int = 128,
     lr: float = 3e-3,
     seed: int = 0,
-    device=None,
+    device: torch.device | str | None = None,
 ) -> SmallClassifier:  # in evaluation mode
     """Train a classifier for its features, or to read what samples show.
 
