@@ -24,7 +24,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --require-hashes -r <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt)
-	.venv/bin/uv pip install --quiet --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',--require-hashes -r requirements/dev.txt)
+	.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',--require-hashes -r requirements/dev.txt)
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --build-constraints requirements/dev.txt -e .
 	@touch $@
 
