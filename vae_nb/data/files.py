@@ -251,7 +251,7 @@ def obtain(
     tried = "Tried:", *missed, failure
     raise DatasetError(f"{what} was not found", *tried, *numbered(ways))
 
-
+# %% ../../nbs/lib/11_data_files.ipynb #249c8c25
 def numbered(ways: tuple) -> list[str]:
     "Lines that say what someone can do."
     ends = [";"] * (len(ways) - 1) + ["."]

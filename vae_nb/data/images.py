@@ -356,7 +356,7 @@ def _label_number(
         f"{nearest(str(label), names)}"
     )
 
-
+# %% ../../nbs/lib/10_data_images.ipynb #4909524c
 def _as_index(which: Any) -> Any:
     "What a tensor's first dimension can be indexed with, keeping the dimension."
     if isinstance(which, slice):
@@ -386,7 +386,7 @@ def _check_images(images: Images):
                 "each."
             )
 
-
+# %% ../../nbs/lib/10_data_images.ipynb #66d14408
 def _check_pixels(p: Any):
     "Refuse pixels that are no uint8 (N, C, H, W), and say how they become that."
     wanted = "pixels must be a uint8 tensor of shape (N, C, H, W), not"

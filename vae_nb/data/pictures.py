@@ -173,7 +173,7 @@ def as_picture(
         raise ValueError(f"pixels should be uint8 or floats in [0, 1], not {a.dtype}.")
     return Image.fromarray(a[..., 0] if a.ndim == 3 and a.shape[2] == 1 else a)
 
-
+# %% ../../nbs/lib/12_data_pictures.ipynb #e668a2a9
 def _check_picture_shape(a: np.ndarray):
     "Refuse what is not (H, W) or (H, W, channels)."
     good = a.ndim == 2 or a.ndim == 3 and a.shape[2] in (1, 3, 4)
@@ -226,7 +226,7 @@ def photograph(
     pixels = np.asarray(fitted).reshape(height, width, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
 
-
+# %% ../../nbs/lib/12_data_pictures.ipynb #78ca53f4
 def _check_box(box: tuple, image: "Picture"):
     "Refuse a box that is not inside the picture."
     if len(box) == 4:
@@ -265,7 +265,7 @@ def read_header(
         odd = ["pages"] * bool(pages) + ["deep"] * deep
         return not grey, (w, h) if turned else (h, w), odd
 
-
+# %% ../../nbs/lib/12_data_pictures.ipynb #dfe75673
 def read_headers(
     folder: Path,
     paths: Iterable[str],  # relative to `folder`
