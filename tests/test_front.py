@@ -547,16 +547,13 @@ def test_methods_and_fields_are_in_the_reference():
 
 
 def test_constants_are_in_the_reference_as_they_are_after_the_import():
-    data, words = api.page("data"), api.page("vae")
+    data, words = api.page("data"), api.page("likelihoods")
     assert (
         "PIECE = 2 ** 26\n```\n\nbytes: " in data
         and "KNOWN_ATTRIBUTES = {}" not in data
     )
     assert "`'faces'`, `'mnist'`, `'fashion_mnist'`, `'cifar10'`" in data
-    assert (
-        "WEIGHTS = 'model.safetensors'\n" in words
-        and "CONFIG = 'config.json'\n" in words
-    )
+    assert "LIKELIHOODS = ('bernoulli', 'normal', " in words
 
 
 def test_the_options_of_the_command_are_in_the_reference_with_their_help():
