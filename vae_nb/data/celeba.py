@@ -124,7 +124,7 @@ def _split_header(
         )
     return header, rows
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #b219e274
+# %% ../../nbs/lib/17_data_celeba.ipynb #b219e274
 def _wrong_header(path: Path, header: list[str], known: list[str]) -> DatasetError:
     "The error about a header that does not have the 40 names; it shows the wrong one."
     lost = [name for name in CELEBA_ATTRIBUTES if name not in known]
@@ -145,7 +145,7 @@ _FLAGS = dict.fromkeys("-1 -1.0 0 0.0 False FALSE false".split(), "0")
 
 _FLAGS |= dict.fromkeys("1 1.0 True TRUE true".split(), "1")
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #1d9cf118
+# %% ../../nbs/lib/17_data_celeba.ipynb #1d9cf118
 def _flags(
     path: Path,
     rows: Iterable[list[str]],
@@ -228,7 +228,7 @@ def _names_in(folder: Path) -> list[str]:
     names = [f.name for f in os.scandir(folder) if not f.name.startswith(".")]
     return sorted(name for name in names if name.lower().endswith(SUFFIXES))
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #03b4ea1e
+# %% ../../nbs/lib/17_data_celeba.ipynb #03b4ea1e
 def _celeba_in(
     base: Path,
 ) -> tuple:  # ((pictures' folder, their names, two tables) or None, what was missed)
@@ -251,7 +251,7 @@ def _celeba_in(
         return None, f"{base}: {', '.join(lacking)}"
     return (folder, names, *tables), ""
 
-# %% ../../nbs/lib/14b_data_celeba.ipynb #0539d8cf
+# %% ../../nbs/lib/17_data_celeba.ipynb #0539d8cf
 def celeba_at(place: Path) -> tuple:  # see `_celeba_in`
     """CelebA's files at a place: in its folder celeba, or right there.
 

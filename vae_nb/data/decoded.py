@@ -129,7 +129,7 @@ def write_decoded(
     f.seek(0)
     _write_header(f, (n, channels, *size))
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #c0d10bee
+# %% ../../nbs/lib/14_data_decoded.ipynb #c0d10bee
 def _progress(total: int, folder: Path) -> tqdm:
     "A progress bar, where it takes longer than two seconds."
     what = f"decoding {folder.name}"
@@ -200,7 +200,7 @@ def _matches(pixels: Tensor, told: dict, paths: Sequence[str], size) -> bool:
 # %% ../../nbs/lib/14_data_decoded.ipynb #afb0eaff
 PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #100c5a17
+# %% ../../nbs/lib/14_data_decoded.ipynb #100c5a17
 def _decode_in_pieces(
     path: Path,  # of the whole set; its pieces lie beside it
     room: bool,  # whether new pieces may be written
@@ -239,7 +239,7 @@ def _read_piece(piece: Path, some: Sequence[str], size: tuple):
     found = read_decoded(piece)
     return found if found and _matches(*found, some, size) else None
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #09db6360
+# %% ../../nbs/lib/14_data_decoded.ipynb #09db6360
 def _decode_piece(folder: Path, some: Sequence[str], how: tuple, tick: Callable):
     "Pixels and {path: why} by decoding."
     got = list(decode_all(folder, some, *how, tick=tick))
@@ -247,14 +247,14 @@ def _decode_piece(folder: Path, some: Sequence[str], how: tuple, tick: Callable)
     good = np.array([x for x in got if not isinstance(x, Exception)], np.uint8)
     return torch.from_numpy(good.reshape(-1, how[0], *how[1])), bad
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #65ec3023
+# %% ../../nbs/lib/14_data_decoded.ipynb #65ec3023
 def _write_piece(f, pixels: Tensor, bad: dict[str, str]):
     "Write an array and {path: why} as `write_decoded` does."
     _write_header(f, tuple(pixels.shape))
     f.write(pixels.numpy())
     f.write(json.dumps(bad).encode())
 
-# %% ../../nbs/lib/13_data_decoded.ipynb #7344e083
+# %% ../../nbs/lib/14_data_decoded.ipynb #7344e083
 def _remove_pieces(
     path: Path,  # of the whole set, whose pieces lie beside it
 ):

@@ -65,7 +65,7 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #d08093e7
+# %% ../../nbs/lib/15_data_folders.ipynb #d08093e7
 def by_split(
     paths: list[str],  # relative, of all images in a folder
     left_out: dict | None = None,  # gets those that belong to no split: {why: [paths]}
@@ -164,7 +164,7 @@ def of_split(
 # %% ../../nbs/lib/15_data_folders.ipynb #5040b918
 _NO_DATA = ("__MACOSX", "__pycache__")
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #e9fcd5e0
+# %% ../../nbs/lib/15_data_folders.ipynb #e9fcd5e0
 def _walk(folder: Path, left_out: dict) -> Iterator[tuple[str, list[str]]]:
     "Each folder below `folder`: its relative path, ending in a slash, and its files."
 
@@ -202,7 +202,7 @@ def _is_unknown_picture(path: Path) -> bool:
     except Exception:
         return False  # decoders raise all kinds of errors on other files
 
-# %% ../../nbs/lib/13b_data_folders.ipynb #645e62c9
+# %% ../../nbs/lib/15_data_folders.ipynb #645e62c9
 def image_paths(
     folder: Path,
     left_out: dict | None = None,  # gets what is left out: {why: [paths]}

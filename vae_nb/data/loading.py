@@ -145,7 +145,7 @@ def _check_request(name, split, n, fallback, attributes):
     if attributes is not None and str(name) in _KNOWN_ATTRIBUTES:
         _attribute_columns(attributes, _KNOWN_ATTRIBUTES[str(name)], name)
 
-# %% ../../nbs/lib/15_data_loading.ipynb #ab96916a
+# %% ../../nbs/lib/18_data_loading.ipynb #ab96916a
 def _seed_argument(name, seed) -> dict:
     "The seed as an argument of a reader; only the drawn faces take one."
     if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**32):

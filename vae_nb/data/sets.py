@@ -172,7 +172,7 @@ def idx_set(
     images = Images(x[keep, None], y[keep].long(), classes, name=name, split=split)
     return images.take(n)
 
-# %% ../../nbs/lib/14_data_sets.ipynb #0b8b9073
+# %% ../../nbs/lib/16_data_sets.ipynb #0b8b9073
 def _read_idx_split(files: list, kind: str, split: str, classes: tuple):
     "Images and labels, of the number and the shape that the real set has."
     x, y = map(read_idx, files)
@@ -193,7 +193,7 @@ CIFAR_CLASSES = tuple(
 
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes
 
-# %% ../../nbs/lib/14_data_sets.ipynb #878b2a32
+# %% ../../nbs/lib/16_data_sets.ipynb #878b2a32
 def read_cifar(
     path: Path,  # a file of 10,000 records
 ) -> tuple[Tensor, Tensor]:  # uint8 (10000, 3, 32, 32), labels int64 (10000,)
@@ -270,7 +270,7 @@ def cifar_jpeg(
     labels = torch.tensor([CIFAR_CLASSES.index(p.split("/")[1]) for p in kept])
     return Images(pixels, labels, CIFAR_CLASSES, name="cifar10 (JPEG)", split=split)
 
-# %% ../../nbs/lib/14_data_sets.ipynb #ac47cb84
+# %% ../../nbs/lib/16_data_sets.ipynb #ac47cb84
 def _cifar_jpeg_paths(folder: Path, strict: bool) -> dict:  # split → paths
     "The pictures of each split; what lies elsewhere is left out and said."
     left_out: dict = {}
@@ -352,7 +352,7 @@ def caltech101(
     labels = torch.tensor([classes.index(p.split("/")[0]) for p in kept])
     return Images(pixels, labels, classes, name="caltech101", split=split)
 
-# %% ../../nbs/lib/14_data_sets.ipynb #bacf84f1
+# %% ../../nbs/lib/16_data_sets.ipynb #bacf84f1
 def _caltech_paths(folder: Path, strict: bool) -> list[str]:
     "The pictures in class folders; what lies beside these is left out and said."
     left_out: dict = {}

@@ -122,7 +122,7 @@ def _read_all(
             )
     return x
 
-# %% ../../nbs/lib/12b_data_tensors.ipynb #2b7cf04f
+# %% ../../nbs/lib/13_data_tensors.ipynb #2b7cf04f
 def _is_augmented(source) -> bool:
     "Whether any of the first eight items differs when it is read again."
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..core import device_of, evaluating, nearest
 from ..data import Images, TensorData, as_data
 from ..evaluate import encode_all, reconstruct_all
+from ..evaluate.pictures import ssim
 from .directions import Direction, attribute_values, edit
 from ..train import fit
 
