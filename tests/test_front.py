@@ -550,20 +550,9 @@ def test_methods_and_fields_are_in_the_reference():
     )
 
 
-<<<<<<< HEAD
 def test_constants_are_in_the_reference_with_their_values_or_keys():
     assert "LIKELIHOODS = " in api.page("elbo")
     assert "PRETRAINED = " in api.page("recipes")
-=======
-def test_constants_are_in_the_reference_as_they_are_after_the_import():
-    data, words = api.page("data"), api.page("likelihoods")
-    assert (
-        "PIECE = 2 ** 26\n```\n\nbytes: " in data
-        and "KNOWN_ATTRIBUTES = {}" not in data
-    )
-    assert "`'faces'`, `'mnist'`, `'fashion_mnist'`, `'cifar10'`" in data
-    assert "LIKELIHOODS = ('bernoulli', 'normal', " in words
->>>>>>> models
 
 
 @pytest.mark.parametrize("name", rooms())

@@ -18,9 +18,6 @@ from .likelihoods import make_likelihood
 from .networks import ACTIVATIONS, check_shape, check_sizes, mlp_layers
 from .vae import VAE
 
-# for other rooms, until they import it from its module
-from .elbo import bits_per_dim  # isort: skip
-
 __getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")
 
 # %% ../nbs/03_conv_vae.ipynb #157ea866

@@ -42,10 +42,3 @@ __getattr__ = moved(
     CIFAR_CLASSES="data.sets.CIFAR_CLASSES",
     CELEBA_ATTRIBUTES="data.celeba.CELEBA_ATTRIBUTES",
 )
-
-# for other rooms, until they import it from its module
-from .decoded import read_decoded  # noqa: E402, F401
-from .files import cannot_write, places, say_once  # noqa: E402, F401
-from .folders import name_hash  # noqa: E402, F401
-from .loading import DOWNLOADS, EMBEDDED  # noqa: E402, F401
-from .sets import idx_names  # noqa: E402, F401

@@ -23,6 +23,3 @@ __all__ = [
     # for other programs
     "to_onnx",
 ]
-
-# for other rooms, until they import it from its module
-from .latents import latent_order  # noqa: E402, F401

@@ -257,7 +257,7 @@ _COLOURS = ["#0173b2", "#a85400", "#127a58"]
 
 def _draw_simplex(ax: Any, y: Tensor, names: list[str]):
     "Points of the simplex, (n, 3), in the colour of their largest share."
-    from vae_nb.plots import _plain
+    from vae_nb.plots.style import plain
 
     corners = torch.tensor(_CORNERS, dtype=torch.float64)
     ax.fill(*corners.T, facecolor="none", edgecolor="0.4", lw=1)
@@ -266,7 +266,7 @@ def _draw_simplex(ax: Any, y: Tensor, names: list[str]):
     for name, (x, h) in zip(names, _CORNERS, strict=True):
         below = h == 0
         place = dict(ha="center", va="top" if below else "bottom")
-        ax.text(x, h + (-0.05 if below else 0.04), _plain(name), **place)
+        ax.text(x, h + (-0.05 if below else 0.04), plain(name), **place)
     ax.set(aspect="equal", xlim=(-0.1, 1.1), ylim=(-0.2, 1.05))
     ax.axis("off")
 

@@ -15,10 +15,6 @@ from .model import (
 )
 from .objective import Capacity, balance_term, consistency_term, joint_loss
 
-# for other rooms, until they import it from its module
-from vae_nb.augment import jitter, recolour  # isort: skip
-from .model import check_tau  # isort: skip
-
 __all__ = [
     # build and train
     "joint_vae",

@@ -39,7 +39,4 @@ __all__ = [
     "flippable",
 ]
 
-# for other rooms, until they import it from its module
-from .directions import continuous_dims  # noqa: E402, F401
-
 __getattr__ = moved(__name__, photograph="data.photograph")

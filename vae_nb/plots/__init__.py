@@ -18,10 +18,6 @@ from .latents import (
     manifold_grid,
 )
 
-# for other rooms, until they import it from its module
-from .latents import as_classes
-from .style import plain as _plain
-
 __all__ = [
     # the look of all figures
     "set_style",

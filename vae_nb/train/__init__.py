@@ -7,12 +7,6 @@ from .loop import fit, validate
 from .numerics import NotFinite
 from .processes import launch
 
-# for other rooms, until they import it from its module
-from .checkpoint import CHECKPOINT, Checkpoint
-from .loop import check_settings
-from .processes import join_processes
-from .run import make_optimiser
-
 __all__ = [
     # train, and judge
     "fit",
