@@ -58,6 +58,20 @@ class Module:
             if name in ast.literal_eval(found["__all__"].value)
         }
 
+    def definition(self, name):
+        "Where a name of the module is assigned: here, or in the module of ours that it is from."
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets):
+                return node
+            if isinstance(node, ast.ImportFrom) and name in {
+                alias.name for alias in node.names
+            }:
+                package = self.name.split(".")[: -node.level] if node.level else []
+                full = ".".join([*package, node.module or ""])
+                if node.level or full.startswith("vae_nb."):
+                    return Module(full.removeprefix("vae_nb.")).definition(name)
+        return None
+
     def later(self, name):
         "The keys that a dictionary gets further down in the module."
         for node in self.tree.body:
@@ -78,9 +92,7 @@ class Module:
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
             return annotation.value, ""
         named = (
-            self.exported.get(annotation.id)
-            if isinstance(annotation, ast.Name)
-            else None
+            self.definition(annotation.id) if isinstance(annotation, ast.Name) else None
         )
         annotation = named.value if isinstance(named, ast.Assign) else annotation
         if not ast.unparse(annotation).startswith("Annotated["):
