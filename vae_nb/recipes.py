@@ -348,7 +348,7 @@ def pretrained_folder(
 def pretrained(
     name: str,  # one of PRETRAINED
     device: torch.device | str | None = None,  # None: the CPU
-) -> LatentModel:  # in evaluation mode
+) -> VAE:  # in evaluation mode
     """A small trained model that comes with this package: nothing to download.
 
     Args:
