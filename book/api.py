@@ -27,7 +27,6 @@ MEASURES = {
 }
 
 
-<<<<<<< HEAD
 @cache
 def library():
     "The library as griffe reads it."
@@ -36,117 +35,6 @@ def library():
         search_paths=[ROOT],
         docstring_parser="google",
         docstring_options={"warnings": False},
-=======
-class Module:
-    "One generated module: its tree, its comments, and the notebook that each line came from."
-
-    def __init__(self, name, path=None):
-        self.name, self.path = name, path or module_path(name)
-        self.text = self.path.read_text()
-        self.tree = ast.parse(self.text)
-        self.about = ast.get_docstring(self.tree) or ""
-
-    @cached_property
-    def comments(self):
-        "Line number → the comment at its end."
-        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
-        return {
-            t.start[0]: t.string.lstrip("# ")
-            for t in tokens
-            if t.type == tokenize.COMMENT
-        }
-
-    @cached_property
-    def exported(self):
-        "Name → where it is defined, in the order of the source; what is in `__all__`."
-        found = {}
-        for node in self.tree.body:
-            targets = getattr(node, "targets", [getattr(node, "target", node)])
-            targets = [
-                name
-                for t in targets
-                for name in (t.elts if isinstance(t, ast.Tuple) else [t])
-            ]
-            found |= {getattr(t, "name", getattr(t, "id", None)): node for t in targets}
-        return {
-            name: node
-            for name, node in found.items()
-            if name in ast.literal_eval(found["__all__"].value)
-        }
-
-    def definition(self, name):
-        "Where a name of the module is assigned: here, or in the module of ours that it is from."
-        for node in self.tree.body:
-            if isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets):
-                return node
-            if isinstance(node, ast.ImportFrom) and name in {
-                alias.name for alias in node.names
-            }:
-                package = self.name.split(".")[: -node.level] if node.level else []
-                full = ".".join([*package, node.module or ""])
-                if node.level or full.startswith("vae_nb."):
-                    return Module(full.removeprefix("vae_nb.")).definition(name)
-        return None
-
-    def later(self, name):
-        "The keys that a dictionary gets further down in the module."
-        for node in self.tree.body:
-            target, call = (
-                getattr(node, "targets", [None])[0],
-                getattr(node, "value", None),
-            )
-            if isinstance(target, ast.Subscript) and ast.unparse(target.value) == name:
-                yield ast.literal_eval(target.slice)
-            if (
-                isinstance(call, ast.Call)
-                and ast.unparse(call.func) == f"{name}.update"
-            ):
-                yield from (keyword.arg for keyword in call.keywords)
-
-    def kind(self, annotation):
-        "A type and, of a command's option, its help."
-        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-            return annotation.value, ""
-        named = (
-            self.definition(annotation.id) if isinstance(annotation, ast.Name) else None
-        )
-        annotation = named.value if isinstance(named, ast.Assign) else annotation
-        if not ast.unparse(annotation).startswith("Annotated["):
-            return ast.unparse(annotation), ""
-        kind, option = annotation.slice.elts
-        return ast.unparse(kind), next(
-            (message(k.value) for k in option.keywords if k.arg == "help"), ""
-        )
-
-    def notebook(self, node):
-        "The page that defines a node: lib/00_core."
-        return PLACE.findall("\n".join(self.text.splitlines()[: node.lineno]))[-1]
-
-
-def about(node):
-    "A docstring without what `book/export.py` adds to it: the comments, which have a place of their own on the page."
-    return re.split(r"\n\n(?:Args|Returns):\n", ast.get_docstring(node) or "")[0]
-
-
-def title(page):
-    "The title of a notebook."
-    return next(
-        source(c)
-        for c in read_notebook(ROOT / f"nbs/{page}.ipynb")["cells"]
-        if c["cell_type"] == "markdown"
-    ).split("\n")[0][2:]
-
-
-def arguments(node):
-    "The arguments of a function with their defaults (None: has none); `self` and its like are left out, and so is what marks the rest as keywords."
-    a = node.args
-    plain = a.posonlyargs + a.args
-    pairs = list(zip(plain, [None] * (len(plain) - len(a.defaults)) + a.defaults))
-    pairs += (
-        [(a.vararg, None)] * bool(a.vararg)
-        + list(zip(a.kwonlyargs, a.kw_defaults))
-        + [(a.kwarg, None)] * bool(a.kwarg)
->>>>>>> cli
     )
 
 

@@ -356,15 +356,12 @@ def test_ruff_finds_a_name_that_is_not_imported(tmp_path):
 
 def test_the_citation_file_is_valid_and_up_to_date():
     assert not schema("vendor.citation-file-format", "CITATION.cff")
-<<<<<<< HEAD
     cff, version = (
         reference(),
-        re.search(r'__version__ = "(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[1],
+        re.search(r'__version__ = "(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[
+            1
+        ],
     )
-=======
-    text = (ROOT / "vae_nb/__init__.py").read_text()
-    cff, version = reference(), re.search(r'__version__ = "(.*)"', text)[1]
->>>>>>> cli
     assert (
         cff["version"] == version
         and cff["repository-code"] == settings()["git_url"]
@@ -560,18 +557,7 @@ def test_constants_are_in_the_reference_with_their_values_or_keys():
     assert "PRETRAINED = " in api.page("recipes")
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", rooms())
-=======
-def test_the_options_of_the_command_are_in_the_reference_with_their_help():
-    for name in ("cli.training", "cli.drawing"):
-        text = api.page(name)
-        assert "    force: bool = False,\n" in text and "Annotated" not in text
-        assert "| `force` | Replace what is there. |" in text
-
-
-@pytest.mark.parametrize("name", modules())
->>>>>>> cli
 def test_code_in_the_reference_is_marked_as_code(name):
     rest = re.sub(r"```.*?```|`[^`]*`", "", api.page(name), flags=re.DOTALL)
     assert '"' not in rest and not re.search(r"(?<!\w)--\w", rest)
