@@ -139,7 +139,7 @@ def info_command(model_word: ModelArgument = None) -> dict[str, Any]:
     from vae_nb.train import CHECKPOINT
 
     model, setup = model_of(model_word), run_setup(model_word)
-    config = model.config or {}
+    config: dict[str, Any] = model.config or {}
     facts = {
         "builder": config["builder"],
         "arguments": config["arguments"],
