@@ -9,9 +9,9 @@ __all__ = ['Delta', 'reparameterise', 'DiagonalNormal', 'standard_normal', 'kl_n
 
 # %% ../nbs/01_theory.ipynb #8180cf2e
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +56,17 @@ class Delta(Independent):
         base = Normal(mu, torch.zeros_like(mu), validate_args=False)
         super().__init__(base, 1, validate_args=False)
 
-    def rsample(self, sample_shape=(), generator=None) -> Tensor:
+    def rsample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "The point itself, repeated, (*sample_shape, ..., latent)."
         return self.mu.expand(*sample_shape, *self.mu.shape)
 
     sample = rsample
 
-    def log_prob(self, value):
+    def log_prob(self, value: Tensor) -> NoReturn:
         raise ValueError(
             "a plain autoencoder (variational=False) has no density over latents, "
             "hence no KL, ELBO or NLL bound."
@@ -110,14 +114,22 @@ class DiagonalNormal(Independent):
         base = Normal(mu, (0.5 * logvar).exp(), validate_args=False)
         super().__init__(base, 1, validate_args=False)
 
-    def rsample(self, sample_shape=(), generator=None) -> Tensor:
+    def rsample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
         shape = (*sample_shape, *self.mu.shape)
         mu, logvar = self.mu.expand(shape), self.logvar.expand(shape)
         return reparameterise(mu, logvar, generator)
 
     @torch.no_grad()
-    def sample(self, sample_shape=(), generator=None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent)."
         return self.rsample(sample_shape, generator)
 
@@ -132,7 +144,7 @@ class DiagonalNormal(Independent):
 # %% ../nbs/01_theory.ipynb #02bbf4f3
 def standard_normal(
     latent_dim: int,  # dimensions
-    device=None,
+    device: torch.device | str | None = None,
 ) -> DiagonalNormal:  # event shape (latent,)
     """The prior N(0, I).
 

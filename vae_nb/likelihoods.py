@@ -284,7 +284,7 @@ class DiscretisedLogistic(Distribution):
         return parts + torch.where(black | white, zero, width)
 
     @torch.no_grad()
-    def sample(self, sample_shape=()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         "Grey levels k/255."
         shape = (*sample_shape, *self.loc.shape)
         u = torch.rand(shape, device=self.loc.device).clamp(1e-6, 1 - 1e-6)

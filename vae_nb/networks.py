@@ -7,6 +7,7 @@ __all__ = ['ACTIVATIONS', 'mlp_layers', 'mlp_networks']
 
 # %% ../nbs/lib/02_networks.ipynb #441b0e05
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import torch
@@ -68,7 +69,7 @@ ACTIVATIONS = {
 
 # %% ../nbs/lib/02_networks.ipynb #8860fb30
 def mlp_layers(
-    sizes,  # widths from input to output
+    sizes: Sequence[int],  # widths from input to output
     activation: str = "silu",  # between layers; none after the last
 ) -> list[nn.Module]:
     """Fully connected layers.

@@ -62,7 +62,7 @@ class Recipe:
         n: int | None = None,  # None: all
         root: str | Path | None = None,  # where to look first
         fallback: str | None = None,  # an embedded set where it is missing
-        **options,  # further arguments of `load`
+        **options: Any,  # further arguments of `load`
     ) -> Images:
         """The images of a split as this recipe wants them.
 
@@ -81,7 +81,7 @@ class Recipe:
         model: LatentModel,  # from `model()`
         train: Images,
         valid: Images | None = None,
-        **changes,  # arguments of `fit` that shall differ from the recipe's
+        **changes: Any,  # arguments of `fit` that shall differ from the recipe's
     ) -> History:
         """Train by this recipe.
 

@@ -6,7 +6,7 @@
 __all__ = ['DATASETS', 'load', 'on_disk']
 
 # %% ../../nbs/lib/18_data_loading.ipynb #bb22406f
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
@@ -169,7 +169,7 @@ def load(
     fallback: str | None = None,  # "digits" or "faces", if the set cannot be had
     *,
     strict: bool = False,  # an error if anything cannot be read, instead of a warning
-    attributes=None,  # the name of an attribute, or several; None: all of the set
+    attributes: str | Sequence[str] | None = None,  # one, or several; None: all
     download: bool = False,  # whether celeba and caltech101, which are large, may be
     seed: int = 0,  # of "faces", which are drawn: another seed, other faces
 ) -> Images:
@@ -183,7 +183,7 @@ def load(
         root: look here first; then see `cache_dir`
         fallback: "digits" or "faces", if the set cannot be had
         strict: an error if anything cannot be read, instead of a warning
-        attributes: the name of an attribute, or several; None: all of the set
+        attributes: one, or several; None: all
         download: whether celeba and caltech101, which are large, may be
         seed: of "faces", which are drawn: another seed, other faces
     """

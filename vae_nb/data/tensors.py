@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core import HasWeights
 from .images import Images, to_unit
 from .pictures import as_grey_or_rgb
 
@@ -134,7 +135,7 @@ def _is_augmented(source) -> bool:
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #9e9f7d60
 def as_tensor(
-    x,  # images: a tensor, an array, a list, `Images`, a Dataset or a DataLoader
+    x: Any,  # images: a tensor, an array, a list, `Images`, a Dataset or a DataLoader
     shape: tuple | None = None,  # (C, H, W); pictures become grey or coloured
 ) -> Tensor:
     """Images in whatever form as one tensor, its numbers as they are.
@@ -201,7 +202,7 @@ def _check_meaning(x: Tensor):
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #5779f845
 def as_batch(
-    x,  # images in any form that `as_tensor` knows
+    x: Any,  # images in any form that `as_tensor` knows
     shape: tuple,  # (C, H, W) of one
     like: Tensor | None = None,  # a weight of the model; None: 32 bits, on the CPU
     keep_bytes: bool = False,  # bytes stay bytes: batches are made of them later
@@ -283,7 +284,7 @@ class TensorData:
         batch_size: int,  # the last batch may be smaller
         shuffle: bool = False,  # a new order each time
         generator: torch.Generator | None = None,  # decides the order
-        device=None,  # where the batches are wanted; None: where the values are
+        device: torch.device | str | None = None,  # None: where the values are
     ) -> Iterator[Tensor]:
         """One epoch of float batches (batch, ...).
 
@@ -291,7 +292,7 @@ class TensorData:
             batch_size: the last batch may be smaller
             shuffle: a new order each time
             generator: decides the order
-            device: where the batches are wanted; None: where the values are
+            device: None: where the values are
         """
         values = self.values.to(device)
         order = torch.arange(len(values))
@@ -322,8 +323,8 @@ class Data(Protocol):
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #e6c1f080
 def as_data(
-    data,  # Images, a tensor (N, ...), an array, a list, a Dataset or a DataLoader
-    model: nn.Module | None = None,  # its shape and type say what the numbers mean
+    data: Any,  # Images, a tensor (N, ...), an array, a list, a Dataset or a DataLoader
+    model: HasWeights | None = None,  # its shape and type say what the numbers mean
     what: str = "the data",  # their name in messages
 ) -> Data:
     """Data with a length, a mean and `batches`, read and checked once.
@@ -350,7 +351,7 @@ def as_data(
 # %% ../../nbs/lib/13_data_tensors.ipynb #faa70c3b
 def _suit_model(
     data: TensorData,
-    model: nn.Module,
+    model: HasWeights,
     shape: tuple | None,  # of its images; None: floats become of its weights' type
     what: str,
 ) -> Data:

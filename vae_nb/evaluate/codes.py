@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..core import device_of, evaluating
-from ..data import as_data
+from ..data import Data, as_data
 from ..elbo import DiagonalNormal
-from .bounds import random_batches
+from .bounds import TrainedVAE, random_batches
+from ..joint import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
 def _check_whole(
@@ -50,8 +51,8 @@ def _confusion(assignments: Tensor, labels: Tensor) -> Tensor:  # (clusters, cla
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #48a0bc2b
 def cluster_accuracy(
-    assignments,  # the cluster of each image, whole numbers from 0, (N,)
-    labels,  # its class, whole numbers from 0, (N,)
+    assignments: Tensor,  # the cluster of each image, whole numbers from 0, (N,)
+    labels: Tensor,  # its class, whole numbers from 0, (N,)
 ) -> tuple[float, Tensor, Tensor]:  # share right; class of each cluster or -1; counts
     """Unsupervised accuracy: the share of images in the right cluster under the best
     one-to-one naming (Kuhn 1955).
@@ -145,8 +146,8 @@ def _check_codes(codes: Tensor, factors: Tensor, bins: int) -> None:
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #02a38c09
 def mutual_information_gap(
-    codes,  # one draw from q(z|x) for each image, (N, latent)
-    factors,  # the known factors, (N, factors) or (N,)
+    codes: Tensor,  # one draw from q(z|x) for each image, (N, latent)
+    factors: Tensor,  # the known factors, (N, factors) or (N,)
     bins: int = 20,  # bins of a code or factor that has more values
 ) -> tuple[float, Tensor]:  # the mean over factors; one gap for each, (factors,)
     """Mutual information gap of Chen et al. (2018), from 0 to 1: 1 if one latent knows
@@ -255,8 +256,8 @@ def _least_mismatch(posteriors: list, prior) -> float:
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #6797ff26
 def information(
-    model,  # anything with encode and prior
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode and prior
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     n: int = 1000,  # images used: it narrows the bracket, and work grows with n²
     seed: int = 0,
 ) -> dict[str, float]:  # nats: kl, mi_low, mi_high, aggregate_low, aggregate_high
@@ -302,8 +303,8 @@ def information(
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #22752d89
 def pair_information(
-    q,  # a `Product`: the posterior of images
-    other,  # of the same images, altered
+    q: Product,  # the posterior of images
+    other: Product,  # of the same images, altered
     which: int = 0,  # which categorical
 ) -> float:  # nats, from 0 to log K
     """Mutual information between the categories of images and of their altered copies.
@@ -311,7 +312,7 @@ def pair_information(
     A score of a categorical that needs no labels (Ji et al. 2019).
 
     Args:
-        q: a `Product`: the posterior of images
+        q: the posterior of images
         other: of the same images, altered
         which: which categorical
 

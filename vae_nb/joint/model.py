@@ -8,6 +8,7 @@ __all__ = ['ESTIMATORS', 'gumbel_noise', 'to_one_hot', 'gumbel_softmax', 'OneHot
 
 # %% ../../nbs/04_gumbel_vae.ipynb #8f4e9b06
 import math
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
@@ -27,7 +28,7 @@ from ..vae import VAE, images_for
 def gumbel_noise(
     shape: tuple,
     generator: torch.Generator | None = None,  # source of the noise
-    device=None,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Standard Gumbel noise: minus the logarithm of exponential waiting times.
 
@@ -119,13 +120,21 @@ class OneHot(Distribution):
     probs = mean
 
     @torch.no_grad()
-    def sample(self, sample_shape=(), generator=None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "One-hot vectors, (*sample_shape, ..., K), by the Gumbel-max trick."
         shape = (*sample_shape, *self.logits.shape)
         noise = gumbel_noise(shape, generator, self.logits.device)
         return to_one_hot(self.logits + noise)
 
-    def rsample(self, sample_shape=(), generator=None) -> Tensor:
+    def rsample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "Relaxed samples through which gradients flow; without `tau` as `sample`."
         if self.tau is None:
             return self.sample(sample_shape, generator)
@@ -177,14 +186,22 @@ class Product(Distribution):
         "The parts' means, (..., latent); for one-hots these are probabilities."
         return torch.cat([part.mean for part in self.parts], -1)
 
-    def rsample(self, sample_shape=(), generator=None) -> Tensor:
+    def rsample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
         return torch.cat(
             [part.rsample(sample_shape, generator) for part in self.parts], -1
         )
 
     @torch.no_grad()
-    def sample(self, sample_shape=(), generator=None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: torch.Size | Sequence[int] = (),
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent), with true one-hots."
         return torch.cat(
             [part.sample(sample_shape, generator) for part in self.parts], -1

@@ -8,6 +8,7 @@ __all__ = ['AttributeClassifier', 'attribute_classifier', 'decisions', 'judge_ta
 # %% ../../nbs/lib/50_latent_scores.ipynb #c3d66626
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,13 @@ from torch import Tensor, nn
 from ..core import device_of, evaluating, nearest
 from ..data import Images, TensorData, as_data
 from ..evaluate import encode_all, reconstruct_all
+from ..evaluate.bounds import TrainedVAE
 from ..evaluate.pictures import ssim
 from .directions import Direction, attribute_values, edit
 from ..train import fit
+
+if TYPE_CHECKING:  # imported where it is used
+    import pandas as pd
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #3a9b6d26
 class AttributeClassifier(nn.Module):
@@ -158,16 +163,16 @@ def decisions(
 def judge_table(
     net: AttributeClassifier,
     images: Images,  # with attributes; the net has not learned from them
-    model=None,  # a VAE: adds the same for its reconstructions
-):  # a table, one row for each attribute
+    model: TrainedVAE | None = None,  # adds the same for its reconstructions
+) -> "pd.DataFrame":  # one row for each attribute
     """How well the judge does: share with the attribute, accuracy, balanced accuracy.
 
     Args:
         images: with attributes; the net has not learned from them
-        model: a VAE: adds the same for its reconstructions
+        model: adds the same for its reconstructions
 
     Returns:
-        a table, one row for each attribute
+        one row for each attribute
     """
     import pandas as pd
 
@@ -276,14 +281,14 @@ def _decode_all(
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #9fc81445
 def score_edits(
-    model,  # anything with encode and decode
+    model: TrainedVAE,  # anything with encode and decode
     net: AttributeClassifier,  # the judge
     images: Images,  # with attributes; neither has learned from them
     directions: dict[str, Direction],  # name of the row → direction
     strengths: Sequence[float] | None = None,  # None: the recommended one of each
     unrelated: Sequence[str]
     | None = None,  # what should stay; None: all that is judged
-):  # a table, one row for each direction and strength
+) -> "pd.DataFrame":  # one row for each direction and strength
     """Scores of edits: rows are directions × strengths; negative strengths take away.
 
     `from` and `to` are the 95 % interval of the flips. It covers the choice of images
@@ -299,7 +304,7 @@ def score_edits(
         unrelated: what should stay; None: all that is judged
 
     Returns:
-        a table, one row for each direction and strength
+        one row for each direction and strength
     """
     import pandas as pd
 
