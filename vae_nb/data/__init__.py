@@ -15,13 +15,10 @@ __all__ = [
     # images of your own
     "photograph",
     "as_data",
-    "as_batch",
-    "as_tensor",
     "TensorData",
     "Data",
-    # where files are
+    # where files are, and the error if they are not
     "cache_dir",
-    "on_disk",
     "DatasetError",
 ]
 

@@ -40,7 +40,6 @@ __all__ = [
     "information",
     "cluster_accuracy",
     "mutual_information_gap",
-    "pair_information",
     # pictures: one copy, or two sets of images
     "copy_scores",
     "frechet_distance",

@@ -168,7 +168,8 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
         with evaluating(model):
             batches = images.batches(500, device=device_of(model))
             clusters = torch.cat([assign(model, x).cpu() for x in batches])
-        accuracy = cluster_accuracy(clusters, getattr(images, "labels", None))[0]
+        labels: Any = getattr(images, "labels", None)
+        accuracy = cluster_accuracy(clusters, labels)[0]
         rows["accuracy without supervision"] = _row(accuracy)
     if factors is not None:
         codes = encode_all(model, images, seed=seed)

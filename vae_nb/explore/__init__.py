@@ -17,9 +17,6 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
-    # write an explorer; what cannot be shown
-    "NetworkExplorer",
-    "NotInBrowser",
     # for other programs
     "to_onnx",
 ]

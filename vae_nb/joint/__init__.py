@@ -21,19 +21,12 @@ __all__ = [
     "JointVAE",
     "joint_loss",
     "Capacity",
-    "balance_term",
-    "consistency_term",
     # latents and their parts
     "join",
     "one_hot",
     "category_of",
     # distributions
-    "OneHot",
-    "Product",
-    "EnumeratedLikelihood",
     "gumbel_softmax",
-    "gumbel_noise",
-    "to_one_hot",
 ]
 
 __getattr__ = moved(

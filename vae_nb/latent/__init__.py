@@ -31,7 +31,6 @@ __all__ = [
     "edit",
     "edit_images",
     # judge edits
-    "AttributeClassifier",
     "attribute_classifier",
     "judge_table",
     "score_edits",
