@@ -62,4 +62,9 @@ __getattr__ = moved(
     score_edit="latent.scores.score_edit",
     score_edits="latent.score_edits",
     wilson="latent.scores.wilson",
+    _ssim="evaluate.pictures.ssim",
+    gaussian_part="evaluate.codes.gaussian_part",
+    moment_mismatch="evaluate.codes.moment_mismatch",
+    standard="evaluate.codes.is_standard_normal",
+    some_images="evaluate.bounds.random_batches",
 )

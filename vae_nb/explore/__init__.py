@@ -1,5 +1,6 @@
 "Interactive explorers that live in Jupyter, in Colab and on a page without a kernel."
 
+from ..core import moved
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
 from .latents import Interpolator, LatentExplorer
 from .network import NotInBrowser, to_onnx
@@ -20,3 +21,9 @@ __all__ = [
     # for other programs
     "to_onnx",
 ]
+
+__getattr__ = moved(
+    __name__,
+    asset="explore.widgets.asset",
+    latent_order="explore.latents.latent_order",
+)

@@ -38,4 +38,9 @@ __all__ = [
     "flippable",
 ]
 
-__getattr__ = moved(__name__, photograph="data.photograph")
+__getattr__ = moved(
+    __name__,
+    photograph="data.photograph",
+    continuous_dims="latent.directions.continuous_dims",
+    slope="latent.directions.slope",
+)
