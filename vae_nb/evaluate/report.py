@@ -37,6 +37,7 @@ from vae_nb.evaluate.pictures import (
     sliced_wasserstein,
 )
 
+# %% ../../nbs/lib/44_evaluate_report.ipynb #3f8ae6d2
 if TYPE_CHECKING:  # imported where it is used
     import pandas as pd
 
@@ -179,8 +180,8 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
 # %% ../../nbs/lib/44_evaluate_report.ipynb #865005cc
 def evaluate(
     model: TrainedVAE,  # anything with encode, decode, prior and sample
-    images: Data
-    | Tensor,  # Images, or floats (N, C, H, W): held out, and not used for any choice
+    # held out, and not used for any choice
+    images: Data | Tensor,  # Images, or floats (N, C, H, W)
     k: int = 100,  # importance samples of the NLL bound
     # adds Fréchet distances: images (N, C, H, W) → features (N, d)
     features: Mapping[str, Callable[[Tensor], Tensor]] | None = None,  # name → function
@@ -201,7 +202,7 @@ def evaluate(
 
     Args:
         model: anything with encode, decode, prior and sample
-        images: Images, or floats (N, C, H, W): held out, and not used for any choice
+        images: Images, or floats (N, C, H, W)
         k: importance samples of the NLL bound
         features: name → function
         n_pictures: images used for the scores of pictures
