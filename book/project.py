@@ -65,7 +65,7 @@ def rooms():
         name
         for name in modules()
         if "." not in name
-        and re.search(r"^__all__ = \S", module_path(name).read_text(), re.M)
+        and re.search(r"^__all__ = \[[^]]", module_path(name).read_text(), re.M)
     ]
 
 

@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 _NAMES = {  # room → what it gives, in the order of use
     "data": "load DATASETS Images TensorData as_data photograph",
     "faces": "draw_faces random_factors FACTORS",
-    "vae": "mlp_vae VAE LatentModel builder load_model save_model",
+    "vae": "mlp_vae VAE LatentModel",
+    "builders": "builder",
+    "saving": "load_model save_model",
     "conv": "conv_vae",
     "joint": "joint_vae JointVAE joint_loss Capacity",
     "train": "fit validate History Snapshots",
@@ -51,10 +53,9 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares
         mlp_vae as mlp_vae,
         VAE as VAE,
         LatentModel as LatentModel,
-        builder as builder,
-        load_model as load_model,
-        save_model as save_model,
     )
+    from .builders import builder as builder
+    from .saving import load_model as load_model, save_model as save_model
     from .conv import conv_vae as conv_vae
     from .joint import (
         joint_vae as joint_vae,

@@ -255,4 +255,10 @@ def mlp_vae(
     return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits)
 
 # %% ../nbs/02_mlp_vae.ipynb #a4432a09
-__getattr__ = moved(__name__, Triple="vae.LatentModel", check_images="data.as_batch")
+__getattr__ = moved(
+    __name__,
+    Triple="vae.LatentModel",
+    check_images="data.as_batch",
+    _check_shape="networks.check_shape",
+    _through="networks.through",
+)

@@ -4,9 +4,5 @@ from . import training, drawing, reporting  # each adds its commands, in this or
 from .answer import app, command, main
 
 __all__ = [
-    # run it: main(["sample", "faces"]), or app with typer's test runner
     "main",
-    "app",
-    # add to it
-    "command",
 ]

@@ -189,14 +189,14 @@ def _check_picture_shape(a: np.ndarray):
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #08708518
 def photograph(
-    source,  # a path, a PIL image, or an array (H, W) or (H, W, 1, 3 or 4)
+    source: "str | Path | Picture | np.ndarray",  # array: (H, W) or (H, W, 1, 3 or 4)
     shape: tuple,  # of one image of the model, (C, H, W)
     box: tuple | None = None,  # (left, top, right, bottom) in pixels; None: the centre
 ) -> Tensor:  # float, (1, C, H, W) in [0, 1]
     """Your own picture as a model takes it: upright, opaque, cropped, resized.
 
     Args:
-        source: a path, a PIL image, or an array (H, W) or (H, W, 1, 3 or 4)
+        source: array: (H, W) or (H, W, 1, 3 or 4)
         shape: of one image of the model, (C, H, W)
         box: (left, top, right, bottom) in pixels; None: the centre
 

@@ -40,7 +40,6 @@ __all__ = [
     "information",
     "cluster_accuracy",
     "mutual_information_gap",
-    "pair_information",
     # pictures: one copy, or two sets of images
     "copy_scores",
     "frechet_distance",
@@ -63,4 +62,9 @@ __getattr__ = moved(
     score_edit="latent.scores.score_edit",
     score_edits="latent.score_edits",
     wilson="latent.scores.wilson",
+    _ssim="evaluate.pictures.ssim",
+    gaussian_part="evaluate.codes.gaussian_part",
+    moment_mismatch="evaluate.codes.moment_mismatch",
+    standard="evaluate.codes.is_standard_normal",
+    some_images="evaluate.bounds.random_batches",
 )

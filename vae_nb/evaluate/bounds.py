@@ -9,19 +9,29 @@ __all__ = ['encode_all', 'mean_kl_per_dim', 'active_units', 'nll', 'nll_by_k']
 import math
 from collections.abc import Iterable
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..core import device_of, evaluating
-from ..data import as_data
-from ..elbo import importance_weighted_bound, kl_per_dim, log_weights
+from ..core import HasWeights, device_of, evaluating
+from ..data import Data, as_data
+from vae_nb.elbo import (
+    VAELike,
+    importance_weighted_bound,
+    kl_per_dim,
+    log_weights,
+)
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #95becdbd
+class TrainedVAE(VAELike, HasWeights, Protocol):
+    "A model as scores see it: an `nn.Module` with `encode`, `decode` and `prior`."
+
+
 @contextmanager
 def seeded_batches(
-    model,
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     batch_size: int,
     seed: int,  # of all draws inside the block, and of dynamic binarisation
 ):
@@ -40,8 +50,8 @@ def seeded_batches(
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #c3b2d7f5
 def encode_all(
-    model,  # anything with encode
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     batch_size: int = 1000,
     seed: int | None = None,  # a number: draws from q(z|x) instead of its means
 ) -> Tensor:  # posterior means (or draws), (N, latent), on the CPU
@@ -64,8 +74,8 @@ def encode_all(
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #e4d7a426
 def mean_kl_per_dim(
-    model,  # anything with encode and prior
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode and prior
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     batch_size: int = 1000,
 ) -> Tensor:  # nats per image, (latent,)
     """KL(q(z|x) ‖ p(z)) per latent dimension, averaged over a dataset.
@@ -85,8 +95,8 @@ def mean_kl_per_dim(
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #4f212d7c
 def active_units(
-    model,  # anything with encode
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     threshold: float = 0.01,  # on the variance of the posterior means
 ) -> Tensor:  # which dimensions are active, bool, (latent,)
     """Active units of Burda et al. (2016), sec. 4.2.
@@ -123,8 +133,8 @@ def mean_and_error(
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #8d14b9a8
 def nll(
-    model,  # anything with encode, decode and prior
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode, decode and prior
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     k: int = 5000,  # importance samples per image; 1 gives the −ELBO
     chunk: int = 50,  # samples decoded at once
     # fast where chunk × batch_size decodings fit the processor's cache
@@ -162,8 +172,8 @@ def _check_ks(ks: Iterable[int]) -> list[int]:  # sorted
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #b70c88c2
 def nll_by_k(
-    model,  # anything with encode, decode and prior
-    images,  # Images, or a float tensor (N, ...)
+    model: TrainedVAE,  # anything with encode, decode and prior
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     ks: Iterable[int] = (1, 10, 100, 1000),  # each must divide the largest
     chunk: int = 50,  # samples decoded at once
     batch_size: int = 20,  # images at once
@@ -241,7 +251,7 @@ def elbo_values(
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #bfe4064a
 def random_batches(
-    images,  # Images, or a float tensor (N, ...)
+    images: Data | Tensor,  # Images, or a float tensor (N, ...)
     n: int,  # at most so many images
     batch_size: int = 500,
     device: torch.device | str | None = None,

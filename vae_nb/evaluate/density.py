@@ -8,8 +8,10 @@ __all__ = ['fit_density', 'WithPrior']
 # %% ../../nbs/lib/43_evaluate_density.ipynb #c3f883ac
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ..core import evaluating
+from .bounds import TrainedVAE
 
 # %% ../../nbs/lib/43_evaluate_density.ipynb #0bb83c46
 def fit_density(
@@ -59,18 +61,18 @@ class WithPrior(nn.Module):
 
     def __init__(
         self,
-        model,  # anything with encode, decode and prior
-        prior,  # a distribution over its latents, such as `fit_density` gives
+        model: TrainedVAE,  # anything with encode, decode and prior
+        prior: Distribution,  # a distribution over its latents, such as `fit_density` gives
     ):
         super().__init__()
         self.model, self.prior = model, prior
         self.shape = getattr(model, "shape", None)  # of an image
 
-    def encode(self, x: Tensor):
+    def encode(self, x: Tensor) -> Distribution:
         "q(z|x), as before."
         return self.model.encode(x)
 
-    def decode(self, z: Tensor):
+    def decode(self, z: Tensor) -> Distribution:
         "p(x|z), as before."
         return self.model.decode(z)
 

@@ -7,10 +7,12 @@ __all__ = ['diagnose']
 
 # %% ../../nbs/lib/47_evaluate_doctor.ipynb #98ee4a0a
 import torch
+from torch import Tensor
 
 from ..core import device_of, evaluating
+from ..data import Data
 from ..elbo import Delta
-from .bounds import mean_and_error, random_batches
+from .bounds import TrainedVAE, mean_and_error, random_batches
 from .codes import is_standard_normal
 from vae_nb.evaluate.findings import (
     UNSETTLED,
@@ -111,9 +113,9 @@ def _numbers(m: Measurements) -> tuple[dict[str, float], dict[str, float]]:
 
 # %% ../../nbs/lib/47_evaluate_doctor.ipynb #08ca18b9
 def diagnose(
-    model,  # anything with encode, decode and prior
+    model: TrainedVAE,  # anything with encode, decode and prior
     # best the training images, as the model was given them
-    images,  # Images, or floats (N, C, H, W)
+    images: Data | Tensor,  # Images, or floats (N, C, H, W)
     n: int = 1000,  # at most so many are used
     seed: int = 0,
 ) -> Findings:  # empty: none of these illnesses was found

@@ -159,7 +159,7 @@ def _sigma(p) -> Tensor | None:  # (1, C)
         return base.scale.mean((0, 2, 3))[None]
     return None
 
-
+# %% ../../nbs/lib/45_evaluate_measurements.ipynb #a90c51be
 def _measure_batch(model, x: Tensor) -> dict[str, Any]:
     "The fields of `Measurements` for one batch, without the gains."
     q = model.encode(x)

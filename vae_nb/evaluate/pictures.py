@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import device_of, evaluating
-from ..data import as_data
+from ..data import Data, Images, as_data
+from .bounds import TrainedVAE
 from ..likelihoods import check_unit_range
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #373adbba
 def reconstruct_all(
-    model,  # anything with encode and decode
-    images,  # Images, or a float tensor (N, C, H, W)
+    model: TrainedVAE,  # anything with encode and decode
+    images: Data | Tensor,  # Images, or a float tensor (N, C, H, W)
     batch_size: int = 500,
 ) -> Tensor:  # float, (N, C, H, W), on the CPU
     """The reconstruction of every image, in order.
@@ -219,7 +220,7 @@ class SmallClassifier(nn.Module):
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #9201b709
 def small_classifier(
-    images,  # labelled Images, real ones, of the training split
+    images: Images,  # labelled Images, real ones, of the training split
     epochs: int = 5,
     batch_size: int = 128,
     lr: float = 3e-3,

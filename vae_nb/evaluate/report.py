@@ -8,14 +8,16 @@ __all__ = ['evaluate']
 # %% ../../nbs/lib/44_evaluate_report.ipynb #f663191a
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..core import device_of, evaluating
-from ..data import as_data
+from ..data import Data, as_data
 from ..elbo import Delta, bits_per_dim
 from vae_nb.evaluate.bounds import (
+    TrainedVAE,
     active_units,
     elbo_values,
     encode_all,
@@ -34,6 +36,10 @@ from vae_nb.evaluate.pictures import (
     reconstruct_all,
     sliced_wasserstein,
 )
+
+# %% ../../nbs/lib/44_evaluate_report.ipynb #3f8ae6d2
+if TYPE_CHECKING:  # imported where it is used
+    import pandas as pd
 
 # %% ../../nbs/lib/44_evaluate_report.ipynb #1f01e971
 Row = tuple[float, float | None, str]  # value, standard error, unit
@@ -163,7 +169,8 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
         with evaluating(model):
             batches = images.batches(500, device=device_of(model))
             clusters = torch.cat([assign(model, x).cpu() for x in batches])
-        accuracy = cluster_accuracy(clusters, getattr(images, "labels", None))[0]
+        labels: Any = getattr(images, "labels", None)
+        accuracy = cluster_accuracy(clusters, labels)[0]
         rows["accuracy without supervision"] = _row(accuracy)
     if factors is not None:
         codes = encode_all(model, images, seed=seed)
@@ -172,21 +179,22 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
 
 # %% ../../nbs/lib/44_evaluate_report.ipynb #865005cc
 def evaluate(
-    model,  # anything with encode, decode, prior and sample
-    images,  # Images, or floats (N, C, H, W): held out, and not used for any choice
+    model: TrainedVAE,  # anything with encode, decode, prior and sample
+    # held out, and not used for any choice
+    images: Data | Tensor,  # Images, or floats (N, C, H, W)
     k: int = 100,  # importance samples of the NLL bound
     # adds Fréchet distances: images (N, C, H, W) → features (N, d)
     features: Mapping[str, Callable[[Tensor], Tensor]] | None = None,  # name → function
     n_pictures: int = 2000,  # images used for the scores of pictures
     n_information: int = 1000,  # images used for I(x; z)
     # the grey scans behind binarised digits, for instance
-    reference=None,  # Images that samples and copies should look like, if not `images`
+    reference: Data | Tensor | None = None,  # for samples and copies, if not `images`
     # adds the accuracy without supervision, for labelled images
-    assign=None,  # a function from the model and a batch to cluster numbers
+    assign: Callable[[Any, Tensor], Tensor] | None = None,  # (model, batch) → clusters
     # adds the MIG, of one draw from q(z|x) for each image
-    factors=None,  # the known factors of the images, (N, factors)
+    factors: Tensor | None = None,  # the known factors of the images, (N, factors)
     seed: int = 0,
-):  # a pandas table: one row per score, with value, error and unit
+) -> "pd.DataFrame":  # one row per score, with value, error and unit
     """Every score of a model.
 
     A plain autoencoder has no densities, so its table has the scores of pictures only.
@@ -194,17 +202,17 @@ def evaluate(
 
     Args:
         model: anything with encode, decode, prior and sample
-        images: Images, or floats (N, C, H, W): held out, and not used for any choice
+        images: Images, or floats (N, C, H, W)
         k: importance samples of the NLL bound
         features: name → function
         n_pictures: images used for the scores of pictures
         n_information: images used for I(x; z)
-        reference: Images that samples and copies should look like, if not `images`
-        assign: a function from the model and a batch to cluster numbers
+        reference: for samples and copies, if not `images`
+        assign: (model, batch) → clusters
         factors: the known factors of the images, (N, factors)
 
     Returns:
-        a pandas table: one row per score, with value, error and unit
+        one row per score, with value, error and unit
     """
     import pandas as pd
 

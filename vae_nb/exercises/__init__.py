@@ -4,11 +4,5 @@ from . import basics, latents, models  # noqa: F401: they fill EXERCISES
 from .checks import EXERCISES, Exercise, WrongAnswer, check, verdict
 
 __all__ = [
-    # in a chapter
     "check",
-    "WrongAnswer",
-    # to write another one
-    "Exercise",
-    "EXERCISES",
-    "verdict",
 ]

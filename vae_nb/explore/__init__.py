@@ -1,5 +1,6 @@
 "Interactive explorers that live in Jupyter, in Colab and on a page without a kernel."
 
+from ..core import moved
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
 from .latents import Interpolator, LatentExplorer
 from .network import NotInBrowser, to_onnx
@@ -17,9 +18,12 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
-    # write an explorer; what cannot be shown
-    "NetworkExplorer",
-    "NotInBrowser",
     # for other programs
     "to_onnx",
 ]
+
+__getattr__ = moved(
+    __name__,
+    asset="explore.widgets.asset",
+    latent_order="explore.latents.latent_order",
+)

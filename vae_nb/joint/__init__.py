@@ -21,19 +21,12 @@ __all__ = [
     "JointVAE",
     "joint_loss",
     "Capacity",
-    "balance_term",
-    "consistency_term",
     # latents and their parts
     "join",
     "one_hot",
     "category_of",
     # distributions
-    "OneHot",
-    "Product",
-    "EnumeratedLikelihood",
     "gumbel_softmax",
-    "gumbel_noise",
-    "to_one_hot",
 ]
 
 __getattr__ = moved(
@@ -41,5 +34,9 @@ __getattr__ = moved(
     jitter="augment.jitter",
     recolour="augment.recolour",
     pair_information="evaluate.pair_information",
+    check_tau="joint.model.check_tau",
+    check_latents="joint.model._check_latents",
+    check_terms="joint.objective._check_terms",
+    clip_capacity="joint.objective._clip_capacity",
     Expected="joint.EnumeratedLikelihood",
 )

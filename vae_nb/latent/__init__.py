@@ -31,7 +31,6 @@ __all__ = [
     "edit",
     "edit_images",
     # judge edits
-    "AttributeClassifier",
     "attribute_classifier",
     "judge_table",
     "score_edits",
@@ -39,4 +38,9 @@ __all__ = [
     "flippable",
 ]
 
-__getattr__ = moved(__name__, photograph="data.photograph")
+__getattr__ = moved(
+    __name__,
+    photograph="data.photograph",
+    continuous_dims="latent.directions.continuous_dims",
+    slope="latent.directions.slope",
+)

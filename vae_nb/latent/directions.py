@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core import check_choice, device_of, evaluating, nearest
 from ..data import Images
 from ..evaluate import encode_all
+from ..evaluate.bounds import TrainedVAE
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #168dda29
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _scale(along: Tensor, having: Tensor, name: str) -> tuple[float, float, floa
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #7366d491
 def attribute_direction(
-    model,  # anything with encode and prior
+    model: TrainedVAE,  # anything with encode and prior
     images: Images,  # with attributes: those the model learned from, or similar ones
     attribute: str,  # what to find the direction of
     controls: tuple[str, ...] | str = (),  # attributes that should stay as they are
@@ -358,7 +359,7 @@ def _warn_beyond(z: Tensor, moved: Tensor, direction: Direction, limit: float) -
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #61f9eda5
 def edit_images(
-    model,  # anything with encode and decode
+    model: TrainedVAE,  # anything with encode and decode
     x: Tensor,  # float images in [0, 1], (N, C, H, W)
     direction: Direction,
     strength: float | Sequence[float] | Tensor | None = None,  # as for `edit`

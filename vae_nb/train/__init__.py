@@ -1,5 +1,7 @@
 "One training loop for every model, in one process or several."
 
+from ..core import moved
+
 # the order of imports inside the package, which a test holds
 from . import history, numerics, processes, run, state, checkpoint, loop
 from .history import History, Snapshots
@@ -18,3 +20,13 @@ __all__ = [
     # several processes from a notebook
     "launch",
 ]
+
+__getattr__ = moved(
+    __name__,
+    as_data="data.as_data",
+    TensorData="data.TensorData",
+    device_of="core.device_of",
+    Team="train.processes.World",
+    join_team="train.processes.join_processes",
+    shared_terms="train.run.TrainingLoss",
+)
