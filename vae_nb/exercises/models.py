@@ -180,7 +180,7 @@ def _critical_sigma(
     price: Callable = math.log,  # of one of so many places, in nats
     saved: Callable = lambda places: (1 - 1 / places) / 2,  # squares, for each pixel
 ) -> float:
-    "The σ below which it pays to tell which of several places the bar is in."
+    "The σ below which telling the place for certain costs less than telling nothing."
     return c * math.sqrt(k * saved(places) / price(places))
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #8ecc6aa3
