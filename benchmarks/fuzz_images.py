@@ -164,7 +164,7 @@ def content(folder):
 
 def answer(words):
     "Run the command: 'result', 'refused', or what is wrong."
-    from vae_nb.cli import app
+    from vae_nb.cli.answer import app
 
     done = CliRunner().invoke(app, list(map(str, words)))
     lines = [

@@ -16,7 +16,8 @@ from sklearn.cluster import KMeans
 from vae_nb.augment import jitter
 from vae_nb.core import evaluating, seed_everything
 from vae_nb.data import load
-from vae_nb.evaluate import cluster_accuracy, encode_all, pair_information
+from vae_nb.evaluate import cluster_accuracy, encode_all
+from vae_nb.evaluate.codes import pair_information
 from vae_nb.faces import FACTORS
 from vae_nb.joint import category_of, joint_vae
 from vae_nb.train import fit

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 import vae_nb
 from benchmarks.fuzz_images import faulty, fuzz
 from vae_nb import data
-from vae_nb.cli import app, main
-from vae_nb.cli.answer import jsonable, to_json, to_text
+from vae_nb.cli import main
+from vae_nb.cli.answer import app, jsonable, to_json, to_text
 from vae_nb.cli.words import model_of, run_setup, strengths
 from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from book.project import notebooks, read_notebook, source, tags
-from vae_nb.exercises import EXERCISES, WrongAnswer, check, verdict
-from vae_nb.exercises.checks import BLANK
+from vae_nb.exercises import check
+from vae_nb.exercises.checks import BLANK, EXERCISES, WrongAnswer, verdict
 
 CHAPTERS = [name for name in notebooks() if re.match(r"0[1-5]", name)]
 

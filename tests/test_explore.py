@@ -30,11 +30,11 @@ from vae_nb.explore import (
     BetaExplorer,
     Interpolator,
     LatentExplorer,
-    NotInBrowser,
     ReconstructionExplorer,
     to_onnx,
 )
 from vae_nb.explore.network import (
+    NotInBrowser,
     browser_decoder,
     browser_encoder,
     browser_network,

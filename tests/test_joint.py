@@ -25,22 +25,20 @@ from vae_nb.evaluate import (
     encode_all,
     mean_kl_per_dim,
     nll,
-    pair_information,
 )
+from vae_nb.evaluate.codes import pair_information
 from vae_nb.joint import (
     Capacity,
     JointVAE,
-    OneHot,
-    Product,
-    balance_term,
     category_of,
-    consistency_term,
     gumbel_softmax,
     join,
     joint_loss,
     joint_vae,
     one_hot,
 )
+from vae_nb.joint.model import OneHot, Product
+from vae_nb.joint.objective import balance_term, consistency_term
 from vae_nb.latent import traverse
 from vae_nb.train import fit
 from vae_nb.vae import VAE, mlp_vae

@@ -257,7 +257,7 @@ def linear_warmup(
     start: float = 0.0,
     end: float = 1.0,
 ) -> float:  # the beta of this step
-    """A weight that rises linearly from `start` to `end` and stays (Bowman et al. 2016).
+    """A weight that rises linearly from `start` to `end`, then stays (Sønderby et al. 2016).
 
     Args:
         step: optimiser steps taken so far

@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 
 from .builders import build_from, builder
 from .core import evaluating, moved
-from .data import as_batch
+from .data.tensors import as_batch
 from .elbo import Delta, DiagonalNormal, elbo_terms, standard_normal
 from .likelihoods import make_likelihood
 from vae_nb.networks import (

@@ -114,9 +114,9 @@ def datasets_command(
     download: DownloadOption = None, root: RootOption = None
 ) -> dict[str, Any]:
     "List the sets. What is on disk, where, and what would be a download?"
-    from vae_nb.data import DATASETS, load, on_disk
+    from vae_nb.data import DATASETS, load
     from vae_nb.data.files import places
-    from vae_nb.data.loading import DOWNLOADS, EMBEDDED
+    from vae_nb.data.loading import DOWNLOADS, EMBEDDED, on_disk
 
     if download is not None:
         load(download, n=1, root=root, download=True)
@@ -141,7 +141,7 @@ def info_command(model_word: ModelArgument = None) -> dict[str, Any]:
     from vae_nb.train.checkpoint import CHECKPOINT
 
     model, setup = model_of(model_word), run_setup(model_word)
-    config = model.config or {}
+    config: dict[str, Any] = model.config or {}
     facts = {
         "builder": config["builder"],
         "arguments": config["arguments"],

@@ -141,8 +141,8 @@ def images_for(
 # %% ../../nbs/lib/91_cli_words.ipynb #be3e27a6
 def binarised_for(model: "VAE", images: "Images") -> "Images":
     "Images in black and white for a model of such pixels; for others as they are."
-    arguments = (model.config or {})["arguments"]
-    binary = arguments.get("likelihood") == "bernoulli"
+    config: dict[str, Any] = model.config or {}
+    binary = config["arguments"].get("likelihood") == "bernoulli"
     return images.binarised("fixed") if binary else images
 
 

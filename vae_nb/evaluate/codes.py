@@ -15,7 +15,7 @@ from ..core import device_of, evaluating
 from ..data import Data, as_data
 from ..elbo import DiagonalNormal
 from .bounds import TrainedVAE, random_batches
-from ..joint import Product
+from ..joint.model import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
 def _check_whole(

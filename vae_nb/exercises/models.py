@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..elbo import DiagonalNormal, elbo_terms, free_bits_kl, standard_normal
-from ..evaluate import pair_information
+from ..evaluate.codes import pair_information
 from .checks import EXERCISES, Exercise, normal, uniform
-from ..joint import OneHot, Product
+from ..joint.model import OneHot, Product
 from ..likelihoods import BernoulliLikelihood
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #ac33689e

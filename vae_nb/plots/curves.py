@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['loss_curves', 'kl_per_dim_bars', 'bound_curve', 'labelled_bars', 'count_matrix']
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #6ffefc93
+# %% ../../nbs/lib/22_plots_curves.ipynb #cf38c37b
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,7 @@ def _curves(table, terms):
         )
     return curves
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #c19cb8c6
+# %% ../../nbs/lib/22_plots_curves.ipynb #2f46f295
 def _line_style(split, colour, every=1):
     "Training dashed with open points, validation solid with filled ones."
     shared = dict(color=colour, marker="o", ms=5, markevery=every)
@@ -112,7 +112,7 @@ def _key(ax, splits):
     place = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     ax.legend(handles=lines, ncols=2, handlelength=2.6, **place)
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #6e487ba6
+# %% ../../nbs/lib/22_plots_curves.ipynb #54a6ba23
 def _name_ends(ax, ends, colours):
     "Each curve's name right of its end, {name: (x, y)}, moved apart if they collide."
     ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
@@ -268,7 +268,7 @@ def _check_bars(values, errors):
             f"the values are {list(values)}."
         )
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #8eec6d6c
+# %% ../../nbs/lib/22_plots_curves.ipynb #e796118d
 def _write_value(ax, value, error, row, digits, dots):
     "The value beside its bar; for a dot in a column of its own, at the margin."
     text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
@@ -321,7 +321,7 @@ def count_matrix(
     ax.set(ylabel=names[0], xlabel=names[1])
     return ax
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #602585cf
+# %% ../../nbs/lib/22_plots_curves.ipynb #859a880e
 def _counts(counts, rows, columns):
     "Counts as an array (rows, columns), with as many names as there are of each."
     a = as_array(counts, "counts")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['latent_map', 'latent_map_3d', 'latent_tsne', 'manifold_grid', 'latent_histograms']
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #f20d1c7f
+# %% ../../nbs/lib/23_plots_latents.ipynb #42482eb3
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from vae_nb.plots.style import (
     true_minus,
 )
 
+# %% ../../nbs/lib/23_plots_latents.ipynb #501ef160
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -77,7 +78,7 @@ def _latents(z, dims=None):
         raise ValueError(f"z has shape {z.shape}; it should be {want}.{hint}")
     return z
 
-
+# %% ../../nbs/lib/23_plots_latents.ipynb #29040c18
 def _classes(labels, classes, n):
     "The class number of each point, (N,), and the name of each; no names, no labels."
     if labels is None:
@@ -96,7 +97,7 @@ def _classes(labels, classes, n):
         )
     return labels, {k: plain(classes[k]) for k in found}
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #eabe6845
+# %% ../../nbs/lib/23_plots_latents.ipynb #54ce43b9
 def _labels(labels, n):
     "Labels as an array of n whole numbers, texts or truths."
     labels = as_array(labels, "labels")
@@ -131,7 +132,7 @@ def _scatter(ax, z, numbers):
         of, marker = numbers // 10 == group, _MARKERS[group % len(_MARKERS)]
         ax.scatter(*z[of].T, c=palette[numbers[of] % 10], marker=marker, **style)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #32ec1957
+# %% ../../nbs/lib/23_plots_latents.ipynb #9abb6bb1
 def _rings(ax):
     "Circles at 1, 2 and 3 standard deviations, each with its radius written on it."
     angle = np.linspace(0, 2 * np.pi, 181)
@@ -142,7 +143,7 @@ def _rings(ax):
         ax.plot(r * np.cos(angle), r * np.sin(angle), **line)
         ax.text(0, -r, f"{r}σ", **text)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #71859fdd
+# %% ../../nbs/lib/23_plots_latents.ipynb #e070cc50
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a box at its median; a line leads back where it made room."
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
@@ -168,7 +169,7 @@ def _name_class(ax, text, colour, median, place):
     where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
     ax.annotate(text, place, bbox=box, **font, **where)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #2ffa918d
+# %% ../../nbs/lib/23_plots_latents.ipynb #71ddffa8
 def _project(ax, points):
     "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
     from mpl_toolkits.mplot3d.proj3d import proj_transform
@@ -304,7 +305,7 @@ def manifold_grid(
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #d33c54e7
 def _some_ticks(values, step, most=7):
-    "Positions (pixels) and texts of at most `most` tiles, evenly around the middle one."
+    "Positions (pixels) and texts of at most `most` tiles, around the middle one."
     every = ceil(len(values) / most)
     chosen = np.arange((len(values) - 1) // 2 % every, len(values), every)
     texts = [f"{values[i]:.1f}".replace("-0.0", "0.0") for i in chosen]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['show_grid', 'compare_rows', 'show_pairs', 'strip']
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #86a7bf55
+# %% ../../nbs/lib/21_plots_pictures.ipynb #d784fc47
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def as_images(
         a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
     return a.clip(0, 1)
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #8b571159
+# %% ../../nbs/lib/21_plots_pictures.ipynb #ff078f4d
 def _check_image_shape(a: np.ndarray, name: str) -> None:
     "Refuse what is neither (N, H, W) nor (N, 1 or 3, H, W)."
     if a.ndim not in (3, 4):
@@ -66,7 +66,7 @@ def _check_image_shape(a: np.ndarray, name: str) -> None:
             f"it should have 1 (grey) or 3 (RGB).{hint}"
         )
 
-
+# %% ../../nbs/lib/21_plots_pictures.ipynb #ae9c5ff5
 def _check_names(n, ncol, titles=None, row_labels=None):
     "At least one column, as many titles as images, as many row labels as rows."
     if ncol < 1:
@@ -171,7 +171,7 @@ def coloured(a: np.ndarray, cmap: str | None) -> np.ndarray:
         )
     return colormaps.get_cmap(cmap)(a)[..., :3].astype("float32")
 
-
+# %% ../../nbs/lib/21_plots_pictures.ipynb #6133aaae
 def channels_first(a: np.ndarray, axes: int = 1) -> np.ndarray:
     "The first `axes` axes as one, channels before height again."
     a = a.reshape(-1, *a.shape[axes:])
@@ -291,7 +291,7 @@ def strip(
     ax.set_xlabel(label(f"{name} →"))
     return ax
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #21621811
+# %% ../../nbs/lib/21_plots_pictures.ipynb #4aec4c0a
 def _moment(v):
     "The label of a moment: a number with a minus sign, or a text."
     return true_minus(str(v)) if isinstance(v, (int, float)) else label(v)

@@ -34,12 +34,12 @@ def set_style(
 
         set_matplotlib_formats("retina")
 
-# %% ../../nbs/lib/20_plots_style.ipynb #1de053e9
+# %% ../../nbs/lib/20_plots_style.ipynb #9d21697e
 WIDTH = 6.4  # inches: the width of a figure on the page
 INK = "#222222"  # text and axes
 QUIET = "#767676"  # references; 4.5:1 on white, the least that still reads as text
 
-# %% ../../nbs/lib/20_plots_style.ipynb #99c166da
+# %% ../../nbs/lib/20_plots_style.ipynb #62e26ea2
 _LOOK = {
     "figure.figsize": (WIDTH, 3.9),
     "figure.constrained_layout.use": True,
@@ -66,7 +66,7 @@ _LOOK = {
     "image.cmap": "gray",
 }
 
-# %% ../../nbs/lib/20_plots_style.ipynb #13013a70
+# %% ../../nbs/lib/20_plots_style.ipynb #3afcc128
 def new_axes(
     ax: "Axes | None",  # axes to draw on; None: those of a new figure
     height: float,  # of the new figure, inches
@@ -89,7 +89,7 @@ def new_axes(
         return ax
     return plt.subplots(figsize=(width, height), subplot_kw=kwargs or None)[1]
 
-
+# %% ../../nbs/lib/20_plots_style.ipynb #13013a70
 def as_array(
     a: Any,  # a tensor (any device, with or without gradient), array or list
     name: str,  # what an error message calls it
@@ -132,7 +132,7 @@ def plain(
         line = line[: most - 1] + "…"
     return line.replace("$", r"\$")
 
-
+# %% ../../nbs/lib/20_plots_style.ipynb #366c4c96
 def label(
     text: Any,
     most: int = 100,  # characters in a line
@@ -153,12 +153,12 @@ def label(
         pass
     return "\n".join(plain(line, most) for line in text.split("\n")[:4])
 
-# %% ../../nbs/lib/20_plots_style.ipynb #5fc9f9d2
+# %% ../../nbs/lib/20_plots_style.ipynb #98a7680f
 def true_minus(text: str) -> str:
     "A number's hyphen as a minus sign."
     return text.replace("-", "−")
 
-# %% ../../nbs/lib/20_plots_style.ipynb #318350d1
+# %% ../../nbs/lib/20_plots_style.ipynb #4fa9ab41
 def nth_colour(i: int) -> tuple[float, float, float]:
     "Colour number i of ten that the colour-blind can tell apart; then they repeat."
     from seaborn import color_palette
