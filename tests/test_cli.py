@@ -29,7 +29,7 @@ from vae_nb.core import load_tensors, save_tensors
 from vae_nb.data import DATASETS, load
 from vae_nb.recipes import PRETRAINED, RECIPES, recipe
 from vae_nb.saving import load_model
-from vae_nb.vae import mlp_vae
+from vae_nb.vae import VAE, mlp_vae
 
 TINY = [
     "train",
@@ -396,7 +396,7 @@ def test_options_by_their_earlier_names(run):
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
     words = [*TINY, "--epochs", "3"]
     good(*words, "--out", "undisturbed")
-    steps, step = [], mlp_vae.__globals__["VAE"].loss
+    steps, step = [], VAE.loss
 
     def pressed(model, *args, **options):
         steps.append(1)
@@ -405,7 +405,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end(monkeypatch):
         return step(model, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
+        patch.setattr(VAE, "loss", pressed)
         done = call(*words, "--out", "stopped")
     assert (
         done.exit_code == 130
@@ -510,7 +510,7 @@ def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(
 
     shutil.copytree(run, "old")
     before = files_in("old")
-    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", fails)
+    monkeypatch.setattr(VAE, "loss", fails)
     refused(*TINY, "--out", "old", "--force")
     assert files_in("old") == before
     refused(*TINY, "--out", "new")
@@ -541,11 +541,11 @@ def test_a_kill_while_runs_change_places_loses_neither(run, step, monkeypatch):
     with monkeypatch.context() as patch, contextlib.suppress(Killed):
         for name in ("rename", "replace", "unlink", "rmdir"):
             patch.setattr(Path, name, mortal(getattr(Path, name)))
-        patch.setattr(mlp_vae.__globals__["VAE"], "loss", dies)
+        patch.setattr(VAE, "loss", dies)
         call(*TINY, "--out", "old", "--force")
     refused(*TINY, "--out", "old", "--force", "--data", "mnits")
     with monkeypatch.context() as patch:
-        patch.setattr(mlp_vae.__globals__["VAE"], "loss", lambda *_, **__: 1 / 0)
+        patch.setattr(VAE, "loss", lambda *_, **__: 1 / 0)
         refused(*TINY, "--out", "old", "--force")
     assert files_in("old") == before
     good(*TINY, "--epochs", "1", "--out", "old", "--force")
@@ -567,8 +567,8 @@ def test_a_line_with_resume_can_be_repeated(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return step(*_, **__)
 
-    step = mlp_vae.__globals__["VAE"].loss
-    monkeypatch.setattr(mlp_vae.__globals__["VAE"], "loss", pressed)
+    step = VAE.loss
+    monkeypatch.setattr(VAE, "loss", pressed)
     line = call(*TINY, "--out", "another run").stderr.split(": ")[-1]
     monkeypatch.undo()
     assert shlex.split(line) == [

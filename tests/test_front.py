@@ -358,7 +358,9 @@ def test_the_citation_file_is_valid_and_up_to_date():
     assert not schema("vendor.citation-file-format", "CITATION.cff")
     cff, version = (
         reference(),
-        re.search(r'"(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[1],
+        re.search(r'__version__ = "(.*)"', (ROOT / "vae_nb/__init__.py").read_text())[
+            1
+        ],
     )
     assert (
         cff["version"] == version
@@ -551,7 +553,7 @@ def test_methods_and_fields_are_in_the_reference():
 
 
 def test_constants_are_in_the_reference_with_their_values_or_keys():
-    assert "LIKELIHOODS = " in api.page("elbo")
+    assert "LIKELIHOODS = " in api.page("likelihoods")
     assert "PRETRAINED = " in api.page("recipes")
 
 

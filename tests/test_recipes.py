@@ -23,7 +23,7 @@ def nothing_but_embedded(monkeypatch, tmp_path):
     "No real data, no cache, no download."
     monkeypatch.setenv("VAE_NB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAE_NB_DATA", raising=False)
-    monkeypatch.setattr(data, "failed_download", lambda *_: "no network in tests")
+    monkeypatch.setattr(data.files, "failed_download", lambda *_: "no network in tests")
 
 
 def stand_in(made, n):

@@ -140,7 +140,7 @@ def moved(
     module: str,  # `__name__` of the module whose names moved
     **now: str,  # old name → where it is now, below vae_nb
 ) -> Callable[[str], Any]:
-    """A module's `__getattr__`: importing an old name is an error that gives the new one.
+    """A module's `__getattr__`: importing an old name fails with the new one.
 
     Args:
         module: `__name__` of the module whose names moved
@@ -178,7 +178,7 @@ def _naming_a_full_disk(path: Path) -> Iterator[None]:
 def atomic_path(
     path: str | Path,  # where the file shall be
 ) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it replaces `path` if there is no error.
+    """Yield a temporary path beside `path`, which it replaces if there is no error.
 
     Args:
         path: where the file shall be
@@ -207,7 +207,7 @@ def atomic_path(
 def torn_files(
     path: str | Path,  # a file that `atomic_path` writes
 ) -> list[Path]:
-    """Temporary files of `path`: left by writers that were killed, or still being written.
+    """Temporary files of `path`: left by killed writers, or still being written.
 
     Args:
         path: a file that `atomic_path` writes
@@ -221,7 +221,7 @@ def save_tensors(
     tensors: dict[str, Tensor],  # name → tensor
     **facts: Any,  # anything that JSON can hold
 ) -> Path:
-    """Write tensors and facts into one safetensors file; a kill leaves the old file whole.
+    """Write tensors and facts into one safetensors file, in one step.
 
     Args:
         path: of the file to write
@@ -248,7 +248,7 @@ def load_tensors(
     *facts: str,  # those that must be there
     longest: int = 50_000_000,  # characters of one fact
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # tensors, on the CPU; facts
-    """Read a file of `save_tensors`; ValueError if truncated, of another kind or incomplete.
+    """Read a file of `save_tensors`; ValueError if it is anything else.
 
     Args:
         path: what `save_tensors` wrote

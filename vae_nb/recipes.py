@@ -42,7 +42,7 @@ class Recipe:
         training_loss: f(model, x, step) → terms; None: −ELBO
     """
 
-    model: Callable[..., LatentModel]  # (shape, latent_dim) → freshly initialised
+    model: Callable[..., VAE]  # (shape, latent_dim) → freshly initialised
     dataset: str  # for `load`
     size: int  # pixels each way
     stand_in: str  # an embedded set with as many channels
@@ -348,7 +348,7 @@ def pretrained_folder(
 def pretrained(
     name: str,  # one of PRETRAINED
     device: torch.device | str | None = None,  # None: the CPU
-) -> LatentModel:  # in evaluation mode
+) -> VAE:  # in evaluation mode
     """A small trained model that comes with this package: nothing to download.
 
     Args:

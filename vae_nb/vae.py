@@ -40,6 +40,8 @@ class LatentModel(nn.Module):
 
     # which function built the model, with which arguments: set by `builder`
     config: dict | None = None
+    shape: tuple[int, ...]  # of one image, (C, H, W)
+    latent_dim: int
     beta: float = 1.0  # weight of the KL
     free_bits: float = 0.0  # nats per latent dimension without pressure
 

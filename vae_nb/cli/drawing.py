@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vae_nb.data import Images
-    from vae_nb.vae import LatentModel
+    from vae_nb.vae import VAE
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #9531340a
 @command("vae_nb sample faces")
@@ -177,7 +177,7 @@ def _dot_classes(
     return as_classes(attribute_values(images, attribute), attribute)
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #8d35f4f4
-def _sampled_codes(model: "LatentModel", images: "Images", seed: int) -> "Tensor":
+def _sampled_codes(model: "VAE", images: "Images", seed: int) -> "Tensor":
     "A draw from each posterior: all of them together should look like the prior."
     import torch
 
@@ -192,7 +192,7 @@ def _sampled_codes(model: "LatentModel", images: "Images", seed: int) -> "Tensor
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #8940e915
 def _draw_latents(
-    model: "LatentModel", images: "Images", kind: str, attribute: str | None, seed: int
+    model: "VAE", images: "Images", kind: str, attribute: str | None, seed: int
 ) -> "Axes":
     "The figure of `vae_nb latents`."
     from vae_nb.evaluate import encode_all
@@ -212,10 +212,11 @@ def _draw_latents(
             f"--as {kind} needs {needed} continuous latents, the model has "
             f"{len(dims)}: try --as tsne."
         )
-    names = tuple(f"$z_{{{i}}}$" for i in dims)
+    first, second, *rest = [f"$z_{{{i}}}$" for i in dims]
     if kind == "map3d":
+        names = (first, second, rest[0])
         return latent_map_3d(z[:, dims], labels, classes, names=names)
-    return latent_map(z[:, dims], labels, classes, names=names)
+    return latent_map(z[:, dims], labels, classes, names=(first, second))
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #c854024e
 @command("vae_nb latents faces --as map --colour smile --n 300")

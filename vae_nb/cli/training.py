@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vae_nb.data import Images
     from vae_nb.recipes import Recipe
     from vae_nb.train import History
-    from vae_nb.vae import LatentModel
+    from vae_nb.vae import VAE
 
 # %% ../../nbs/lib/92_cli_training.ipynb #803e1771
 RUN_FILES = (
@@ -235,7 +235,7 @@ def training_images(
 # %% ../../nbs/lib/92_cli_training.ipynb #d235d7ba
 def _fit_recipe(
     recipe: "Recipe",
-    model: "LatentModel",
+    model: "VAE",
     train: "Images",
     valid: "Images | None",
     folder: Path,
@@ -257,7 +257,7 @@ def _fit_recipe(
         ) from stop
 
 # %% ../../nbs/lib/92_cli_training.ipynb #3392168d
-def seeded_samples(model: "LatentModel", n: int, seed: int) -> "Tensor":  # (n, C, H, W)
+def seeded_samples(model: "VAE", n: int, seed: int) -> "Tensor":  # (n, C, H, W)
     """Samples from the prior that a seed decides.
 
     Returns:
@@ -271,7 +271,7 @@ def seeded_samples(model: "LatentModel", n: int, seed: int) -> "Tensor":  # (n, 
 
 
 def _save_results(
-    folder: Path, model: "LatentModel", history: "History"
+    folder: Path, model: "VAE", history: "History"
 ) -> dict[str, Path]:  # what → file
     "Beside a finished run: the history as a table, the loss curves, and samples."
     from vae_nb.plots import show_grid

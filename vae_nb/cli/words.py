@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vae_nb.data import Images
-    from vae_nb.vae import LatentModel
+    from vae_nb.vae import VAE
 
 # %% ../../nbs/lib/91_cli_words.ipynb #36ba791c
 def model_of(
     word: str | None = None,  # None: the folder run if it is there, else faces
-) -> "LatentModel":  # in evaluation mode, on the best device there is
+) -> "VAE":  # in evaluation mode, on the best device there is
     """The model that a word means: a run folder, a saved file, a pretrained model.
 
     Args:
@@ -117,7 +117,7 @@ def first_images(
 
 # %% ../../nbs/lib/91_cli_words.ipynb #fc3ef4b0
 def images_for(
-    model: "LatentModel",  # from `model_of`
+    model: "VAE",  # from `model_of`
     word: str | None,  # the word that meant it
     data: str | None,  # a set or folder that was asked for
     split: str,
@@ -139,7 +139,7 @@ def images_for(
     return first_images("faces", split, n, model.shape, fallback="faces")
 
 # %% ../../nbs/lib/91_cli_words.ipynb #be3e27a6
-def binarised_for(model: "LatentModel", images: "Images") -> "Images":
+def binarised_for(model: "VAE", images: "Images") -> "Images":
     "Images in black and white for a model of such pixels; for others as they are."
     arguments = (model.config or {})["arguments"]
     binary = arguments.get("likelihood") == "bernoulli"
@@ -191,7 +191,7 @@ def one_picture(
 
 # %% ../../nbs/lib/91_cli_words.ipynb #39a24b38
 def pictures_of(
-    model: "LatentModel",
+    model: "VAE",
     model_word: str | None,  # the word that meant it
     words: list[str] | None,  # none: the first validation images
     n: int = 8,  # how many of those

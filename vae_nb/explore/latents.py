@@ -41,9 +41,12 @@ def latent_layout(
 # %% ../../nbs/lib/63_explore_latents.ipynb #beb8fe0e
 def latent_order(
     model: VAE,
-    images: Images | Tensor | None,
+    images: Any,  # data as `as_data` takes them, or None
 ) -> tuple[list[int], Tensor | None]:  # Gaussian latents; nats of each latent
     """Latents by the KL that they carry, the most used first.
+
+    Args:
+        images: data as `as_data` takes them, or None
 
     Returns:
         Gaussian latents; nats of each latent
@@ -60,12 +63,13 @@ def latent_order(
 
 def latent_sliders(
     model: VAE,
-    images: Images | Tensor | None,
+    images: Any,  # data as `as_data` takes them, or None
     show: int,  # sliders, at most
 ) -> list[dict]:  # index, label
     """The sliders, the most used latent first.
 
     Args:
+        images: data as `as_data` takes them, or None
         show: sliders, at most
 
     Returns:
@@ -146,7 +150,7 @@ def _map_points(
 # %% ../../nbs/lib/63_explore_latents.ipynb #eccaf838
 def _latent_map(
     model: VAE,
-    images: Images | Tensor | None,
+    images: Any,  # data as `as_data` takes them, or None
 ) -> dict[str, Any]:  # the traits of a map; none if there are not two Gaussian latents
     "Encoded images as a map of two latents, and how far the map reaches."
     if latent_layout(model) != ([0, 1], []):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['loss_curves', 'kl_per_dim_bars', 'bound_curve', 'labelled_bars', 'count_matrix']
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #0e3c69a6
+# %% ../../nbs/lib/22_plots_curves.ipynb #6ffefc93
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def loss_curves(
         ax.plot(epoch, value, label=f"_{term} {split}", **style)
     _key(ax, {split for _, split, *_ in curves})
     ax.set(xlabel="epoch", ylabel="nats per image")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     if len(table["epoch"]) == 1:
         ax.set_xticks(np.asarray(table["epoch"]))
     # validation's ends, where there is validation
@@ -88,7 +88,7 @@ def _curves(table, terms):
         )
     return curves
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #ec4bdffe
+# %% ../../nbs/lib/22_plots_curves.ipynb #c19cb8c6
 def _line_style(split, colour, every=1):
     "Training dashed with open points, validation solid with filled ones."
     shared = dict(color=colour, marker="o", ms=5, markevery=every)
@@ -112,7 +112,7 @@ def _key(ax, splits):
     place = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     ax.legend(handles=lines, ncols=2, handlelength=2.6, **place)
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #17b18de7
+# %% ../../nbs/lib/22_plots_curves.ipynb #6e487ba6
 def _name_ends(ax, ends, colours):
     "Each curve's name right of its end, {name: (x, y)}, moved apart if they collide."
     ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
@@ -199,7 +199,7 @@ def bound_curve(
         )
     ax = new_axes(ax, 3.6)
     ax.errorbar(k, bound, error, color=nth_colour(0), marker="o", capsize=4, zorder=3)
-    style = dict(textcoords="offset points", weight="bold")
+    style: dict[str, Any] = dict(textcoords="offset points", weight="bold")
     if truth is not None:
         ax.axhline(truth, color=INK, lw=1.6, ls=(0, (5, 2)))
         ax.annotate("log p(x)", (k[0], truth), (0, 5), va="bottom", **style)
@@ -268,7 +268,7 @@ def _check_bars(values, errors):
             f"the values are {list(values)}."
         )
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #a7af4382
+# %% ../../nbs/lib/22_plots_curves.ipynb #8eec6d6c
 def _write_value(ax, value, error, row, digits, dots):
     "The value beside its bar; for a dot in a column of its own, at the margin."
     text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
@@ -309,19 +309,19 @@ def count_matrix(
     share = a / np.maximum(a.sum(1, keepdims=True), 1)
     ax = new_axes(ax, 1 + 0.34 * a.shape[0], min(WIDTH, 1.4 + 0.52 * a.shape[1]))
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    middle = dict(ha="center", va="center", fontsize=9)
+    middle: dict[str, Any] = dict(ha="center", va="center", fontsize=9)
     for (i, j), n in np.ndenumerate(a):
         if n:
             shade = "white" if share[i, j] > 0.55 else INK
             ax.text(j, i, f"{n:,}", color=shade, **middle)
     for axis, texts, n in zip((ax.yaxis, ax.xaxis), (rows, columns), a.shape):
-        axis.set_ticks(range(n), range(n) if texts is None else list(map(plain, texts)))
+        axis.set_ticks(range(n), list(map(plain, range(n) if texts is None else texts)))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(ylabel=names[0], xlabel=names[1])
     return ax
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #3caf45fb
+# %% ../../nbs/lib/22_plots_curves.ipynb #602585cf
 def _counts(counts, rows, columns):
     "Counts as an array (rows, columns), with as many names as there are of each."
     a = as_array(counts, "counts")

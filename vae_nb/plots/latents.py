@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['latent_map', 'latent_map_3d', 'latent_tsne', 'manifold_grid', 'latent_histograms']
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #b72b4d0c
+# %% ../../nbs/lib/23_plots_latents.ipynb #f20d1c7f
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -96,7 +96,7 @@ def _classes(labels, classes, n):
         )
     return labels, {k: plain(classes[k]) for k in found}
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #a9442ad4
+# %% ../../nbs/lib/23_plots_latents.ipynb #eabe6845
 def _labels(labels, n):
     "Labels as an array of n whole numbers, texts or truths."
     labels = as_array(labels, "labels")
@@ -131,7 +131,7 @@ def _scatter(ax, z, numbers):
         of, marker = numbers // 10 == group, _MARKERS[group % len(_MARKERS)]
         ax.scatter(*z[of].T, c=palette[numbers[of] % 10], marker=marker, **style)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #b1b8f932
+# %% ../../nbs/lib/23_plots_latents.ipynb #32ec1957
 def _rings(ax):
     "Circles at 1, 2 and 3 standard deviations, each with its radius written on it."
     angle = np.linspace(0, 2 * np.pi, 181)
@@ -142,7 +142,7 @@ def _rings(ax):
         ax.plot(r * np.cos(angle), r * np.sin(angle), **line)
         ax.text(0, -r, f"{r}σ", **text)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #7d558904
+# %% ../../nbs/lib/23_plots_latents.ipynb #71859fdd
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a box at its median; a line leads back where it made room."
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
@@ -168,7 +168,7 @@ def _name_class(ax, text, colour, median, place):
     where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
     ax.annotate(text, place, bbox=box, **font, **where)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #9759618d
+# %% ../../nbs/lib/23_plots_latents.ipynb #2ffa918d
 def _project(ax, points):
     "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
     from mpl_toolkits.mplot3d.proj3d import proj_transform
@@ -347,8 +347,8 @@ def latent_histograms(
     ax.set_xlabel("value of the latent" + (part if shown < z.shape[1] else ""))
     # every panel repeats the same two entries
     handles, texts = ax.get_legend_handles_labels()
-    place = dict(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    ax.legend(handles[:2], texts[:2], **place)
+    above = dict(bbox_to_anchor=(0.5, 1), ncols=2)
+    ax.legend(handles[:2], texts[:2], loc="lower center", **above)
     return ax
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #f3e2a089

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['show_grid', 'compare_rows', 'show_pairs', 'strip']
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #c1e7f82e
+# %% ../../nbs/lib/21_plots_pictures.ipynb #86a7bf55
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def as_images(
         a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
     return a.clip(0, 1)
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #23c8b35b
+# %% ../../nbs/lib/21_plots_pictures.ipynb #8b571159
 def _check_image_shape(a: np.ndarray, name: str) -> None:
     "Refuse what is neither (N, H, W) nor (N, 1 or 3, H, W)."
     if a.ndim not in (3, 4):
@@ -291,7 +291,7 @@ def strip(
     ax.set_xlabel(label(f"{name} →"))
     return ax
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #d1e530b1
+# %% ../../nbs/lib/21_plots_pictures.ipynb #21621811
 def _moment(v):
     "The label of a moment: a number with a minus sign, or a text."
     return true_minus(str(v)) if isinstance(v, (int, float)) else label(v)

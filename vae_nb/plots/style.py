@@ -34,12 +34,12 @@ def set_style(
 
         set_matplotlib_formats("retina")
 
-# %% ../../nbs/lib/20_plots_style.ipynb #ecf950c4
+# %% ../../nbs/lib/20_plots_style.ipynb #1de053e9
 WIDTH = 6.4  # inches: the width of a figure on the page
 INK = "#222222"  # text and axes
 QUIET = "#767676"  # references; 4.5:1 on white, the least that still reads as text
 
-# %% ../../nbs/lib/20_plots_style.ipynb #b1b7996f
+# %% ../../nbs/lib/20_plots_style.ipynb #99c166da
 _LOOK = {
     "figure.figsize": (WIDTH, 3.9),
     "figure.constrained_layout.use": True,
@@ -153,12 +153,12 @@ def label(
         pass
     return "\n".join(plain(line, most) for line in text.split("\n")[:4])
 
-# %% ../../nbs/lib/20_plots_style.ipynb #c5b8c444
+# %% ../../nbs/lib/20_plots_style.ipynb #5fc9f9d2
 def true_minus(text: str) -> str:
     "A number's hyphen as a minus sign."
     return text.replace("-", "−")
 
-# %% ../../nbs/lib/20_plots_style.ipynb #f09c2c40
+# %% ../../nbs/lib/20_plots_style.ipynb #318350d1
 def nth_colour(i: int) -> tuple[float, float, float]:
     "Colour number i of ten that the colour-blind can tell apart; then they repeat."
     from seaborn import color_palette
