@@ -138,8 +138,8 @@ def death_of_others(world: World) -> Iterator[None]:
             raise
         time.sleep(2)
         raise RuntimeError(
-            "another process of this run ended, or did not answer for "
-            f"{_TIMEOUT.seconds // 60} minutes: its launcher says which one."
+            "another process of this run ended, or did not answer in time. "
+            f"The launcher of its machine says which one. ({error})"
         ) from error
 
 # %% ../../nbs/lib/22_train_processes.ipynb #e5261f1b
