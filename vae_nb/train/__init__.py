@@ -10,7 +10,6 @@ from .processes import launch
 # for other rooms, until they import it from its module
 from .checkpoint import CHECKPOINT, Checkpoint
 from .loop import check_settings
-from .processes import join_processes
 from .run import make_optimiser
 
 __all__ = [

@@ -95,7 +95,7 @@ class World:
         "The main process's value."
         if self.size == 1:
             return value
-        told = torch.tensor([float(value)], device=self.device)
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.broadcast(told, 0)
         return told.item()
 
@@ -106,6 +106,8 @@ class World:
 
     def any(self, flag: bool) -> bool:
         "Whether any process says so."
+        if self.size == 1:  # asked at every step: no wait for an accelerator
+            return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
 # %% ../../nbs/lib/22_train_processes.ipynb #c12cb8f1
