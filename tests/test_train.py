@@ -529,6 +529,43 @@ def test_frozen_weights_stay_frozen():
     )
 
 
+# --- from a batch to its loss ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_debugger_passes_five_frames_from_fit_to_the_loss(own):
+    "And whatever holds the loss on the way is called the loss."
+    stacks, names = [], set()
+
+    class Watched(Slope):
+        def loss(self, x):
+            look(self.loss)
+            return super().loss(x)
+
+    def training_loss(model, x, step):
+        look(training_loss)
+        return Slope.loss(model, x)
+
+    def look(loss):
+        frame, stack = sys._getframe(1), []
+        while stack[-1:] != ["fit"] and frame.f_code.co_name != "validate":
+            stack.append(frame.f_code.co_name)
+            if len(stack) > 1:
+                held = {name: frame.f_locals[name] for name in frame.f_locals}
+                held |= vars(held["self"]) if "self" in held else {}
+                names.update(name for name, value in held.items() if value == loss)
+            frame = frame.f_back
+        stacks.append(stack)
+
+    run(Watched(), pairs(), training_loss=training_loss if own else None)
+    first = "training_loss" if own else "loss"
+    assert all(
+        stack == [first, "forward", "train_step", "train_epoch", "fit"]
+        for stack in stacks
+    )
+    assert len(stacks[0]) == 5 and names == ({"training_loss"} if own else set())
+
+
 # --- the loss that trains, and the loss that judges --------------------------------------------------------------------------------
 
 

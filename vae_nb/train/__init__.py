@@ -2,8 +2,6 @@
 
 from ..core import moved
 
-# the order of imports inside the package, which a test holds
-from . import history, numerics, processes, run, state, checkpoint, loop
 from .history import History, Snapshots
 from .loop import fit, validate
 from .numerics import NotFinite
