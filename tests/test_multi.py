@@ -14,6 +14,7 @@ from filelock import FileLock
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import pick_device
 from vae_nb.elbo import elbo_terms
@@ -22,7 +23,6 @@ from vae_nb.saving import load_model
 from vae_nb.train import NotFinite, fit, launch, validate
 from vae_nb.train.checkpoint import CHECKPOINT
 from vae_nb.train.processes import World, join_processes
-from vae_nb.builders import builder
 from vae_nb.vae import mlp_vae
 
 STEPS = dict(

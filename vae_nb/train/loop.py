@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['validate', 'fit']
 
-# %% ../../nbs/lib/36_train_loop.ipynb #f2d7ef28
+# %% ../../nbs/lib/36_train_loop.ipynb #bd242945
 import copy
 import math
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ from vae_nb.train.history import (
     summary,
 )
 from .numerics import fastest_precision, nonfinite_weights
-from .processes import World, join_processes, shared_terms
+from .processes import World, data_parallel, death_of_others, join_processes
 from vae_nb.train.run import (
     Run,
     TrainingFunction,
@@ -64,14 +64,17 @@ def validate(
     """
     data, device, world = as_data(data, model), device_of(model), world or World()
     totals: dict[str, float] = {}
-    loss = lambda x: named_terms(model.loss(x), device)  # type: ignore[operator]
     with evaluating(model), torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed if world.size == 1 else world.seed(seed))
         noise = torch.Generator().manual_seed(seed)
         for x in data.batches(batch_size, generator=noise, device=device):
-            _, terms = shared_terms(world, loss, x)
-            for name, value in terms.items():
-                totals[name] = totals.get(name, 0.0) + float(value) * len(x)
+            terms = model.loss(x[world.share(len(x))])  # type: ignore[operator]
+            for name, value in named_terms(terms, device).items():
+                total = float(value) * world.count(len(x))
+                totals[name] = totals.get(name, 0.0) + total
+    if world.size > 1:
+        sums = torch.tensor(list(totals.values()), device=device, dtype=torch.float64)
+        totals = dict(zip(totals, world.sum(sums).tolist()))
     return {name: total / len(data) for name, total in totals.items()}
 
 # %% ../../nbs/lib/36_train_loop.ipynb #d6947272
@@ -164,7 +167,6 @@ def _start(
 ) -> None:
     "Bring a run to its first step, or to where the saved one was; all processes alike."
     _start_from_the_mean(run.model, train)
-    run.world.broadcast_tensors(run.model.state_dict())
     torch.manual_seed(seed)
     if checkpoint and resume and checkpoint.path.exists():
         checkpoint.load(run)
@@ -176,6 +178,7 @@ def _start(
             f"step {main_step}: checkpoint={str(checkpoint.folder)!r} must be a folder "
             "that all processes see."
         )
+    run.loss = data_parallel(run.loss, run.world)
 
 # %% ../../nbs/lib/36_train_loop.ipynb #ac4ec405
 def _keep_best(
@@ -252,6 +255,7 @@ def _new_run(
         bar=progress_bar(steps, progress),
         history=History(info=info),
         order=torch.Generator().manual_seed(settings["seed"]),
+        seed=settings["seed"],
         world=world,
     )
 
@@ -342,6 +346,7 @@ def fit(
         locked_by_main(world, saver.folder if saver else None, resume),
         torch.random.fork_rng(),
         signals_deferred(saver, second_interrupts=world.size == 1),
+        death_of_others(world),
     ):
         _start(run, train, seed, saver, resume)
         if run.position.step == 0:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lib/33_train_run.ipynb #2c8507d6
+# %% ../../nbs/lib/33_train_run.ipynb #74812919
 import copy
 import dataclasses
 import math
@@ -25,7 +25,7 @@ from ..core import at_least_float32, device_of
 from ..data import as_data
 from .history import History, progress_bar
 from .numerics import NotFinite, nonfinite_weights, why_not_finite
-from .processes import World, shared_terms
+from .processes import World
 
 # %% ../../nbs/lib/33_train_run.ipynb #f81ac311
 def named_terms(
@@ -86,10 +86,12 @@ class TrainingLoss(nn.Module):
         self.model, self.training_loss = model, training_loss
 
     def forward(self, x: Tensor, step: int) -> dict[str, Tensor]:
-        "The terms, averaged over the images of the batch."
+        "The terms, averaged over the images; only the loss with its gradient."
         if self.training_loss is None:
-            return named_terms(self.model.loss(x), x.device)  # type: ignore[operator]
-        return named_terms(self.training_loss(self.model, x, step), x.device)
+            terms = named_terms(self.model.loss(x), x.device)  # type: ignore[operator]
+        else:
+            terms = named_terms(self.training_loss(self.model, x, step), x.device)
+        return {name: t if name == "loss" else t.detach() for name, t in terms.items()}
 
 # %% ../../nbs/lib/33_train_run.ipynb #f1cc5147
 def make_optimiser(
@@ -206,10 +208,12 @@ class Run:
     """A training run under way.
 
     Args:
+        loss: a TrainingLoss, wrapped where there are several processes
         scheduler: of the learning rate
         precision: "float32" or "bfloat16"
         clip: largest norm of the gradient
         order: of the batches
+        seed: of the noise, where there are several processes
         world: processes that train this model
         epoch_weights: at the start of the epoch
         best_weights: those with the lowest validation loss
@@ -218,7 +222,7 @@ class Run:
     """
 
     model: nn.Module
-    loss: TrainingLoss
+    loss: nn.Module  # a TrainingLoss, wrapped where there are several processes
     optimiser: Optimizer
     scheduler: LRScheduler  # of the learning rate
     precision: str  # "float32" or "bfloat16"
@@ -226,6 +230,7 @@ class Run:
     bar: tqdm
     history: History
     order: torch.Generator  # of the batches
+    seed: int = 0  # of the noise, where there are several processes
     world: World = field(default_factory=World)  # processes that train this model
     position: Position = field(default_factory=Position)
     clock: Clock = field(default_factory=Clock)
@@ -281,21 +286,19 @@ def train_step(
     Returns:
         the terms, averaged over the batch
     """
+    world, step, n = run.world, run.position.step, len(x)
+    if world.size > 1:
+        torch.manual_seed(world.seed(run.seed, step))
     with run.autocast(x), _one_image_explained():
-        if run.world.size == 1:
-            mine = terms = run.loss.forward(x, run.position.step)
-        else:
-            mine, terms = shared_terms(
-                run.world, lambda x: run.loss(x, run.position.step), x
-            )
+        mine = run.loss.forward(x[world.share(n)], step)
     _check_gradient(mine)
+    terms = world.mean(mine, n)
     if not math.isfinite((terms["loss"] + 0 * run.squared_norm).item()):
         stop_not_finite(run, x, terms)
     run.optimiser.zero_grad(set_to_none=True)
-    mine["loss"].backward()
+    # DistributedDataParallel averages over processes, and not over images
+    (mine["loss"] * (world.count(n) / n * world.size)).backward()
     gradients = [w.grad for w in run.model.parameters() if w.grad is not None]
-    if run.world.size > 1:
-        run.world.average(gradients, run.world.weight(len(x)))
     norm = nn.utils.get_total_norm(gradients)
     run.squared_norm = at_least_float32(norm).square()
     if run.clip is not None:
@@ -319,7 +322,7 @@ def stop_not_finite(run: Run, x: Tensor, terms: dict[str, Tensor]) -> NoReturn:
 
     def loss():
         with run.autocast(x):
-            run.loss.forward(x, step)
+            getattr(run.loss, "module", run.loss).forward(x, step)
 
     if not run.is_finite() and not nonfinite_weights(run.model):
         reason = _TOO_STEEP
@@ -359,12 +362,12 @@ def train_epoch(
             continue
         terms = train_step(run, x)
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.detach() * len(x)
+            sums[name] = sums.get(name, 0.0) + value * len(x)
         run.bar.update()
         if after_step:
             after_step(run)
     # weights are alike; running statistics are of each process's own images
-    run.world.broadcast_tensors(run.model.state_dict())
+    run.world.broadcast_buffers(run.model)
     # nobody has looked since the last step, and the next epoch would keep the weights
     if not run.is_finite():
         stop_not_finite(run, x, terms)
