@@ -54,8 +54,12 @@ class History:
         "The last epoch's row."
         return self.rows[-1]
 
-    def plot(self, **kwargs):
-        "Loss curves; keywords go to `vae_nb.plots.loss_curves`."
+    def plot(self, **kwargs: Any) -> Any:  # the axes
+        """Loss curves; keywords go to `vae_nb.plots.loss_curves`.
+
+        Returns:
+            the axes
+        """
         from vae_nb.plots import loss_curves
 
         return loss_curves(self.table, **kwargs)

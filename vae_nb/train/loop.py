@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ from vae_nb.train.run import (
 # %% ../../nbs/lib/36_train_loop.ipynb #0bbd3689
 def validate(
     model: nn.Module,
-    data,  # Images, or anything else that `as_data` knows
+    data: Any,  # Images, or anything else that `as_data` knows
     batch_size: int = 512,
     seed: int = 0,  # of the noise: of binarisation and of the latents
     world: World | None = None,  # processes that share the work: all must call
@@ -274,8 +275,8 @@ def _finish(run: Run, checkpoint: Checkpoint | None, keep_best: bool) -> None:
 # %% ../../nbs/lib/36_train_loop.ipynb #e22954c1
 def fit(
     model: nn.Module,  # anything with `loss(x)` → dict of numbers, or one tensor
-    train,  # Images, tensor, array, pictures, Dataset or DataLoader of x or (x, y)
-    valid=None,  # the same, to choose by; never the test set
+    train: Any,  # Images, tensor, array, pictures, Dataset or DataLoader of x or (x, y)
+    valid: Any = None,  # the same, to choose by; never the test set
     *,
     epochs: int = 10,  # how often every image is seen
     batch_size: int = 256,  # images per step

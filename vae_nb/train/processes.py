@@ -190,7 +190,7 @@ def _handlers_kept():
 # %% ../../nbs/lib/32_train_processes.ipynb #eb3c1d6c
 def launch(
     train: Callable,  # a function
-    *args,  # its arguments
+    *args: Any,  # its arguments
     processes: int = 2,  # one for each GPU, or for each processor core
 ) -> Any:  # what the main process returned
     """Call train(*args) in new processes, each with one thread and its own GPU.
