@@ -13,16 +13,25 @@ from pathlib import Path
 
 
 class Module:
-    "A generated module: its text, its tree, and the comment at the end of each line."
+    "A generated module: its text, its tree, its comments, and which lines hold nothing else."
 
     def __init__(self, path):
         self.text = path.read_text()
         self.tree = ast.parse(self.text)
-        self.comments = {
-            t.start[0]: t.string.lstrip("# ")
+        found = [
+            t
             for t in tokenize.generate_tokens(io.StringIO(self.text).readline)
             if t.type == tokenize.COMMENT
-        }
+        ]
+        self.comments = {t.start[0]: t.string.lstrip("# ") for t in found}
+        self.alone = {t.start[0] for t in found if not t.line[: t.start[1]].strip()}
+
+    def above(self, line):
+        "The comment in lines of its own that ends right above a line; '' if there is none."
+        first = line
+        while first - 1 in self.alone:
+            first -= 1
+        return " ".join(self.comments[number] for number in range(first, line))
 
 
 def about(node):
@@ -31,34 +40,35 @@ def about(node):
 
 
 def arguments(node):
-    "(argument, the line on which it ends) of a function, without `self` and its like."
+    "(argument, the lines on which it begins and ends) of a function, without `self` and its like."
     a = node.args
     plain = a.posonlyargs + a.args
     pairs = list(zip(plain, [None] * (len(plain) - len(a.defaults)) + a.defaults))
     pairs += [(a.vararg, None)] * bool(a.vararg)
     pairs += list(zip(a.kwonlyargs, a.kw_defaults)) + [(a.kwarg, None)] * bool(a.kwarg)
     return [
-        (arg.arg, (default or arg).end_lineno)
+        (arg.arg, arg.lineno, (default or arg).end_lineno)
         for arg, default in pairs
         if arg.arg not in ("self", "cls")
     ]
 
 
 def commented(module, node):
-    "(argument, comment) for the arguments that have a line and a comment of their own."
-    lines = arguments(node)
-    alone = [line for _, line in lines]
-    return [
-        (name, module.comments[line])
-        for name, line in lines
-        if alone.count(line) == 1 and line != node.lineno and line in module.comments
+    "(argument, comment) for the arguments that have lines of their own, and a comment beside or above."
+    lines = [found for found in arguments(node) if found[2] != node.lineno]
+    ends = [end for _, _, end in lines]
+    said = [
+        (name, module.comments.get(end) or module.above(first))
+        for name, first, end in lines
+        if ends.count(end) == 1
     ]
+    return [(name, comment) for name, comment in said if comment]
 
 
 def returned(module, node):
     "The comment on what a function gives back: it stands on the line that ends the signature."
     last = max(
-        [node.lineno, *(line + 1 for _, line in arguments(node) if line > node.lineno)]
+        [node.lineno, *(end + 1 for *_, end in arguments(node) if end > node.lineno)]
     )
     return module.comments.get(last) if last < node.body[0].lineno else None
 

@@ -501,6 +501,9 @@ def test_help_of_fit_and_load():
 
 MADE = r"""def f(
     x,  # a "\n"
+    # told in two
+    # lines above
+    y=1,
 ) -> int:  # its length
     "What, and `\\n`."
     return 1
@@ -525,7 +528,7 @@ def test_docstrings_get_the_comments_once_and_nothing_else_changes(tmp_path):
     exec(once, made)
     assert (
         inspect.getdoc(made["f"])
-        == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n\nReturns:\n    its length'
+        == 'What, and `\\n`.\n\nArgs:\n    x: a "\\n"\n    y: told in two lines above\n\nReturns:\n    its length'
     )
     assert (
         inspect.getdoc(made["C"]) == "A class.\n\nArgs:\n    a: one"

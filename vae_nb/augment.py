@@ -28,6 +28,7 @@ def jitter(
         x: images, (batch, C, H, W)
         degrees: largest rotation
         scale: largest change of size, as a share of it
+        shear: largest slant: how far the top goes sideways, as a share of half the side
         shift: largest shift, as a share of the side
 
     Returns:
@@ -57,6 +58,7 @@ def recolour(
 
     Args:
         x: colour images, (batch, 3, H, W)
+        brightness: largest change, as a share: 0.3 is a factor from 0.7 to 1.3
 
     Returns:
         the same shape

@@ -43,6 +43,9 @@ def builder(
     """Decorator for functions that build a VAE.
 
     The model remembers the call in `config`, so that it can be saved and built again.
+
+    Args:
+        path: the function's dotted path; `@builder` alone takes its module and name
     """
     if not isinstance(path, str):
         return builder(f"{path.__module__}.{path.__qualname__}")(path)
@@ -158,6 +161,7 @@ def build_from(
 
     Args:
         config: {"builder": a dotted path, "arguments": {…}}
+        build: the function to call; None: the one that the config names
 
     Returns:
         the model, freshly initialised

@@ -56,7 +56,11 @@ def down_layers(
     pool: str,
     dropout: float,
 ) -> list[nn.Module]:
-    "One halving of the encoder."
+    """One halving of the encoder.
+
+    Args:
+        pool: "stride": a 4×4 convolution of stride 2; "max": a 3×3 convolution and a maximum
+    """
     bias = norm == "none"  # a normalisation has its own
     layers: list[nn.Module]
     if pool == "stride":
@@ -80,6 +84,7 @@ def up_layers(
     Args:
         small: (height, width) of the input
         large: (height, width) of the output: twice `small`, or one more
+        upsample: "transposed" or "nearest" (enlarge, then convolve: no checkerboard)
     """
     if upsample == "nearest":
         return [nn.Upsample(size=large), nn.Conv2d(n_in, n_out, 3, padding=1)]
@@ -183,6 +188,7 @@ def conv_networks(
         n_out: outputs of the encoder
         latent_dim: inputs of the decoder
         channels: feature maps after each halving
+        hidden: fully connected layers between the last feature maps and the latents
     """
     check_shape(shape)
     check_sizes(channels=channels)
@@ -233,9 +239,12 @@ def conv_vae(
     """A convolutional VAE for images from 16 pixels up; the output has the input's size.
 
     Args:
+        shape: of one image, (C, H, W); any size that can be halved once per entry of `channels`
         latent_dim: latent dimensions
         channels: feature maps after each halving
+        hidden: fully connected layers between the last feature maps and the latents
         likelihood: see `vae_nb.likelihoods.LIKELIHOODS`
+        sigma: of "normal": a number, "learned", "per_channel" or "optimal"
         activation: see `vae_nb.networks.ACTIVATIONS`
         norm: "batch", "group" or "none"
         pool: how the encoder halves: "stride" or "max"

@@ -316,6 +316,7 @@ def bits_per_dim(
     Args:
         nats: −ELBO or −log p(x), nats per image
         shape: of one image, (C, H, W)
+        levels: None: nats of probabilities; 256: of a density on [0, 1], cut into levels
 
     Returns:
         bits per dimension
@@ -361,6 +362,7 @@ def log_weights(
         x: (batch, ...)
         q: model.encode(x)
         k: samples per example
+        chunk: how many are decoded at once: memory grows with it, the result stays (in evaluation mode)
 
     Returns:
         log p(x, z) - log q(z|x) in nats, (k, batch)
@@ -387,6 +389,7 @@ def importance_weighted_bound(
     Args:
         x: batch, (batch, ...)
         k: importance samples per example; k = 1 is the ELBO in expectation
+        chunk: how many are decoded at once: memory grows with it, the result stays (in evaluation mode)
 
     Returns:
         lower bound on log p(x) in nats, (batch,)
@@ -403,6 +406,7 @@ class LinearGaussian(nn.Module):
         weight: decoder matrix W, (data, latent)
         bias: decoder offset b, (data,)
         sigma: standard deviation of the pixel noise
+        stretch: factor on the posterior's standard deviations: 1 is the best there is
         shift: added to the posterior's means: 0 is exact
     """
 

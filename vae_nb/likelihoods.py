@@ -94,6 +94,9 @@ class NormalLikelihood(nn.Module):
     """Gaussian pixels whose mean is a sigmoid, and so always a picture.
 
     σ is fixed, learned (one, or one per channel) or optimal.
+
+    Args:
+        sigma: a number, "learned", "per_channel" or "optimal"
     """
 
     def __init__(
@@ -149,6 +152,7 @@ class OptimalNormal(Normal):
 
     Args:
         mean: (..., C, H, W)
+        log_sigma: running average of log σ, updated in place, for use after training
     """
 
     def __init__(
@@ -334,6 +338,7 @@ def make_likelihood(
     Args:
         name: one of LIKELIHOODS
         channels: of the images
+        sigma: for "normal" only: a number, "learned" (the default), "per_channel" or "optimal"
 
     Returns:
         decoder output → distribution over images

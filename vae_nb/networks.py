@@ -114,6 +114,7 @@ def mlp_networks(
         shape: of one image, (C, H, W)
         n_out: outputs of the encoder
         latent_dim: inputs of the decoder
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
         activation: see `ACTIVATIONS`
     """
     check_shape(shape)

@@ -251,6 +251,7 @@ def load_model(
     Args:
         folder: what `save` wrote, or the file of weights in it
         device: where to; None: the CPU
+        build: the function that built it, where it is yours; it gets the saved arguments
 
     Returns:
         the model, in evaluation mode

@@ -121,6 +121,9 @@ class VAE(LatentModel):
     `variational=False` makes it a plain autoencoder: z = mu, no KL.
 
     Args:
+        encoder: (batch, C, H, W) → means and log-variances, (batch, 2·latent) or a pair; means only, (batch, latent), if not variational
+        decoder: (batch, latent) → (batch, C, H, W), before the likelihood's activation
+        likelihood: decoder output → p(x|z), or a name: see `vae_nb.likelihoods.LIKELIHOODS`
         shape: of one image, (C, H, W)
         latent_dim: latent dimensions
         variational: False: a plain autoencoder
@@ -214,6 +217,7 @@ def images_for(
     """The floats that the model computes with; what is already so is not copied.
 
     Args:
+        model: with a `shape`, (C, H, W) of one image; without, x stays as it is
         x: a batch of images, in any form that `vae_nb.data.as_batch` knows
 
     Returns:
@@ -242,7 +246,9 @@ def mlp_vae(
     Args:
         shape: of one image, (C, H, W)
         latent_dim: latent dimensions
+        hidden: widths of the encoder's hidden layers, () for none; the decoder mirrors them
         likelihood: see `vae_nb.likelihoods.LIKELIHOODS`
+        sigma: for likelihood="normal": a number, "learned", "per_channel" or "optimal"
         activation: see `vae_nb.networks.ACTIVATIONS`
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure

@@ -54,6 +54,7 @@ def join(
     """A latent from its parts: `join(model, None, 3)` is category 3 at the prior's mean.
 
     Args:
+        continuous: the Gaussian part, (..., model.continuous); None: zeros, its prior's mean
         categories: one for each categorical: an int, or whole numbers (...)
 
     Returns:
@@ -82,6 +83,7 @@ def category_of(
     """The most probable category.
 
     Args:
+        z: latents, or posterior means as `evaluate.encode_all` returns them, (..., latent)
         which: which categorical
 
     Returns:

@@ -82,6 +82,7 @@ def gumbel_softmax(
     Args:
         logits: unnormalised log-probabilities, (..., K)
         tau: temperature: towards 0 samples become one-hot, gradients noisy
+        hard: one-hot forwards, the relaxed sample's gradient backwards ("straight through")
 
     Returns:
         points of the simplex, (..., K)
@@ -397,10 +398,12 @@ def joint_vae(
         continuous: Gaussian latents; 0: none
         categorical: sizes of the categoricals; (): none
         tau: temperature of the relaxed samples in training
+        estimator: "relaxed" or "straight_through" samples, or "exact": the sum over one categorical
         net: "mlp" or "conv"
         hidden: widths of fully connected layers
         channels: feature maps after each halving, net="conv" only
         likelihood: see `vae_nb.likelihoods.LIKELIHOODS`
+        sigma: for likelihood="normal": a number, "learned", "per_channel" or "optimal"
         activation: see `vae_nb.networks.ACTIVATIONS`
         norm: "batch", "group" or "none", net="conv" only
         beta: weight of the KL

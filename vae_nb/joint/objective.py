@@ -168,6 +168,8 @@ def joint_loss(
     Each is zero unless asked for.
 
     Args:
+        continuous: of the Gaussian part, and of all categoricals together; None: the model's beta
+        balance: weight of `balance_term`, for every batch to use all categories alike
         consistency: weight of `consistency_term`
         firm_after: steps over which its firmness rises from 0 to 1
         alter: None: `jitter`
