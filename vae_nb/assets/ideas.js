@@ -1,5 +1,5 @@
-// What the explorers of an idea share: making elements, labelled sliders, saying a result, drawing at the width that there is.
-// Concatenated before elbo.js and temperature.js, because an anywidget's module is one text.
+// What all explorers share: making elements, labelled sliders, saying a result, drawing at the width that there is.
+// Stands first in the text of every explorer: elbo.js, latent.js and the others follow, because an anywidget's module is one text.
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
