@@ -118,7 +118,7 @@ def test_nothing_in_the_library_unpickles():
         found = [
             line
             for line in path.read_text().splitlines()
-            if risky.search(line) and ".eval(" not in line
+            if risky.search(line) and not re.search(r"\.eval\(|def eval\(", line)
         ]
         assert not found, f"{path.name}: {found}"
 

@@ -213,7 +213,8 @@ def relaxed_draws(
         points of the simplex, (n, categories)
     """
     check_tau(tau)
-    sums = torch.tensor(noise, dtype=torch.float64) + torch.tensor(logits)
+    scores = torch.tensor(logits, dtype=torch.float64)
+    sums = torch.tensor(noise, dtype=torch.float64) + scores
     return (sums / tau).softmax(-1)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #c6b6b3c0
