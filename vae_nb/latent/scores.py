@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import device_of, evaluating, nearest
-from ..data import Images, TensorData, as_data
+from ..data import Images, TensorData
 from ..evaluate import encode_all, reconstruct_all
 from ..evaluate.bounds import TrainedVAE
 from ..evaluate.pictures import ssim

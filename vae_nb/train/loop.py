@@ -8,7 +8,7 @@ __all__ = ['validate', 'fit']
 # %% ../../nbs/lib/36_train_loop.ipynb #bd242945
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
