@@ -289,7 +289,7 @@ def page(name):
     room = library()[name]
     parts = [f"# `vae_nb.{name}`", f"> {coded(room.docstring.value)}"]
     for heading, names in groups(room):
-        parts += [f"## {coded(heading)}"] if heading else []
+        parts += [f"## {coded(heading[0].upper() + heading[1:])}"] if heading else []
         mark = "###" if heading else "##"
         parts += [f"{mark} {entry(room, one)}" for one in names]
     return "\n\n".join(parts) + "\n"
