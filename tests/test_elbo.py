@@ -31,7 +31,6 @@ from vae_nb.elbo import (
 from vae_nb.likelihoods import LIKELIHOODS, BernoulliLikelihood, Pixels, make_likelihood
 
 close = torch.testing.assert_close
-LEVELS = torch.arange(256) / 255
 
 
 @pytest.fixture(autouse=True)

@@ -37,14 +37,6 @@ def noise(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def gaussian(batch, latent_dim, seed, scale=1.0):
-    "Random mean and log-variance."
-    g = noise(seed)
-    return torch.randn(batch, latent_dim, generator=g), scale * torch.randn(
-        batch, latent_dim, generator=g
-    )
-
-
 # --- pixels ---
 
 
