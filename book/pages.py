@@ -28,7 +28,8 @@ FOLDED = (
     ("parameters", "hide-input", "parameters"),
     ("solution", "hide-cell", "solution"),
 )  # tag, what is folded, its name
-SILENT = ("default_exp", "eval:")  # known, and nothing to do for the page
+SUMMARY = "code-summary:"  # the line under which `code-fold: true` folds a cell
+SILENT = ("default_exp", "eval:", SUMMARY)  # known, and no tag for the page
 
 
 def split_directives(text):
@@ -89,6 +90,10 @@ def code_cell(cell, where, state=None):
                 "code_prompt_show": f"Show the {name}",
                 "code_prompt_hide": f"Hide the {name}",
             }
+    for said in (
+        d.removeprefix(SUMMARY).strip() for d in directives if d.startswith(SUMMARY)
+    ):
+        myst |= {"code_prompt_show": said, "code_prompt_hide": said}
     metadata = {"tags": sorted(shown)} | ({"mystnb": myst} if myst else {})
     outputs = [
         beside_the_figure(o) for o in cell.get("outputs", []) if not progress_bar(o)

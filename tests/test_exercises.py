@@ -55,13 +55,67 @@ def function(text):
     return names[ast.parse(text).body[-1].name]
 
 
+def chapter(name):
+    "The chapter of a page: 02_… and 02a_… are one, 02b_… is another."
+    return re.match(r"\d\d[b-z]?", name)[0]
+
+
+PAGES = {c: [n for n in CHAPTERS if chapter(n) == c] for c in map(chapter, CHAPTERS)}
+
+
+def texts(name):
+    "The Markdown cells of a page."
+    cells = read_notebook(notebooks()[name])["cells"]
+    return [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_every_chapter_has_three_exercises_each_with_a_blank_and_a_solution(name):
+def test_every_check_has_a_blank_and_then_its_solution(name):
     order = [(exercise, solved) for exercise, solved, _ in FOUND[name]]
-    assert len(order) >= 6 and order[1::2] == [
-        (exercise, True) for exercise, _ in order[::2]
-    ]
+    assert order[1::2] == [(exercise, True) for exercise, _ in order[::2]]
     assert not any(solved for _, solved in order[::2])
+
+
+@pytest.mark.parametrize("of", PAGES)
+def test_a_chapter_has_five_exercises_of_three_grades(of):
+    grades = []
+    for name in PAGES[of]:
+        found = re.findall(
+            r"^\*\*(\d+) · (Check|Extend|Explore)\.\*\*", "\n".join(texts(name)), re.M
+        )
+        assert [int(n) for n, _ in found] == list(range(1, len(found) + 1)), name
+        grades += [grade for _, grade in found]
+    assert len(grades) >= 5 and set(grades) == {"Check", "Extend", "Explore"}
+    checked = sum(solved for name in PAGES[of] for _, solved, _ in FOUND[name])
+    assert checked >= 3, "three of them are checked by code"
+
+
+def predictions(name):
+    "The questions of a page to be answered before the figure: (question, answers, explanations)."
+    for text in texts(name):
+        if "**Predict first.**" in text:
+            question, _, rest = text.partition("**Predict first.**")[2].partition(
+                "\n- "
+            )
+            given, _, fold = rest.partition("<details>")
+            answers = re.split(r"\n- ", given.strip())
+            yield (
+                question,
+                answers,
+                re.split(r"\n- ", fold.partition("</details>")[0])[1:],
+            )
+
+
+@pytest.mark.parametrize("of", PAGES)
+def test_a_chapter_asks_for_predictions_and_explains_every_answer(of):
+    asked = [(name, *found) for name in PAGES[of] for found in predictions(name)]
+    assert 5 <= len(asked) <= 8 * len(PAGES[of])
+    for name, question, answers, reasons in asked:
+        where = f"{name}: {question.strip()[:60]}"
+        assert 2 <= len(answers) == len(reasons) <= 4, where
+        starts = [re.match(r"\*\*(Right|No)\.\*\* \S", reason) for reason in reasons]
+        assert all(starts) and [m[1] for m in starts].count("Right") == 1, where
+        assert min(len(reason.split()) for reason in reasons) >= 6, where
 
 
 def test_every_check_belongs_to_one_chapter():

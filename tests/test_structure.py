@@ -411,6 +411,23 @@ def test_page_turns_directives_into_tags():
     )
 
 
+def test_a_folded_cell_stands_under_its_line_of_summary():
+    notebook = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "outputs": [],
+                "source": "#| code-fold: true\n#| code-summary: Draws the bars\ndraw()",
+            }
+        ],
+        "metadata": {},
+    }
+    cell = page(notebook, "lib/x", RECORD)["cells"][0]
+    assert cell["source"] == "draw()" and tags(cell) == ["hide-input"]
+    assert cell["metadata"]["mystnb"]["code_prompt_show"] == "Draws the bars"
+
+
 def test_a_caption_belongs_to_the_picture():
     text = {
         "output_type": "display_data",
