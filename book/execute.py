@@ -4,6 +4,7 @@ Each notebook runs in a process of its own, in an empty folder, with the kernel 
 notebook carries a record of how it was made, its key included: while the key stays the same it is not run again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -59,60 +61,82 @@ def explorer_files(out):
     return out.with_suffix(".explorers")
 
 
-def environment(python, scratch, threads, explorers):
-    "Environment variables under which a notebook runs: its interpreter's own kernel, nobody's startup files, so many threads."
+def environment(python, threads):
+    "Environment variables under which notebooks run: their interpreter's own kernel, nobody's startup files, so many threads."
     prefix = Path(python).absolute().parent.parent
-    env = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("PYTHONPATH", "MPLBACKEND", "VIRTUAL_ENV")
-    }
-    env |= {
+    foreign = ("PYTHONPATH", "MPLBACKEND", "VIRTUAL_ENV")
+    env = {k: v for k, v in os.environ.items() if k not in foreign}
+    return env | {
         "JUPYTER_PATH": str(prefix / "share/jupyter"),
         "JUPYTER_PREFER_ENV_PATH": "1",
-        "IPYTHONDIR": str(scratch / "ipython"),
-    }
-    env |= {
         "PATH": f"{prefix / 'bin'}{os.pathsep}{env['PATH']}",
         "PYTHONNOUSERSITE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    env |= {
-        "VAE_NB_EXPLORER_FILES": str(explorers.absolute())
-    }  # where explorers write what their page will load
-    return env | {
         "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }  # spinning threads ruin a busy machine
-
-
-def ended(process):
-    """None while the process runs; then what it used: the largest resident set of it, its children, and on Linux this process before, in MB; and its processor seconds and
-    its children's. Its exit status is in `returncode`."""
-    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-    if pid == 0:
-        return None
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {
-        "memory": round(
-            usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        ),
-        "cpu": round(usage.ru_utime + usage.ru_stime, 1),
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads ruin a busy machine
     }
 
 
-def wait(process, log, tick, timeout):
-    "Wait for papermill, calling tick(cell number) a few times a second; the cell is read from its log. Returns what it used."
+class Starter:
+    "warm.py under one interpreter: it runs notebooks, and tells how each has ended. It ends with this process, however this one does."
+
+    def __init__(self, python, threads):
+        self.env = environment(python, threads)
+        self.reports, self.lock = {}, threading.Lock()
+        program = [python, "-P", Path(__file__).with_name("warm.py")]
+        self.process = subprocess.Popen(
+            program,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        "In a thread: note how jobs end."
+        for line in self.process.stdout:
+            report = json.loads(line)
+            self.reports[report["name"]] = report
+
+    def tell(self, **order):
+        with self.lock, contextlib.suppress(BrokenPipeError):  # `ended` tells that
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def ended(self, name):
+        "How a job has ended, or None while it runs."
+        if name not in self.reports and self.process.poll() is not None:
+            raise ChapterFailed(
+                f"what starts the notebooks has ended (status {self.process.returncode})"
+            )
+        return self.reports.pop(name, None)
+
+
+STARTERS, STARTING = {}, threading.Lock()
+
+
+def starter(python, threads):
+    "The one starter for an interpreter and a number of threads."
+    with STARTING:
+        if (python, threads) not in STARTERS:
+            STARTERS[python, threads] = Starter(python, threads)
+        return STARTERS[python, threads]
+
+
+def wait(job, starter, log, tick, timeout):
+    "Wait for a job, calling tick(cell number) a few times a second; the cell is read from its log. Returns how it ended."
     started = time.monotonic()
-    while (used := ended(process)) is None:
+    while (report := starter.ended(job)) is None:
         time.sleep(0.1)
-        cells = re.findall(r"Executing Cell (\d+)", log.read_text(errors="replace"))
+        said = log.read_text(errors="replace") if log.exists() else ""
+        cells = re.findall(r"Executing Cell (\d+)", said)
         tick(int(cells[-1]) if cells else 0)
         if timeout and time.monotonic() - started > timeout:
             raise ChapterFailed(
                 f"still running after {timeout} s: stopped. Its log is {log}"
             )
-    return used
+    return report
 
 
 def failure(executed, log):
@@ -130,54 +154,38 @@ def failure(executed, log):
     )
 
 
-# papermill, which ends when its standard input does: however this process dies, the notebooks that it runs do not outlive it
-WITH_US = """import os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
-from papermill.__main__ import papermill
-papermill()"""
-
-
 def papermill(path, partial, log, parameters, python, threads, tick, timeout):
     "Run papermill in an empty folder and return its exit status and what it used; what it says goes to `log`."
-    with (
-        tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch,
-        open(log, "w") as stream,
-    ):
-        work, given = Path(scratch, "work"), Path(scratch, "parameters.yaml")
+    with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch:
+        work, job = Path(scratch, "work"), str(partial)
         work.mkdir()
-        given.write_text(json.dumps(parameters))  # JSON is YAML
-        options = [
-            "-k",
-            "python3",
-            "--cwd",
-            work,
-            "--no-progress-bar",
-            "--log-output",
-            "--log-level",
-            "INFO",
-        ]
-        options += ["-f", given] if parameters else []
-        command, env = (
-            [python, "-c", WITH_US, path, partial, *options],
-            environment(python, Path(scratch), threads, explorer_files(partial)),
-        )
-        process = subprocess.Popen(
-            command,
-            cwd=work,
+        started_by = starter(str(python), threads)
+        env = started_by.env | {
+            "IPYTHONDIR": f"{scratch}/ipython",
+            # where explorers write what their page will load
+            "VAE_NB_EXPLORER_FILES": str(explorer_files(partial).absolute()),
+        }
+        started_by.tell(
+            name=job,
+            path=str(Path(path).absolute()),
+            out=str(partial.absolute()),
+            log=str(log.absolute()),
+            parameters=parameters,
+            cwd=str(work),
             env=env,
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
         )
+        report = None
         try:
-            used = wait(process, log, tick, timeout)
+            report = wait(job, started_by, log, tick, timeout)
         finally:
-            if process.poll() is None:  # Ctrl-C, or too slow: its kernel goes with it
-                process.kill()
-                process.wait()
-            process.stdin.close()
-        return process.returncode, used
+            if report is None:  # Ctrl-C, or too slow: its kernel goes with it
+                started_by.tell(kill=job)
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        used = {
+            "memory": round(report["memory"] / unit),  # MB
+            "cpu": round(report["cpu"], 1),  # seconds
+        }
+        return report["status"], used
 
 
 def execute(

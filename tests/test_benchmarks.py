@@ -370,32 +370,6 @@ def test_modules_that_measure_nothing_are_no_benchmarks():
     } <= set(record.names())
 
 
-WAITS = """
-import subprocess, sys, time
-from book.execute import ended
-child = "import sys; x = bytearray(b'1') * (200 * 2**20); sys.exit(3)"
-process = subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"])
-while (used := ended(process)) is None:
-    time.sleep(0.05)
-print(used["memory"], used["cpu"], process.returncode, process.poll())
-"""
-
-
-def test_the_memory_of_a_process_counts_its_children_and_its_exit_status_is_kept():
-    said = subprocess.run(
-        [sys.executable, "-c", WAITS],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=peers.HERE.parents[1],
-    ).stdout.split()  # from a small process: Linux counts the parent's memory in
-    assert (
-        200 < float(said[0]) < 300
-        and 0 < float(said[1]) < 10
-        and said[2:] == ["3", "3"]
-    )
-
-
 def test_a_recipe_is_tried_on_other_pictures_with_their_own_classes():
     from benchmarks.joint_elsewhere import HAIR, grey, row
 

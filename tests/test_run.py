@@ -67,6 +67,24 @@ def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
     assert wrong.record["seconds"] == 9, "the last good run is kept"
 
 
+def test_each_notebook_has_a_process_a_folder_and_figures_of_its_own(tmp_path, capsys):
+    "All are forked from one interpreter that has imported what they need; none sees what another has done."
+    cells = {
+        "greedy": "x = bytearray(b'1') * (300 * 2**20)\nimport torch; torch.mark = 1",
+        "modest": "import torch, os; print([hasattr(torch, 'mark'), os.listdir()])",
+        "draws": "import matplotlib.pyplot as plt; plt.plot([1, 2]);",
+        "dies": "import os; os._exit(3)",
+    }
+    todo = {name: chapter(tmp_path, name, text) for name, text in cells.items()}
+    assert run_chapters(list(todo.values()), "test", sys.executable, 2, 1) == ["dies"]
+    used = {n: c.record["memory"] for n, c in todo.items() if n != "dies"}
+    assert 250 < used["greedy"] - used["modest"] < 350, "MB"
+    assert 0 < todo["modest"].record["cpu"] < 10
+    assert "[False, []]" in todo["modest"].out.read_text()
+    assert "image/png" in todo["draws"].out.read_text()
+    assert "Kernel died" in capsys.readouterr().out
+
+
 LONG = """
 import sys
 from pathlib import Path
@@ -107,7 +125,7 @@ def test_whatever_ends_the_runner_ends_its_notebooks(kind, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    pids, deadline = [tmp_path / "a.pid", tmp_path / "b.pid"], time.monotonic() + 60
+    pids, deadline = [tmp_path / "a.pid", tmp_path / "b.pid"], time.monotonic() + 120
     while not all(p.exists() and p.read_text() for p in pids):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)

@@ -1,0 +1,186 @@
+"""Notebooks from a warm start. This file runs as a program of its own, in the interpreter whose library the notebooks shall use: `python -P warm.py`.
+
+It imports once what every notebook needs, which takes longer than most notebooks of the library do. Then it reads jobs from its standard
+input, one line of JSON each, and forks twice for each: a process that runs papermill, and one that becomes the kernel when papermill asks for
+it. So each notebook still has a process, a folder and an environment of its own. When a job ends, its line says so on standard output. When
+standard input ends, everything that runs is killed: nothing outlives the program that started it.
+"""
+
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import logging
+import os
+import pkgutil
+import select
+import signal
+import sys
+
+# matplotlib_inline is in neither: it has to find its kernel when it is imported
+RUNNING = ["papermill", "ipykernel.kernelapp"]
+LIBRARY = """torch torchvision.transforms.v2 torchmetrics pandas matplotlib.pyplot
+seaborn sklearn.datasets sklearn.manifold safetensors.torch anywidget typer""".split()
+
+
+@functools.cache
+def warm(library):
+    "Import what runs a notebook or, with `library`, what one needs that uses vae_nb. What fails here is told by the notebook that needs it."
+    names = [*(LIBRARY if library else RUNNING)]
+    with contextlib.suppress(Exception):
+        path = importlib.import_module("vae_nb").__path__ if library else []
+        modules = pkgutil.walk_packages(path, "vae_nb.")
+        names += [m.name for m in modules if not m.name.endswith("__main__")]
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    gc.freeze()  # what is here already needs no second look, and stays shared
+
+
+class Forked:
+    "A child of this process, with the manners of subprocess.Popen."
+
+    stdin = stdout = stderr = returncode = None
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def poll(self, how=os.WNOHANG):
+        "Its exit status; None while it runs."
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, how)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self):
+        return self.poll(0)
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+
+def kernel(orders):
+    "The process that becomes the kernel: it waits for the command that would have started one, and obeys it."
+    os.setsid()
+    with os.fdopen(orders) as stream:
+        said = stream.read()
+    if not said:  # papermill did not get as far as that
+        os._exit(0)
+    order = json.loads(said)
+    os.environ.clear()
+    os.environ.update(order["env"])
+    os.chdir(order["cwd"])
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = order["command"]
+    # a kernel ends with its parent; which that is, ipykernel has asked when it was imported
+    IPKernelApp.launch_instance(order["command"][3:], parent_handle=os.getppid())
+
+
+def notebook(job):
+    "The process that runs one notebook. Returns its exit status."
+    os.setsid()
+    with open(job["log"], "w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(job["env"])
+    os.chdir(job["cwd"])
+    theirs, ours = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        kernel(theirs)
+        os._exit(0)
+    os.close(theirs)
+
+    def launch(command, *, cwd=None, env=None, **_):
+        env = dict(env or os.environ, JPY_PARENT_PID=str(os.getpid()))
+        with os.fdopen(ours, "w") as stream:
+            json.dump(
+                {"command": command, "cwd": cwd or os.getcwd(), "env": env}, stream
+            )
+        return Forked(pid)
+
+    from jupyter_client.provisioning import local_provisioner
+    from papermill import execute_notebook
+
+    local_provisioner.launch_kernel = launch
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = {"kernel_name": "python3", "progress_bar": False, "log_output": True}
+    execute_notebook(
+        job["path"], job["out"], job["parameters"], cwd=job["cwd"], **options
+    )
+
+
+def run(job):
+    "Fork the process that runs a job; its number. It ends with status 1 and the error in its log when the notebook fails."
+    if sys.platform == "linux":  # macOS forbids a fork after some of these imports
+        warm(library=False)
+        with open(job["path"]) as text:
+            "vae_nb" in text.read() and warm(library=True)
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        notebook(job)
+        status = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def kill(pid):
+    "Kill the process of a job. Its kernel sees that and ends; it is in a session of its own, as kernels are."
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def serve():
+    "Read jobs, run them, report how they ended; until standard input ends."
+    running, unread = {}, b""  # process → name of its job
+    while True:
+        readable, _, _ = select.select([0], [], [], 0.05 if running else None)
+        if readable:
+            text = os.read(0, 1 << 16)
+            if not text:
+                break
+            *lines, unread = (unread + text).split(b"\n")
+            for line in map(json.loads, lines):
+                if "kill" in line:
+                    [kill(pid) for pid, name in running.items() if name == line["kill"]]
+                else:
+                    running[run(line)] = line["name"]
+        for pid in list(running):
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                report = {
+                    "name": running.pop(pid),
+                    "status": os.waitstatus_to_exitcode(status),
+                    "memory": usage.ru_maxrss,
+                    "cpu": usage.ru_utime + usage.ru_stime,
+                }
+                print(json.dumps(report), flush=True)
+    for pid in running:
+        kill(pid)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel's
+    serve()
+    os._exit(0)  # not one word from libraries about how they end
