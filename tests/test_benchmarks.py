@@ -109,6 +109,7 @@ def test_several_threads_have_a_table_of_their_own(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_textbook_peer_answers_with_its_time_and_its_weights(tmp_path):
     np.save(
         tmp_path / "digits.npy",

@@ -118,6 +118,7 @@ def examples():
     return [made.epilog.removeprefix("Example: ") for made in app.registered_commands]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", examples())
 def test_the_example_of_each_help_works(line):
     less = {"train": 200, "diagnose": 12, "evaluate": 20}.get(line.split()[1])
@@ -517,6 +518,7 @@ def test_the_old_run_stays_until_the_first_checkpoint_of_the_new_one_is_whole(
     assert not Path("new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 46, 4))
 def test_a_kill_while_runs_change_places_loses_neither(run, step, monkeypatch):
     shutil.copytree(run, "old")
@@ -1000,6 +1002,7 @@ def test_exports(run):
     )
 
 
+@pytest.mark.slow
 def test_sixty_damaged_pictures_and_folders_end_in_a_result_or_one_line():
     trials = fuzz(range(60))
     assert faulty(trials) == []

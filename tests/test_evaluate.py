@@ -642,6 +642,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
 def test_no_false_alarm(digits, name):
     model = small(digits, name, **HEALTHY[name])
@@ -651,6 +652,7 @@ def test_no_false_alarm(digits, name):
         assert 0.75 < found.numbers["effective β"] < 1.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_short_training_is_no_illness(digits, name, epochs):
@@ -687,6 +689,7 @@ def test_what_a_short_training_leaves_open_is_said(digits):
     )
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_other_images(digits):
     model, groups = (
         small(digits, "bernoulli"),
@@ -718,6 +721,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_weight_of_the_kl_is_read_from_the_model(digits, name):
     loss, beta, illness = WEIGHTS[name]
@@ -733,6 +737,7 @@ def test_the_weight_of_the_kl_is_read_from_the_model(digits, name):
         )
 
 
+@pytest.mark.slow
 def test_collapse_is_found_and_its_kind_is_told(digits):
     averaged = diagnose(
         small(digits, "recon averaged", weighted(recon=1 / 784)), digits
@@ -770,6 +775,7 @@ def test_units_whose_path_is_cut_are_dead_and_spare_ones_are_not(digits):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma, word", [(1.0, "large"), (0.01, "small")])
 def test_a_sigma_that_does_not_fit(digits, sigma, word):
     found = diagnose(
@@ -868,6 +874,7 @@ def test_a_posterior_that_is_off_is_found_with_what_it_costs():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
 def test_codes_moved_behind_a_trained_encoder_are_found(digits, name):
     model = small(digits, name, **HEALTHY[name])

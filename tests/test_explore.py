@@ -120,6 +120,7 @@ def livened(model):
     return model.eval()
 
 
+@pytest.mark.slow
 @needs_browser
 @slow_is_fine
 @given(model=models())

@@ -94,6 +94,7 @@ def test_speed():
 # ---- factors are in the pixels ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORS)
 def test_every_factor_shows_in_every_company(name):
     "From one end to the other, whatever the other factors are, an image changes by at least a third of a grey level on average."

@@ -116,6 +116,7 @@ def train_here(**options):
     return rows(history), weights(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_loss_curve_is_that_of_one_process(processes):
     alone, there = train_here(), launch(train_here, processes=processes)
@@ -142,6 +143,7 @@ def test_every_process_has_the_same_validation_and_the_same_best_weights():
     assert first[2].equal(second[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -331,6 +333,7 @@ def stopped(folder, step):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("began, goes_on", [(2, 2), (2, 1), (1, 2)])
 def test_a_run_of_one_number_of_processes_is_continued_by_another(
     tmp_path, began, goes_on
@@ -345,6 +348,7 @@ def test_a_run_of_one_number_of_processes_is_continued_by_another(
     assert weights(load_model(tmp_path, build=noise_given)).allclose(again[1])
 
 
+@pytest.mark.slow
 def test_noise_goes_on_where_it_stopped_with_as_many_processes(tmp_path):
     def train(stop=None, **options):
         def loss(model, x, step):
@@ -380,6 +384,7 @@ def train_here_four(folder=None):
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_path):
     def interrupted():
         def loss(model, x, step):
@@ -461,6 +466,7 @@ def test_a_loss_that_one_process_finds_infinite_stops_all_with_good_weights():
     assert launch(everyone, processes=2) == [(7, True), (7, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_run_within_seconds_and_is_named(tmp_path, rank):
     def killed():

@@ -28,6 +28,7 @@ def run(command, cwd):
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_library_is_what_the_notebooks_export(tmp_path):
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in ("nbs", "vae_nb"):

@@ -756,6 +756,7 @@ def test_t_sne_keeps_neighbours_together():
 # --- names that people give ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

@@ -84,6 +84,7 @@ def stopping_loss(step=None):
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mlp, conv])
 @pytest.mark.parametrize("step", [1, 6, 7, 8, 20])  # 7 steps an epoch
 def test_a_run_stopped_anywhere_ends_as_the_undisturbed_one(tmp_path, make, step):
@@ -610,6 +611,7 @@ def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch)
     assert len(saves) == 4, saves  # after steps 1, 61 and 122, and at the end
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
     "SIGKILL at five random moments of a real process."
     threads, rng = torch.get_num_threads(), random.Random()

@@ -44,6 +44,7 @@ def chapter(folder, name, *cells, seconds=None):
     return Chapter(name, path, out, {})
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
     wrong = chapter(
         tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9
@@ -67,6 +68,7 @@ def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
     assert wrong.record["seconds"] == 9, "the last good run is kept"
 
 
+@pytest.mark.slow
 def test_each_notebook_has_a_process_a_folder_and_figures_of_its_own(tmp_path, capsys):
     "All are forked from one interpreter that has imported what they need; none sees what another has done."
     cells = {
@@ -110,6 +112,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"
 )

@@ -716,6 +716,7 @@ def test_quiet_means_quiet(capfd):
     assert out == "" and err == ""
 
 
+@pytest.mark.slow
 def test_in_a_pipe_one_line_remains():
     code = (
         "import torch; from vae_nb.vae import mlp_vae; from vae_nb.train import fit\n"

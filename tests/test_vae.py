@@ -920,6 +920,7 @@ def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
     }
 
 
+@pytest.mark.slow
 def test_another_session_asks_for_the_function(tmp_path):
     builder(own_vae)(2).save(tmp_path)
     code = "import sys\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"

@@ -468,6 +468,7 @@ def elbo_ready(tab):
     )
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("kind", ["http", "sub-path", "file"])
 def test_it_lives_wherever_the_page_lies(kind, chrome, site):
@@ -752,6 +753,7 @@ def test_screen_readers_get_the_numbers(chrome, address):
         assert f"Gap {t['gap']:.2f}" in said and "log p(x), −1.78" in said
 
 
+@pytest.mark.slow
 @needs_browser
 def test_other_ipywidgets_and_links_run_on_the_vendored_manager(chrome, tmp_path):
     from ipywidgets import FloatSlider, VBox, jslink
@@ -967,6 +969,7 @@ def test_explorers_talk_to_a_kernel_in_jupyterlab(chrome, tmp_path):
         context.close()
 
 
+@pytest.mark.slow
 def test_nasty_names_of_categories_and_scenes_are_drawn():
     for name in NASTY:
         widget = TemperatureExplorer(n=8, names=[name, "B", "C"])
