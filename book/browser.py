@@ -8,10 +8,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-KNOWN = (
-    "THEBE_JS_URL",
-    "invalid theme mode",
-)  # what Jupyter Book itself logs; nothing else is excused
 
 
 def chromium():

@@ -38,7 +38,7 @@ from .project import (
     site_toc,
     toc_files,
 )
-from .run import console, places, run_chapters
+from .run import console, cores, places, run_chapters
 
 
 @dataclass
@@ -172,11 +172,13 @@ def build_site(source, html, strict=True):
     shutil.rmtree(
         out, ignore_errors=True
     )  # a fresh build each time: an unchanged page would keep its warnings to itself
-    start = "from jupyter_book.cli.main import main; main()"  # this interpreter's own, wherever its bin folder is
+    start = "import jupyter_book.sphinx as s; s.build_sphinx.__kwdefaults__['jobs'] = {jobs}; from jupyter_book.cli.main import main; main()"
     command = [
         sys.executable,
         "-c",
-        start,
+        start.format(
+            jobs=min(4, cores())
+        ),  # this interpreter's own, wherever its bin folder is
         "build",
         source,
         "--path-output",

@@ -135,7 +135,7 @@ def documented_nodes(tree):
 
 
 def with_docstrings(path):
-    "The text of a module whose docstrings tell the meaning of arguments and results."
+    "The text of a module whose docstrings tell the meaning of arguments and results, without what is said to the page alone."
     module = Module(path)
     lines = module.text.split("\n")
     for node in sorted(
@@ -146,7 +146,7 @@ def with_docstrings(path):
             lines[old.lineno - 1 : old.end_lineno] = literal(
                 text, " " * old.col_offset
             ).split("\n")
-    return "\n".join(lines)
+    return "\n".join(line for line in lines if not line.startswith("#| code-"))
 
 
 def main(library=Path("vae_nb")):

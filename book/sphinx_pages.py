@@ -1,16 +1,55 @@
 """A Sphinx extension: what the writers of pages leave out, put right before a page is written.
 
-Cells of tables that hold a sentence get the class `prose` (book.css leaves them room). Bibliographies lose two roles of docutils' that ARIA
-forbids today, and what unfolds a part of the contents, which has a picture only, gets a name that screen readers say.
+Cells of tables that hold a sentence get the class `prose` (book.css leaves them room). Pictures get their size as attributes, so that a page
+has its height before they are loaded. Bibliographies lose two roles of docutils' that ARIA forbids today, and what unfolds a part of the
+contents, which has a picture only, gets a name that screen readers say. A section that has moved to another page is led to. Of the theme,
+a script that every page complained about goes.
 """
 
+import json
+import re
+from pathlib import Path
+
+import yaml
 from bs4 import BeautifulSoup
+from sphinx.util.images import get_image_size
 
 SENTENCE = 40  # characters
 
 
-def repaired(body):
-    "The HTML of a page's text with its long cells marked and its bibliography without roles; the same text where there is neither."
+MOVED = Path(__file__).with_name("moved.yml")
+LEAD = """<script>{
+  const moved = %s, to = moved[location.hash.slice(1)];
+  if (to && !document.getElementById(location.hash.slice(1))) location.replace(to);
+}</script>"""
+SIZE = re.compile(r"\s*(width|height):\s*([\d.]+)px;?")
+
+
+def moved():
+    "Page → {anchor that it had: page#anchor that it is now}."
+    return yaml.safe_load(MOVED.read_text()) or {}
+
+
+def sized(match, files):
+    "An <img> with its width and height as attributes: those that its style says, or the file's own. `files`: name on the site → path."
+    tag = match[0]
+    if re.search(r"\s(width|height)=", tag):
+        return tag
+    found = dict(SIZE.findall(tag))
+    if not found and (source := re.search(r'src="(?:[^"]*/)?([^"/]+)"', tag)):
+        path = files.get(source[1])
+        size = get_image_size(path) if path else None
+        found = dict(zip(("width", "height"), size)) if size else {}
+    if len(found) < 2:
+        return tag
+    tag = re.sub(r'\s*style="\s*"', "", SIZE.sub("", tag))
+    size = " ".join(f'{name}="{round(float(n))}"' for name, n in found.items())
+    return tag.replace("<img", f"<img {size}", 1)
+
+
+def repaired(body, files):
+    "The HTML of a page's text with its long cells marked, its pictures' sizes and its bibliography without roles."
+    body = re.sub("<img [^>]*>", lambda match: sized(match, files), body)
     if "<td" not in body and "citation-list" not in body:
         return body
     soup = BeautifulSoup(body, "html.parser")
@@ -37,14 +76,32 @@ def named(contents):
 def repair(app, pagename, templatename, context, doctree):
     "Before the page's template is filled, and after the theme has put its functions there."
     if context.get("body"):
-        context["body"] = repaired(context["body"])
+        images = app.env.images.items()
+        files = {name: Path(app.srcdir, path) for path, (_, name) in images}
+        context["body"] = repaired(context["body"], files)
+        if leads := moved().get(pagename):
+            context["body"] += LEAD % json.dumps(leads)
     if make := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = lambda *args, **kwargs: named(
             make(*args, **kwargs)
         )
+    context["default_mode"] = "auto"  # the theme's own default is none, and it says so
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "THEBE" not in str(getattr(script, "attributes", ""))
+        and "thebe" not in str(getattr(script, "filename", ""))
+    ]
+
+
+def parallel(app):
+    "Several processes read and write pages. One of Jupyter Book's extensions does not say that this is safe; it only numbers, at the end."
+    if extension := app.extensions.get("sphinx_multitoc_numbering"):
+        extension.parallel_read_safe = True
 
 
 def setup(app):
     "Sphinx calls this."
+    app.connect("builder-inited", parallel)
     app.connect("html-page-context", repair, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from book import vendor
-from book.browser import KNOWN, all_pictures, browser, chromium, served, settled
+from book.browser import all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.colab import address
 from book.execute import ChapterFailed, execute, record_of
@@ -393,9 +393,7 @@ def faults(tab, home, kept):
     found = {
         "asks another host": [url for url in kept["asked"] if outside(url, home)],
         "a file is missing": kept["failed"] + tab.evaluate(BROKEN),
-        "an error in the console": [
-            e for e in kept["errors"] if not any(known in e for known in KNOWN)
-        ],
+        "an error in the console": kept["errors"],
         "directives or machine paths show": [text for text in RAW if text in prose]
         + ["#|"] * ("#|" in code),
         "a cell has warned": tab.evaluate(STDERR),
@@ -527,11 +525,7 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
             )
             tab.on(
                 "console",
-                lambda m: (
-                    wrong.append(m.text)
-                    if m.type == "error" and not any(known in m.text for known in KNOWN)
-                    else None
-                ),
+                lambda m: wrong.append(m.text) if m.type == "error" else None,
             )
             tab.on(
                 "response", lambda r: wrong.append(r.url) if r.status >= 400 else None

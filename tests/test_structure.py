@@ -527,11 +527,36 @@ def test_a_table_has_real_minus_signs_and_breaks_at_no_hyphen():
 
 def test_cells_with_a_sentence_are_marked_and_bibliographies_have_no_roles():
     body = f"<table><tr><td><b>{'short ' * 5}</b></td><td>{'<code>x</code>' * 9}</td>\n<td><p>{'longer ' * 9}</p></td></tr></table>"
-    assert re.findall("<td.*?>", repaired(body)) == [
+    assert re.findall("<td.*?>", repaired(body, {})) == [
         "<td>",
         "<td>",
         '<td class="prose">',
     ]
     listed = '<div class="citation-list" role="list"><div class="docutils citation" id="a" role="doc-biblioentry">Kingma</div></div>'
-    assert "role" not in repaired(listed) and "Kingma" in repaired(listed)
-    assert repaired("<p>a &lt; b&nbsp;c</p>") == "<p>a &lt; b&nbsp;c</p>"
+    assert "role" not in repaired(listed, {}) and "Kingma" in repaired(listed, {})
+    assert repaired("<p>a &lt; b&nbsp;c</p>", {}) == "<p>a &lt; b&nbsp;c</p>"
+
+
+def test_pictures_have_their_size_before_they_are_loaded():
+    from book.sphinx_pages import repaired
+
+    shot = ROOT / "book/static/readme.png"
+    by_style = '<img alt="a" src="_images/a.png" style="width: 7.4px; height: 3px;"/>'
+    assert (
+        repaired(by_style, {})
+        == '<img width="7" height="3" alt="a" src="_images/a.png"/>'
+    )
+    of_file = repaired('<img alt="b" src="../_images/b.png"/>', {"b.png": shot})
+    assert re.search(r'<img width="\d+" height="\d+" alt="b"', of_file)
+    unknown = '<img alt="c" src="_images/c.png"/>'
+    assert repaired(unknown, {}) == unknown
+
+
+def test_sections_that_have_moved_are_led_to():
+    from book.sphinx_pages import moved
+
+    pages = notebooks()
+    for page_, leads in moved().items():
+        assert page_ in pages
+        for target in leads.values():
+            assert target.partition(".html#")[0] in pages, target
