@@ -95,9 +95,10 @@ def repair(app, pagename, templatename, context, doctree):
 
 
 def parallel(app):
-    "Several processes read and write pages. One of Jupyter Book's extensions does not say that this is safe; it only numbers, at the end."
-    if extension := app.extensions.get("sphinx_multitoc_numbering"):
-        extension.parallel_read_safe = True
+    "Several processes read and write pages. Two of Jupyter Book's extensions do not say that this is safe: one numbers pages that are read, one is for LaTeX."
+    for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
+        if extension := app.extensions.get(name):
+            extension.parallel_read_safe = extension.parallel_write_safe = True
 
 
 def setup(app):
