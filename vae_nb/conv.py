@@ -218,6 +218,8 @@ def conv_networks(
     )
 
 # %% ../nbs/03_conv_vae.ipynb #2c3e6de7
+#| code-fold: true
+#| code-summary: The builder `conv_vae`: its options, and the model that it puts together
 @builder("vae_nb.conv.conv_vae")
 def conv_vae(
     # of one image, (C, H, W); any size that can be halved once per entry of `channels`
