@@ -151,11 +151,10 @@ SLIPS = {
     "draws of one kind": (").T", ")", "wrong side"),
     "repair a loss": ("0.5 * logvar", "logvar", "serves as σ: yours"),
     "noise for n latents": ("0.25", "0.5", "this is a variance"),
-    "free bits": (
-        "kl.mean(0).clamp(min=floor).sum()",
-        "kl.clamp(min=floor).sum(1).mean()",
-        "not for each image",
-    ),
+    "an empty code": ("2 * floor", "floor", "½ is missing"),
+    "what collapse costs": (".clamp(min=1)", "", "below σ² is not encoded"),
+    "nats not counted": (".sum(-1)", ".mean(-1)", "averaged over latents"),
+    "two sigmoids": ("0.5, ", "0.0, ", "below one half"),
     "the best noise": (".sqrt()", "", "this is σ²"),
     "worth telling": ("math.log(places)", "math.log2(places)", "bits"),
     "the price of cold": (

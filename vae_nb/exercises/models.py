@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..elbo import DiagonalNormal, elbo_terms, free_bits_kl, standard_normal
+from ..elbo import DiagonalNormal, elbo_terms, standard_normal
 from ..evaluate.codes import pair_information
 from .checks import EXERCISES, Exercise, normal, uniform
 from ..joint.model import OneHot, Product
@@ -118,31 +118,121 @@ EXERCISES["noise for n latents"] = Exercise(
 )
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #f8c8643f
-def _kls_and_floor(g: torch.Generator) -> tuple[Tensor, float]:
-    "KLs of six latents, 0 to 1.5 nats on average, and a floor from 0.03 to 30 nats."
-    floor = 10 ** uniform(g, -1.5, 1.5)
-    return 0.3 * normal(g, 50, 6).square() * torch.arange(6), floor
+EXERCISES["an empty code"] = Exercise(
+    lambda g: (uniform(g, 0.05, 1.8),),
+    lambda floor: math.sqrt(2 * floor),
+    {
+        "this is m², and m is asked for": lambda floor: 2 * floor,
+        "the KL of a shifted normal is m²/2: the ½ is missing": math.sqrt,
+        "the ½ stands on the wrong side: m²/2 is the floor": lambda floor: math.sqrt(
+            floor / 2
+        ),
+        "the negative root does it too, but m > 0 is asked for": lambda floor: (
+            -math.sqrt(2 * floor)
+        ),
+        "this is the KL itself: the floor, as it was given": lambda floor: floor,
+    },
+)
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #dce2f010
-EXERCISES["free bits"] = Exercise(
-    _kls_and_floor,
-    free_bits_kl,
+def _collapse_cost(
+    variances: Tensor,  # of the data along its principal directions
+    sigma: float,
+    least: float = 1.0,  # ratios λ/σ² below it count as this
+    kl: float = 1.0,  # weight of what the code costs
+) -> Tensor:
+    "Nats per image that the best linear VAE saves compared with the collapsed one."
+    ratio = (variances / sigma**2).clamp(min=least)
+    return 0.5 * (ratio - 1 - kl * ratio.log()).sum()
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #b59a2607
+EXERCISES["what collapse costs"] = Exercise(
+    lambda g: (
+        torch.rand(12, generator=g).add(0.1).cumsum(0).flip(0),
+        uniform(g, 1, 2),
+    ),
+    _collapse_cost,
     {
-        "without a floor": lambda kl, floor: kl.mean(0).sum(),
-        "the floor holds for a latent's mean, not for each image": lambda kl, floor: (
-            kl.clamp(min=floor).sum(1).mean()
+        "a direction below σ² is not encoded and saves nothing": lambda v, s: (
+            _collapse_cost(v, s, 0)
         ),
-        "every latent has a floor of its own, and not their sum": lambda kl, floor: (
-            kl.sum(1).mean().clamp(min=floor)
+        "what the code costs, its KL, is not subtracted": lambda v, s: _collapse_cost(
+            v, s, kl=0
         ),
-        "latents are averaged, and should be summed": lambda kl, floor: (
-            free_bits_kl(kl, floor) / 6
+        "this is the KL alone, which is paid and not saved": lambda v, s: (
+            _collapse_cost(v, s, kl=0) - _collapse_cost(v, s)
         ),
-        "what is below the floor counts as the floor, not as 0": lambda kl, floor: (
-            (kl.mean(0) - floor).clamp(min=0).sum()
+        "the KL is added, and should be subtracted": lambda v, s: _collapse_cost(
+            v, s, kl=-1
         ),
-        "this is a ceiling: max(floor, KL) is asked for": lambda kl, floor: (
-            kl.mean(0).clamp(max=floor).sum()
+        "the sign is turned: the collapsed model costs more": lambda v, s: (
+            -_collapse_cost(v, s)
+        ),
+        "directions are averaged, and should be summed": lambda v, s: (
+            _collapse_cost(v, s) / len(v)
+        ),
+        "squares are divided by 2σ², and the KL has a ½ too": lambda v, s: (
+            2 * _collapse_cost(v, s)
+        ),
+    },
+)
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #5dc49ffc
+EXERCISES["nats not counted"] = Exercise(
+    lambda g: (normal(g, 4, 6) - 0.5,),
+    lambda v: 0.5 * ((2 * v).exp() - v.exp() - v).sum(-1),
+    {
+        "your difference is averaged over latents, and should be a sum": lambda v: (
+            0.5 * ((2 * v).exp() - v.exp() - v).mean(-1)
+        ),
+        "give one value for each image; you average over the batch": lambda v: (
+            0.5 * ((2 * v).exp() - v.exp() - v).sum(-1).mean()
+        ),
+        "the sign is turned: true KL minus reported KL": lambda v: (
+            0.5 * (v.exp() + v - (2 * v).exp()).sum(-1)
+        ),
+        "the ½ is missing": lambda v: ((2 * v).exp() - v.exp() - v).sum(-1),
+        "a σ of exp(logvar) is a log-variance of 2 logvar, not ½": lambda v: (
+            0.5 * ((v / 2).exp() - v.exp() + v / 2).sum(-1)
+        ),
+        "only the variances are compared, their logarithms count as well": lambda v: (
+            0.5 * ((2 * v).exp() - v.exp()).sum(-1)
+        ),
+        "only the logarithms are compared, the variances count as well": lambda v: (
+            -0.5 * v.sum(-1)
+        ),
+    },
+)
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #d1d82b01
+def _twice_least(
+    white: Tensor,  # how probable a white pixel is
+    low: float = 0.5,  # what two sigmoids can reach
+    high: float = 1 / (1 + math.exp(-1)),
+) -> Tensor:
+    "The lowest cross-entropy of pixels with probabilities from `low` to `high`."
+    return F.binary_cross_entropy(white.clamp(low, high), white, reduction="none")
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #8d4641b8
+EXERCISES["two sigmoids"] = Exercise(
+    lambda g: (torch.rand(40, generator=g),),
+    _twice_least,
+    {
+        "this is the entropy, which one sigmoid reaches": lambda p: _twice_least(
+            p, 0, 1
+        ),
+        "the outer sigmoid cannot go below one half: its input is positive": lambda p: (
+            _twice_least(p, low=0)
+        ),
+        "the outer sigmoid cannot exceed 0.73: its input is at most 1": lambda p: (
+            _twice_least(p, high=1)
+        ),
+        "this is ln 2 everywhere: likely white pixels can do better": lambda p: (
+            torch.full_like(p, math.log(2))
+        ),
+        "give one value for each pixel; you average": lambda p: _twice_least(p).mean(),
+        "this is in bits, and nats are asked for": lambda p: (
+            _twice_least(p) / math.log(2)
         ),
     },
 )
