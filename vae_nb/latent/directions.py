@@ -300,6 +300,8 @@ def _axis_by_planes(
     return _without_part_along(_logistic_normal(z, a), normals, name)
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #a2fa5190
+#| code-fold: true
+#| code-summary: Measures the spread of the prior along an axis, and one unit of it
 def _prior_along(model, unit: Tensor) -> tuple[float, float]:
     "Mean and standard deviation of the prior along a unit vector, from 10,000 draws."
     generator = torch.Generator(device_of(model)).manual_seed(0)
