@@ -182,7 +182,7 @@ SLIPS = {
     "unmixed": (" / (1 - m * m_too)", "", "not divided by"),
     "noise for a nat": ("1 - math.exp(-nats)", "math.exp(-nats)", "the VAE keeps"),
     "the floor": ("2 * ", "", "both means"),
-    "samples that count": ("2 * top - ", "top - ", None),
+    "samples that count": (").exp()", ")", "this is the logarithm"),
 }
 
 
