@@ -99,11 +99,11 @@ def shown(set_name, labels, scores, r=None):
         {
             "set": f"{set_name}, {labels} labels",
             "direction": s["direction"],
+            "strength": f"{s['strength']:+.1f}",
             "flips": f"{s['flips']:.1%}\u00a0({100 * s['from']:.1f}–{100 * s['to']:.1f})",
             "mean leak": f"{s['leak']:.1%}",
             "worst leak": f"{s['worst leak']:.1%}, {s['into']}",
             "recognised": f"{s['recognised']:.0%}",
-            "strength": f"{s['strength']:+.1f}",
             "n": s["n"],
             "r with the mouth": (r or {}).get(s["direction"], ""),
             "SSIM": f"{s['SSIM']:.2f}",

@@ -6,26 +6,42 @@ import re
 from .project import ROOT
 
 RESULTS = ROOT / "benchmarks/results"
+WIDEST = 7  # columns that a desktop shows beside the contents
 END = "<!-- end of measured -->"
 MARK = re.compile(
     rf"<!-- measured: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})?", re.DOTALL
 )
 
 
-def markdown(rows):
-    "A table of flat dicts."
+def keys_of(rows, columns):
+    "The first columns that tell the rows apart, at most three."
+    for n in (1, 2, 3):
+        if len({tuple(row.get(c) for c in columns[:n]) for row in rows}) == len(rows):
+            return columns[:n]
+    return columns[:3]
+
+
+def parts_of(rows):
+    "The columns of a table; if a page is too narrow for all of them, of several tables with the same first columns."
     columns = list(dict.fromkeys(c for row in rows for c in row))
-    lines = [
-        "| " + " | ".join(columns) + " |",
-        "| " + " | ".join("---" for _ in columns) + " |",
-    ]
-    return "\n".join(
-        lines
-        + [
-            "| " + " | ".join(str(row.get(c, "")) for c in columns) + " |"
-            for row in rows
-        ]
-    )
+    if len(columns) <= WIDEST:
+        return [columns]
+    keys = keys_of(rows, columns)
+    rest = columns[len(keys) :]
+    each = WIDEST - len(keys)
+    return [keys + rest[i : i + each] for i in range(0, len(rest), each)]
+
+
+def markdown(rows):
+    "A table of flat dicts, or several below each other that no page is too narrow for."
+    return "\n\n".join(table(rows, columns) for columns in parts_of(rows))
+
+
+def table(rows, columns):
+    "Some columns of flat dicts as a table."
+    head = [columns, ["---"] * len(columns)]
+    body = [[str(row.get(c, "")) for c in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in head + body)
 
 
 def typeset(table):

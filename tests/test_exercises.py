@@ -178,18 +178,10 @@ SLIPS = {
         "target minus start",
     ),
     "only the change": (".clamp(0, 1)", "", "leave [0, 1]"),
-    "at equal others": (
-        "torch.ones_like(a), a, b], 1)",
-        "a, b], 1)[:, [1, 0]]",
-        "column of ones",
-    ),
+    "unmixed": (" / (1 - m * m_too)", "", "not divided by"),
     "noise for a nat": ("1 - math.exp(-nats)", "math.exp(-nats)", "the VAE keeps"),
     "the floor": ("2 * ", "", "both means"),
-    "a bound from weights": (
-        "log_w.logsumexp(0) - math.log(len(log_w))",
-        "log_w.exp().mean(0).log()",
-        "use logsumexp",
-    ),
+    "samples that count": (").exp()", ")", "this is the logarithm"),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+from book.measured import WIDEST, keys_of, parts_of
 from book.project import ROOT
 
 RESULTS = ROOT / "benchmarks/results"
@@ -102,3 +103,19 @@ def test_a_new_seed_moves_an_edit_by_seven_points():
 def test_no_chapter_takes_five_minutes():
     chapters = [r for r in rows("book") if not r["notebook"].startswith("lib/")]
     assert max(numbers(row["run, s"])[0] for row in chapters) < 300
+
+
+def test_wide_tables_are_shown_as_several_and_nothing_is_lost():
+    for path in RESULTS.glob("*.json"):
+        of = rows(path.stem)
+        parts, columns = parts_of(of), list(dict.fromkeys(c for row in of for c in row))
+        assert max(map(len, parts)) <= WIDEST, path.stem
+        assert {c for part in parts for c in part} == set(columns)
+        keys = keys_of(of, columns) if len(parts) > 1 else []
+        assert all(part[: len(keys)] == keys for part in parts)
+
+
+def test_the_first_columns_tell_the_edits_apart():
+    edits = rows("edits")
+    assert parts_of(edits)[1][:3] == ["set", "direction", "strength"]
+    assert len({(r["set"], r["direction"], r["strength"]) for r in edits}) >= 25

@@ -121,46 +121,49 @@ EXERCISES["only the change"] = Exercise(
 # %% ../../nbs/lib/73_exercises_latents.ipynb #c8c6529b
 def _lopsided(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     "Codes that move with two yes-or-no attributes, which are correlated."
-    a = (torch.rand(200, generator=g) < 0.5).double()
-    b = torch.where(torch.rand(200, generator=g) < 0.8, a, 1 - a)
-    z = normal(g, 200, 4) + normal(g, 4) * a[:, None] + normal(g, 4) * b[:, None]
+    a, noise = torch.rand(500, generator=g) < 0.2, torch.rand(500, generator=g)
+    a, b = a.double(), (noise < torch.where(a, 0.9, 0.4)).double()
+    z = normal(g, 500, 4) + normal(g, 4) * a[:, None] + normal(g, 4) * b[:, None]
     return z.double(), a, b
-
-
-def _slopes(z: Tensor, *columns: Tensor) -> Tensor:
-    "Slopes of z by least squares, one row for each column."
-    return torch.linalg.lstsq(torch.stack(columns, 1), z).solution
 
 
 def _gap(z: Tensor, a: Tensor) -> Tensor:
     "Difference of the means of z with and without a."
     return z[a == 1].mean(0) - z[a == 0].mean(0)
 
+
+def _two_plain(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    "Both plain differences of mean codes, and both columns of labels."
+    z, a, b = _lopsided(g)
+    return _gap(z, a), _gap(z, b), a, b
+
 # %% ../../nbs/lib/73_exercises_latents.ipynb #2efd88ee
-def _at_equal_others(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    "Change of z with a at equal b."
-    return slope(z, residualise(a, b[:, None], "a"))
+def _unmixed(p: Tensor, q: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    "Change of codes with a at equal b, from the two plain differences."
+    m, m_too = _gap(b, a), _gap(a, b)
+    return (p - m * q) / (1 - m * m_too)
 
-
-def _part_removed(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    "a's difference of means, less its part along b's."
-    v, w = _gap(z, a), _gap(z, b)
-    return v - w * (v @ w) / (w @ w)
-
-# %% ../../nbs/lib/73_exercises_latents.ipynb #0197b772
-EXERCISES["at equal others"] = Exercise(
-    _lopsided,
-    _at_equal_others,
+# %% ../../nbs/lib/73_exercises_latents.ipynb #30b139cf
+EXERCISES["unmixed"] = Exercise(
+    _two_plain,
+    _unmixed,
     {
-        "this is the plain difference of the means, b comes along": lambda z, a, b: (
-            _gap(z, a)
+        "this is the plain difference of the means, b comes along": lambda p, q, a, b: (
+            p
         ),
-        "this is the slope of b": lambda z, a, b: _slopes(z, torch.ones_like(a), a, b)[
-            2
-        ],
-        "the column of ones is missing": lambda z, a, b: _slopes(z, a, b)[0],
-        "the part along b's difference is removed, which overshoots": _part_removed,
-        "the sign is turned": lambda *given: -_at_equal_others(*given),
+        "not divided by 1 − m·m′: with m·q some of s was taken away": lambda p, q, a, b: (
+            p - _gap(b, a) * q
+        ),
+        "m and m′ are exchanged": lambda p, q, a, b: (
+            (p - _gap(a, b) * q) / (1 - _gap(b, a) * _gap(a, b))
+        ),
+        "the sign of m·q is turned": lambda p, q, a, b: (
+            (p + _gap(b, a) * q) / (1 - _gap(b, a) * _gap(a, b))
+        ),
+        "this is g, the change with b": lambda p, q, a, b: _unmixed(q, p, b, a),
+        "the part along q is removed, which overshoots": lambda p, q, a, b: (
+            p - q * (p @ q) / (q @ q)
+        ),
     },
 )
 
@@ -199,23 +202,27 @@ EXERCISES["the floor"] = Exercise(
 )
 
 # %% ../../nbs/lib/73_exercises_latents.ipynb #f759562c
-EXERCISES["a bound from weights"] = Exercise(
+EXERCISES["samples that count"] = Exercise(
     lambda g: (3 * normal(g, 16, 6) - 900,),
-    lambda log_w: log_w.logsumexp(0) - math.log(len(log_w)),
+    lambda log_w: (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp(),
     {
-        "this is the mean of the logarithms, the ELBO": lambda log_w: log_w.mean(0),
-        "this is a sum, the log of the mean is smaller by log k": lambda log_w: (
-            log_w.logsumexp(0)
-        ),
         "exp(−900) is 0 in a computer, use logsumexp": lambda log_w: (
-            log_w.exp().mean(0).log()
+            log_w.exp().sum(0) ** 2 / log_w.exp().square().sum(0)
         ),
-        "this is the best weight alone": lambda log_w: log_w.amax(0),
-        "the mean runs over images, and should run over samples": lambda log_w: (
-            log_w.logsumexp(1) - math.log(log_w.shape[1])
+        "this is the inverse": lambda log_w: (
+            (2 * log_w).logsumexp(0) - 2 * log_w.logsumexp(0)
+        ).exp(),
+        "this is the logarithm, and the number is asked for": lambda log_w: (
+            2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)
         ),
+        "this is a share of k, and the number is asked for": lambda log_w: (
+            (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp() / len(log_w)
+        ),
+        "the sums run over images, and should run over samples": lambda log_w: (
+            2 * log_w.logsumexp(1) - (2 * log_w).logsumexp(1)
+        ).exp(),
         "one value for each image is asked for, and you average them": lambda log_w: (
-            log_w.logsumexp(0) - math.log(len(log_w))
-        ).mean(),
+            (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp().mean()
+        ),
     },
 )
