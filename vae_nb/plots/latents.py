@@ -131,9 +131,21 @@ def _project(ax, points):
 
     return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #e990cbe1
+# %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
 #| code-fold: true
 #| code-summary: Draws a name in a box, and a line that leads to it
+def _name_class(ax, text, colour, median, place):
+    "A name in a box, and a line from its median to it, below every name."
+    from matplotlib.lines import Line2D
+
+    xs, ys = np.array([median, place]).T
+    ax.add_artist(Line2D(xs, ys, color=colour, lw=1.6, zorder=90))
+    box = dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92)
+    font = dict(fontsize=11, weight="bold", color=INK, ha="center", va="center")
+    where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
+    ax.annotate(text, place, bbox=box, **font, **where)
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #e990cbe1
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a box at its median; a line leads back where it made room."
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
@@ -146,18 +158,6 @@ def _name_classes(ax, z, numbers, texts):
     places = ax.transData.inverted().transform(apart)
     for (k, text), median, place in zip(texts.items(), medians, places):
         _name_class(ax, text, nth_colour(k), median, place)
-
-
-def _name_class(ax, text, colour, median, place):
-    "A name in a box, and a line from its median to it, below every name."
-    from matplotlib.lines import Line2D
-
-    xs, ys = np.array([median, place]).T
-    ax.add_artist(Line2D(xs, ys, color=colour, lw=1.6, zorder=90))
-    box = dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92)
-    font = dict(fontsize=11, weight="bold", color=INK, ha="center", va="center")
-    where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
-    ax.annotate(text, place, bbox=box, **font, **where)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #0181a976
 def latent_map(
@@ -188,9 +188,6 @@ def latent_map(
     if texts:
         _name_classes(ax, z, numbers, texts)
     return ax
-
-# %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
-#| exporti
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #30b73cc0
 def latent_map_3d(
