@@ -13,6 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/lib/25_augment.ipynb #7cd212ef
+def _affine(
+    angle: Tensor,  # radians, (batch,)
+    slant: Tensor,  # how far the top goes sideways, the same shape
+    scale: Tensor,  # across and down, (2, batch)
+    shift: Tensor,  # across and down, as a share of half the side, (2, batch)
+) -> Tensor:  # (batch, 2, 3), as `F.affine_grid` takes it
+    "Where each pixel of the new image comes from."
+    to_x = angle.cos() * scale[0], (slant - angle.sin()) * scale[0], shift[0]
+    to_y = angle.sin() * scale[1], angle.cos() * scale[1], shift[1]
+    return torch.stack([torch.stack(row, -1) for row in (to_x, to_y)], 1)
+
+# %% ../nbs/lib/25_augment.ipynb #8800f136
 def jitter(
     x: Tensor,  # images, (batch, C, H, W)
     degrees: float = 20.0,  # largest rotation
@@ -40,14 +52,19 @@ def jitter(
         )
     u = 2 * torch.rand(6, len(x), generator=generator, device=x.device) - 1
     angle, slant = u[0] * math.radians(degrees), u[1] * shear
-    across, down = 1 + u[2] * scale, 1 + u[3] * scale
-    to_x = angle.cos() * across, (slant - angle.sin()) * across, 2 * shift * u[4]
-    to_y = angle.sin() * down, angle.cos() * down, 2 * shift * u[5]
-    theta = torch.stack([torch.stack(row, -1) for row in (to_x, to_y)], 1)
+    theta = _affine(angle, slant, 1 + u[2:4] * scale, 2 * shift * u[4:])
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False).clamp(0, 1)
 
 # %% ../nbs/lib/25_augment.ipynb #75166a63
+def _hue_rotation(
+    angle: Tensor,  # shares of a full turn, any shape
+) -> Tensor:  # (..., 3, 3), on RGB
+    "Rotation of RGB space about its grey axis, (1, 1, 1)."
+    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]).to(angle.device)
+    return torch.linalg.matrix_exp(2 * math.pi * angle[..., None, None] * axis / 3**0.5)
+
+# %% ../nbs/lib/25_augment.ipynb #8a5ea731
 def recolour(
     x: Tensor,  # colour images, (batch, 3, H, W)
     # largest change, as a share: 0.3 is a factor from 0.7 to 1.3
@@ -69,8 +86,6 @@ def recolour(
             f"not {tuple(x.shape)}."
         )
     angle, light = torch.rand(2, len(x), 1, 1, generator=generator, device=x.device)
-    # of a rotation about the grey axis, (1, 1, 1)
-    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]).to(x.device) / 3**0.5
-    rotation = torch.linalg.matrix_exp(2 * math.pi * angle * axis)
-    turn = rotation * (1 + brightness * (2 * light - 1))
+    brighter = 1 + brightness * (2 * light - 1)
+    turn = _hue_rotation(angle[:, 0, 0]) * brighter
     return torch.einsum("nij,njhw->nihw", turn, x).clamp(0, 1)

@@ -27,7 +27,7 @@ from vae_nb.elbo import (
 class TrainedVAE(VAELike, HasWeights, Protocol):
     "A model as scores see it: an `nn.Module` with `encode`, `decode` and `prior`."
 
-
+# %% ../../nbs/lib/40_evaluate_bounds.ipynb #eb23fb6a
 @contextmanager
 def seeded_batches(
     model: TrainedVAE,

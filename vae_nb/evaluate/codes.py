@@ -18,6 +18,8 @@ from .bounds import TrainedVAE, random_batches
 from ..joint.model import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
+#| code-fold: true
+#| code-summary: Refuses what is not one whole number from 0 for each image
 def _check_whole(
     values,  # one number for each image: a tensor, an array or a list
     name: str,
@@ -97,7 +99,7 @@ def _discretise(
     edges = values.quantile(torch.arange(1, bins, dtype=torch.double) / bins).unique()
     return torch.bucketize(values, edges, right=True)
 
-# %% ../../nbs/lib/41_evaluate_codes.ipynb #981c7aca
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #050361b7
 def _entropy_of_counts(
     values: Tensor,  # whole numbers from 0, (N,)
 ) -> float:  # nats
@@ -107,7 +109,7 @@ def _entropy_of_counts(
     share = counts[counts > 0].double() / len(values)
     return (-(share * share.log()).sum() + (len(share) - 1) / (2 * len(values))).item()
 
-
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #8dba18af
 def _binned_information(
     a: Tensor,  # whole numbers from 0, (N,)
     b: Tensor,  # the same
@@ -116,7 +118,9 @@ def _binned_information(
     joint = _entropy_of_counts(a * (b.max() + 1) + b)
     return max(0.0, _entropy_of_counts(a) + _entropy_of_counts(b) - joint)
 
-# %% ../../nbs/lib/41_evaluate_codes.ipynb #050361b7
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #bc1572a3
+#| code-fold: true
+#| code-summary: Refuses codes and factors between which no gap exists
 def _check_codes(codes: Tensor, factors: Tensor, bins: int) -> None:
     "Refuse codes and factors between which no gap exists."
     if codes.ndim != 2 or codes.shape[1] < 2:
@@ -201,7 +205,7 @@ def gaussian_part(
         start += part.event_shape[0]
     return None, slice(0, 0)
 
-
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #f876bbc1
 def is_standard_normal(prior) -> bool:
     "Is the Gaussian part of this prior N(0, I)?"
     part, _ = gaussian_part(prior)
@@ -244,7 +248,7 @@ def _log_densities(
     ]
     return torch.cat(rows).double()
 
-
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #2078090b
 def _least_mismatch(posteriors: list, prior) -> float:
     "`moment_mismatch` where it can be computed; elsewhere 0, which is a bound as well."
     parts = [part for q in posteriors if (part := gaussian_part(q)[0]) is not None]
@@ -254,7 +258,22 @@ def _least_mismatch(posteriors: list, prior) -> float:
     variance = torch.cat([q.logvar.exp() for q in parts])
     return moment_mismatch(mu, variance) if len(mu) > mu.shape[1] else 0.0
 
-# %% ../../nbs/lib/41_evaluate_codes.ipynb #6797ff26
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #df75d24f
+def _bracket(
+    pairs: Tensor,  # log q(z_i|x_j), (n, n)
+    prior: Tensor,  # log p(z_i), (n,)
+    mismatch: float,  # a lower bound of KL(aggregate posterior ‖ prior)
+) -> tuple[float, float, float]:  # kl, and I(x; z) at least and at most: nats
+    "I(x; z) with each image's own posterior in the mixture, and without it."
+    own, count = pairs.diagonal(), len(pairs)
+    kl = (own - prior).mean().item()
+    low = (own - pairs.logsumexp(1)).mean().item() + math.log(count)
+    others = pairs.clone().fill_diagonal_(-math.inf)
+    high = (own - others.logsumexp(1)).mean().item() + math.log(count - 1)
+    high = max(0.0, min(high, kl - mismatch))
+    return kl, max(0.0, min(low, high)), high
+
+# %% ../../nbs/lib/41_evaluate_codes.ipynb #5b394167
 def information(
     model: TrainedVAE,  # anything with encode and prior
     images: Data | Tensor,  # Images, or a float tensor (N, ...)
@@ -286,20 +305,9 @@ def information(
         pairs = _log_densities(posteriors, z)
         prior = model.prior.log_prob(z).double()
         mismatch = _least_mismatch(posteriors, model.prior)
-    own, count = pairs.diagonal(), len(z)
-    kl = (own - prior).mean().item()
-    low = (own - pairs.logsumexp(1)).mean().item() + math.log(count)
-    others = pairs.clone().fill_diagonal_(-math.inf)
-    high = (own - others.logsumexp(1)).mean().item() + math.log(count - 1)
-    high = max(0.0, min(high, kl - mismatch))
-    low = max(0.0, min(low, high))
-    return {
-        "kl": kl,
-        "mi_low": low,
-        "mi_high": high,
-        "aggregate_low": max(0.0, kl - high),
-        "aggregate_high": max(0.0, kl - low),
-    }
+    kl, low, high = _bracket(pairs, prior, mismatch)
+    rest = {"aggregate_low": max(0.0, kl - high), "aggregate_high": max(0.0, kl - low)}
+    return {"kl": kl, "mi_low": low, "mi_high": high} | rest
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #22752d89
 def pair_information(

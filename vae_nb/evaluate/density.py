@@ -14,6 +14,33 @@ from ..core import evaluating
 from .bounds import TrainedVAE
 
 # %% ../../nbs/lib/43_evaluate_density.ipynb #0bb83c46
+#| code-fold: true
+#| code-summary: Refuses too few codes, and codes with NaN
+def _check_enough(z: Tensor, components: int) -> None:
+    "At least twice as many codes as there are means to fit, all finite."
+    if z.ndim != 2 or len(z) < 2 * z.shape[1] * components:
+        raise ValueError(
+            f"{components} component(s) need codes (N, latent) with N of at least "
+            f"2 · latent · components, not {tuple(z.shape)}."
+        )
+    if bad := int((~z.isfinite()).any(1).sum()):
+        raise ValueError(f"{bad} of {len(z)} codes hold NaN or infinity.")
+
+# %% ../../nbs/lib/43_evaluate_density.ipynb #57845181
+def _mixture(
+    weights: Tensor,  # of the components, (k,)
+    means: Tensor,  # (k, latent)
+    factors: Tensor,  # whose products are the inverse covariances, (k, latent, latent)
+) -> torch.distributions.MixtureSameFamily:
+    "scikit-learn's numbers as a distribution."
+    precision = factors @ factors.mT
+    parts = torch.distributions.MultivariateNormal(
+        means, precision_matrix=(precision + precision.mT) / 2, validate_args=False
+    )
+    choice = torch.distributions.Categorical(weights)
+    return torch.distributions.MixtureSameFamily(choice, parts, validate_args=False)
+
+# %% ../../nbs/lib/43_evaluate_density.ipynb #4ff5d9ef
 def fit_density(
     z: Tensor,  # codes of training images: draws from q(z|x), or means, (N, latent)
     components: int = 1,  # 1: a Gaussian with full covariance; more: a mixture of them
@@ -31,23 +58,11 @@ def fit_density(
     """
     from sklearn.mixture import GaussianMixture
 
-    if z.ndim != 2 or len(z) < 2 * z.shape[1] * components:
-        raise ValueError(
-            f"{components} component(s) need codes (N, latent) with N of at least "
-            f"2 · latent · components, not {tuple(z.shape)}."
-        )
-    if bad := int((~z.isfinite()).any(1).sum()):
-        raise ValueError(f"{bad} of {len(z)} codes hold NaN or infinity.")
+    _check_enough(z, components)
     mixture = GaussianMixture(components, random_state=seed, reg_covar=1e-5)
     mixture.fit(z.double().cpu().numpy())
     fitted = (mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
-    weights, means, factors = (torch.from_numpy(values).to(z) for values in fitted)
-    precision = factors @ factors.mT
-    parts = torch.distributions.MultivariateNormal(
-        means, precision_matrix=(precision + precision.mT) / 2, validate_args=False
-    )
-    choice = torch.distributions.Categorical(weights)
-    return torch.distributions.MixtureSameFamily(choice, parts, validate_args=False)
+    return _mixture(*(torch.from_numpy(values).to(z) for values in fitted))
 
 # %% ../../nbs/lib/43_evaluate_density.ipynb #76126250
 class WithPrior(nn.Module):

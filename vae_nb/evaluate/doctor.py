@@ -51,7 +51,7 @@ def _ask_weight(
         return "with σ so small the posteriors have not settled"
     return find_weight(m.slopes, declared, m.gaussian.shape[-1])
 
-# %% ../../nbs/lib/47_evaluate_doctor.ipynb #9bf4178e
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #c02ec642
 def _ask_mismatch(m: Measurements, prior, settled: bool, lag: float) -> Answer:
     "Do codes fill the prior?"
     gaussian = m.gaussian
@@ -61,7 +61,7 @@ def _ask_mismatch(m: Measurements, prior, settled: bool, lag: float) -> Answer:
         return "it needs Gaussian latents with prior N(0, I), and ten images for each"
     return find_mismatch(gaussian, m.kl, settled, lag)
 
-
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #b6b9568e
 def _ask_posterior(m: Measurements, weight: Answer) -> Answer:
     "Are posteriors where the decoder wants them?"
     if m.gains is None:
@@ -70,13 +70,13 @@ def _ask_posterior(m: Measurements, weight: Answer) -> Answer:
         return "see the weight of the KL: the posteriors are not those of the ELBO"
     return find_posterior(m, m.gains)
 
-# %% ../../nbs/lib/47_evaluate_doctor.ipynb #c02ec642
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #9a238285
 def _moves(likelihood) -> bool:
     "Does training bring σ to the size of the errors?"
     learned = isinstance(getattr(likelihood, "log_sigma", None), torch.nn.Parameter)
     return learned or getattr(likelihood, "optimal", False)
 
-
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #8af8965e
 def _answers(m: Measurements, model) -> dict[str, Answer]:  # by question
     "The questions that need a model which fits its images."
     moves = _moves(getattr(model, "likelihood", None))
@@ -111,7 +111,14 @@ def _numbers(m: Measurements) -> tuple[dict[str, float], dict[str, float]]:
     errors = {name: e for name, (_, e) in pairs.items() if e is not None}
     return numbers, errors
 
-# %% ../../nbs/lib/47_evaluate_doctor.ipynb #08ca18b9
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #6fa5576c
+_NO_KL = Finding(
+    "no KL",
+    "the posterior is a point",
+    "This is a plain autoencoder (variational=False): it has no prior to sample from.",
+)
+
+# %% ../../nbs/lib/47_evaluate_doctor.ipynb #6ef2117f
 def diagnose(
     model: TrainedVAE,  # anything with encode, decode and prior
     # best the training images, as the model was given them
@@ -143,11 +150,7 @@ def diagnose(
     with evaluating(model):
         is_point = isinstance(model.encode(batches[0]), Delta)
     if is_point:
-        advice = (
-            "This is a plain autoencoder (variational=False): it has no prior to "
-            "sample from."
-        )
-        return Findings([Finding("no KL", "the posterior is a point", advice)])
+        return Findings([_NO_KL])
     m = measure(model, batches, seed)
     numbers, errors = _numbers(m)
     copies = find_copies(m)

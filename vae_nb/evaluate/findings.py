@@ -29,13 +29,13 @@ class Finding:
     def __str__(self):
         return f"{self.name}: {self.evidence} → {self.advice}"
 
-# %% ../../nbs/lib/46_evaluate_findings.ipynb #396ff997
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #fdb237eb
 # an illness; None: it was not found; a sentence: why neither can be said
 Answer = Finding | str | None
 
 UNSETTLED = "not settled yet"
 
-
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #9d1652e5
 def _verdict(
     finding: Finding,
     sure: bool,  # beyond its threshold by more than two standard errors
@@ -43,7 +43,7 @@ def _verdict(
     "The finding, or its evidence as something that is not settled yet."
     return finding if sure else f"{UNSETTLED}: {finding.evidence}"
 
-# %% ../../nbs/lib/46_evaluate_findings.ipynb #fdb237eb
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #3eb5bcdc
 class Findings(list[Finding]):
     """What `diagnose` found; empty: none of these illnesses was found.
 
@@ -71,10 +71,8 @@ class Findings(list[Finding]):
     def __repr__(self):
         lines = [str(finding) for finding in self] or ["nothing found"]
         for name, why in self.skipped.items():
-            unsettled = why.startswith(UNSETTLED)
-            lines.append(
-                f"{name}: {why}" if unsettled else f"not checked: {name} ({why})"
-            )
+            known = why.startswith(UNSETTLED)
+            lines.append(f"{name}: {why}" if known else f"not checked: {name} ({why})")
         return "\n".join(lines)
 
 # %% ../../nbs/lib/46_evaluate_findings.ipynb #b78e61df
@@ -121,6 +119,25 @@ def find_copies(m: Measurements) -> Answer:
     return _verdict(finding, sure=ratio - 2 * error > 1.1)
 
 # %% ../../nbs/lib/46_evaluate_findings.ipynb #ef9a6bc0
+def _sigma_finding(
+    sigma: float,
+    rms: tuple[float, float],  # root mean square of the errors, and its standard error
+    lost: tuple[float, float],  # nats per image, and the standard error
+) -> Finding:
+    "By how much σ is off, and what that costs."
+    size = "small: noise is coded as if it mattered"
+    if sigma > rms[0]:
+        size = "large: too little is worth coding"
+    return Finding(
+        "σ does not fit",
+        f"σ = {sigma:.3g}, but the errors' root mean square is "
+        f"{rms[0]:.3g} ± {rms[1]:.2g}: {lost[0]:.0f} ± {lost[1]:.0f} nats per image "
+        "are lost by that alone",
+        f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has "
+        "settled.",
+    )
+
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #e3cf42a0
 def find_sigma(
     m: Measurements,
     sigma: Tensor,  # of the likelihood, (n, C)
@@ -140,20 +157,9 @@ def find_sigma(
     if (log_ratio.abs() < math.log(2)).all():
         return None
     per_channel = squares / (2 * sigma**2) + log_ratio - 0.5 * squares / mse
-    lost, off = mean_and_error(m.x[0, 0].numel() * per_channel.sum(1))
-    size = (
-        "large: too little is worth coding"
-        if log_ratio.mean() > 0
-        else "small: noise is coded as if it mattered"
-    )
-    finding = Finding(
-        "σ does not fit",
-        f"σ = {sigma.mean():.3g}, but the errors' root mean square is "
-        f"{mse.sqrt().mean():.3g} ± {(error * mse.sqrt()).mean():.2g}: "
-        f"{lost:.0f} ± {off:.0f} nats per image are lost by that alone",
-        f"σ is too {size}. Use sigma='learned' or 'optimal', and train until it has "
-        "settled.",
-    )
+    lost = mean_and_error(m.x[0, 0].numel() * per_channel.sum(1))
+    rms = mse.sqrt().mean().item(), (error * mse.sqrt()).mean().item()
+    finding = _sigma_finding(sigma.mean().item(), rms, lost)
     beyond = (log_ratio.abs() - 2 * error) > math.log(2)
     return _verdict(finding, sure=not moves and bool(beyond.any()))
 
@@ -184,7 +190,16 @@ def _weight_finding(
         "their number.",
     )
 
-# %% ../../nbs/lib/46_evaluate_findings.ipynb #62c1c918
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #8ee86155
+def _disagreement(beta: float, error: float, again: float, error_again: float) -> str:
+    "Widths and lengths fit different weights of the KL: training is not at its end."
+    return (
+        f"{UNSETTLED}: the widths of the posteriors would fit "
+        f"β = {beta:.2g} ± {error:.1g}, the lengths of their means "
+        f"β = {again:.2g} ± {error_again:.1g}. Train on, and ask again"
+    )
+
+# %% ../../nbs/lib/46_evaluate_findings.ipynb #c99f2404
 def find_weight(
     slopes: Tensor,  # of `Measurements`, (N, 4)
     declared: float,  # the model's own beta
@@ -209,11 +224,7 @@ def find_weight(
     agree = abs(again - beta) < 0.1 or near(again, error_again)
     meant = declared != 1 and near(declared)
     if beta < -unsure or not (meant or agree):
-        return (
-            f"{UNSETTLED}: the widths of the posteriors would fit "
-            f"β = {beta:.2g} ± {error:.1g}, the lengths of their means "
-            f"β = {again:.2g} ± {error_again:.1g}. Train on, and ask again"
-        )
+        return _disagreement(beta, error, again, error_again)
     rise, fall = slopes[:, :2].mean(0).tolist()
     evidence = (
         f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves "

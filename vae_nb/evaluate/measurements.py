@@ -64,6 +64,12 @@ def ratio_and_error(
     error = mean_and_error(over - ratio * under)[1] / below.abs()
     return ratio.item(), error.item()
 
+# %% ../../nbs/lib/45_evaluate_measurements.ipynb #fad8d66b
+def _mirrored_noise(like: Tensor, draws: int) -> Tensor:  # (draws, *like.shape)
+    "Standard normal noise, and its negative."
+    half = torch.randn(draws // 2, *like.shape, device=like.device, dtype=like.dtype)
+    return torch.cat([half, -half])
+
 # %% ../../nbs/lib/45_evaluate_measurements.ipynb #e02087c0
 def _elbo_at(model, x, z, where, mu, logvar, noise) -> Tensor:  # nats, (n,)
     """The ELBO, up to a constant, of images (n, …) where the Gaussian part of q is
@@ -74,13 +80,26 @@ def _elbo_at(model, x, z, where, mu, logvar, noise) -> Tensor:  # nats, (n,)
     log_p = model.decode(z.flatten(0, 1)).log_prob(repeated).view(noise.shape[:2])
     return (log_p + model.prior.log_prob(z)).mean(0) + 0.5 * logvar.sum(-1)
 
-# %% ../../nbs/lib/45_evaluate_measurements.ipynb #fad8d66b
-def _mirrored_noise(like: Tensor, draws: int) -> Tensor:  # (draws, *like.shape)
-    "Standard normal noise, and its negative."
-    half = torch.randn(draws // 2, *like.shape, device=like.device, dtype=like.dtype)
-    return torch.cat([half, -half])
+# %% ../../nbs/lib/45_evaluate_measurements.ipynb #4f678e34
+def _best_step(
+    elbo,  # f(a, b, noise) → nats, (n,)
+    like: Tensor,  # zeros of the shape of a step
+    draw,  # f() → noise
+    steps: int,
+) -> tuple[Tensor, Tensor]:  # a, in standard deviations; b, in log-variances
+    "Adam's steps on the means and log-variances of q."
+    a, b = (torch.zeros_like(like, requires_grad=True) for _ in range(2))
+    optimiser = torch.optim.Adam([a, b], lr=0.2)
+    for step in range(steps):
+        # far at first, then exactly
+        optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / steps)
+        with torch.enable_grad():
+            loss = -elbo(a, b, draw()).sum()
+            a.grad, b.grad = torch.autograd.grad(loss, (a, b))
+        optimiser.step()
+    return a, b
 
-# %% ../../nbs/lib/45_evaluate_measurements.ipynb #55eb8214
+# %% ../../nbs/lib/45_evaluate_measurements.ipynb #b669b638
 def _step_gains(
     model,
     x: Tensor,  # a few images
@@ -101,18 +120,9 @@ def _step_gains(
     def elbo(a, b, noise):
         return _elbo_at(model, x, z, where, mu + a * scale, logvar + b, noise)
 
-    # in standard deviations, and in log-variances
-    a, b = (torch.zeros_like(scale, requires_grad=True) for _ in range(2))
-    optimiser = torch.optim.Adam([a, b], lr=0.2)
-    for step in range(steps):
-        # far at first, then exactly
-        optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / steps)
-        with torch.enable_grad():
-            loss = -elbo(a, b, _mirrored_noise(mu, draws)).sum()
-            a.grad, b.grad = torch.autograd.grad(loss, (a, b))
-        optimiser.step()
-    still = torch.zeros_like(scale)
-    judges = [_mirrored_noise(mu, draws) for _ in range(4)]
+    draw = lambda: _mirrored_noise(mu, draws)
+    a, b = _best_step(elbo, scale, draw, steps)
+    still, judges = torch.zeros_like(scale), [draw() for _ in range(4)]
     gains = [elbo(a, b, noise) - elbo(still, still, noise) for noise in judges]
     return torch.stack(gains).mean(0)
 

@@ -61,7 +61,25 @@ def ssim(
     )
     return everywhere[..., 5:-5, 5:-5].mean((1, 2, 3))
 
-# %% ../../nbs/lib/42_evaluate_pictures.ipynb #31f3d3b0
+# %% ../../nbs/lib/42_evaluate_pictures.ipynb #69686d68
+#| code-fold: true
+#| code-summary: Refuses images that are no pairs, too small, or outside [0, 1]
+def _check_pairs(x: Tensor, x_hat: Tensor) -> None:
+    "Originals and copies of one shape, of at least 11 × 11 pixels."
+    if x.shape != x_hat.shape or x.ndim != 4:
+        raise ValueError(
+            "originals and copies must both be (N, C, H, W), not "
+            f"{tuple(x.shape)} and {tuple(x_hat.shape)}."
+        )
+    if min(x.shape[-2:]) < 11:
+        raise ValueError(
+            "SSIM's window is 11 × 11 pixels, and the images are "
+            f"{x.shape[-2]} × {x.shape[-1]}: enlarge both sets first."
+        )
+    check_unit_range(x, "originals")
+    check_unit_range(x_hat, "copies")
+
+# %% ../../nbs/lib/42_evaluate_pictures.ipynb #2a703fb3
 def copy_scores(
     x: Tensor,  # originals in [0, 1], (N, C, H, W)
     x_hat: Tensor,  # their copies, the same shape
@@ -80,18 +98,7 @@ def copy_scores(
     Returns:
         MSE, PSNR and SSIM: one value per image, (N,)
     """
-    if x.shape != x_hat.shape or x.ndim != 4:
-        raise ValueError(
-            "originals and copies must both be (N, C, H, W), not "
-            f"{tuple(x.shape)} and {tuple(x_hat.shape)}."
-        )
-    if min(x.shape[-2:]) < 11:
-        raise ValueError(
-            "SSIM's window is 11 × 11 pixels, and the images are "
-            f"{x.shape[-2]} × {x.shape[-1]}: enlarge both sets first."
-        )
-    check_unit_range(x, "originals")
-    check_unit_range(x_hat, "copies")
+    _check_pairs(x, x_hat)
     mse = (x - x_hat).square().mean((1, 2, 3))
     return {"MSE": mse, "PSNR": -10 * mse.log10(), "SSIM": ssim(x, x_hat)}
 
@@ -103,7 +110,9 @@ def _matrix_root(
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
-
+# %% ../../nbs/lib/42_evaluate_pictures.ipynb #16e5f119
+#| code-fold: true
+#| code-summary: Refuses features between which no distance exists
 def _check_features(features: Tensor, name: str, d: torch.Size) -> None:
     "Refuse features between which no distance exists."
     if features.ndim != 2 or features.shape[1:] != d or len(features) < 2:
@@ -324,7 +333,25 @@ def _shadow_distance(
     )
     return (one - other).abs().mean().item()
 
-# %% ../../nbs/lib/42_evaluate_pictures.ipynb #1f61e98d
+# %% ../../nbs/lib/42_evaluate_pictures.ipynb #2c433ced
+#| code-fold: true
+#| code-summary: Refuses sets of different sizes, and images smaller than a patch
+def _check_sets(a: Tensor, b: Tensor) -> None:
+    "As many images, as large, of at least 7 × 7 pixels in [0, 1]."
+    if a.shape != b.shape or a.ndim != 4:
+        raise ValueError(
+            "the two sets must have one shape (N, C, H, W), not "
+            f"{tuple(a.shape)} and {tuple(b.shape)}: as many images, as large."
+        )
+    if min(a.shape[-2:]) < 7:
+        raise ValueError(
+            "patches are 7 × 7 pixels, and the images are "
+            f"{a.shape[-2]} × {a.shape[-1]}."
+        )
+    check_unit_range(a, "the first set")
+    check_unit_range(b, "the second set")
+
+# %% ../../nbs/lib/42_evaluate_pictures.ipynb #408f2c5a
 def sliced_wasserstein(
     a: Tensor,  # the reference: real images, (N, C, H, W)
     b: Tensor,  # as many others
@@ -349,18 +376,7 @@ def sliced_wasserstein(
     Returns:
         side of each level → distance, and their "mean"
     """
-    if a.shape != b.shape or a.ndim != 4:
-        raise ValueError(
-            "the two sets must have one shape (N, C, H, W), not "
-            f"{tuple(a.shape)} and {tuple(b.shape)}: as many images, as large."
-        )
-    if min(a.shape[-2:]) < 7:
-        raise ValueError(
-            "patches are 7 × 7 pixels, and the images are "
-            f"{a.shape[-2]} × {a.shape[-1]}."
-        )
-    check_unit_range(a, "the first set")
-    check_unit_range(b, "the second set")
+    _check_sets(a, b)
     seeded = lambda: torch.Generator().manual_seed(seed)
     distances: dict[int | str, float] = {}
     for level_a, level_b in zip(_laplacian_pyramid(a), _laplacian_pyramid(b)):

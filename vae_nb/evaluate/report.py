@@ -178,6 +178,17 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
     return rows
 
 # %% ../../nbs/lib/44_evaluate_report.ipynb #865005cc
+#| code-fold: true
+#| code-summary: Refuses reference images that are not those of the model
+def _check_reference(images, reference) -> None:
+    "One reference image for each image."
+    if len(reference) != len(images):
+        raise ValueError(
+            f"{len(reference)} reference images for {len(images)} images: there must "
+            "be one for each, the same digits before binarisation."
+        )
+
+# %% ../../nbs/lib/44_evaluate_report.ipynb #edbdf227
 def evaluate(
     model: TrainedVAE,  # anything with encode, decode, prior and sample
     # held out, and not used for any choice
@@ -218,11 +229,7 @@ def evaluate(
 
     images = as_data(images, model)
     reference = images if reference is None else as_data(reference, model)
-    if len(reference) != len(images):
-        raise ValueError(
-            f"{len(reference)} reference images for {len(images)} images: there must "
-            "be one for each, the same digits before binarisation."
-        )
+    _check_reference(images, reference)
     with evaluating(model):
         probe = model.encode(random_batches(images, 2, device=device_of(model))[0])
     rows: dict[str, Row] = {}

@@ -3,7 +3,8 @@
 from ..core import moved
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
 from .latents import Interpolator, LatentExplorer
-from .network import NotInBrowser, to_onnx
+from .layers import NotInBrowser
+from .network import to_onnx
 from .reconstructions import BetaExplorer, ReconstructionExplorer
 from .widgets import NetworkExplorer
 

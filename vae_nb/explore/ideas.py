@@ -40,14 +40,25 @@ def log_likelihood(
     height, place, width = torch.tensor(bumps, dtype=torch.float64).T
     return (height.log() - ((z[..., None] - place) / width) ** 2 / 2).logsumexp(-1)
 
-# %% ../../nbs/lib/62_explore_ideas.ipynb #f0f756cb
+# %% ../../nbs/lib/62_explore_ideas.ipynb #b30739f2
+#| code-fold: true
+#| code-summary: Refuses a width that is not positive
 def _check_sigma(sigma: float) -> None:
     if not sigma > 0:
         raise ValueError(
             f"sigma must be above 0, not {sigma}: q is a Gaussian with a width."
         )
 
-# %% ../../nbs/lib/62_explore_ideas.ipynb #b30739f2
+# %% ../../nbs/lib/62_explore_ideas.ipynb #316cda1c
+def _log_evidence(bumps: list[list[float]]) -> float:  # log p(x) in nats
+    "The integral over z of prior times likelihood, in closed form."
+    masses = [
+        h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2))
+        for h, p, w in bumps
+    ]
+    return math.log(sum(masses))
+
+# %% ../../nbs/lib/62_explore_ideas.ipynb #080a4956
 def elbo_parts(
     mu: float,  # mean of q(z|x)
     sigma: float,  # its standard deviation
@@ -69,17 +80,12 @@ def elbo_parts(
     weight = (-(noise**2) / 2).softmax(0)
     recon = (weight * log_likelihood(mu + sigma * noise, bumps)).sum().item()
     kl = (mu**2 + sigma**2 - 1) / 2 - math.log(sigma)
-    # p(x) is an integral of a Gaussian for each bump.
-    log_px = math.log(
-        sum(
-            h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2))
-            for h, p, w in bumps
-        )
-    )
-    elbo = recon - kl
+    elbo, log_px = recon - kl, _log_evidence(bumps)
     return dict(recon=recon, kl=kl, elbo=elbo, gap=log_px - elbo, log_px=log_px)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #84368e28
+#| code-fold: true
+#| code-summary: Draws prior, true posterior and q as densities over z
 def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float):
     "Prior, true posterior and q as densities over z."
     z = torch.linspace(-4, 4, 400, dtype=torch.float64)
@@ -96,6 +102,8 @@ def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float
     ax.legend(frameon=False, **above)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #16eab9d2
+#| code-fold: true
+#| code-summary: Draws the ELBO as a sum, a bar for each term
 def _draw_ledger(ax: Any, t: dict[str, float]):
     "The ELBO as a sum: a bar for each term, from where the one before it ends."
     bars = {  # from, to, what is written beside it, colour
@@ -196,7 +204,7 @@ def gumbel_noise(
     noise = -(-uniform.clamp(1e-9, 1 - 1e-9).log()).log()
     return [[round(value, 4) for value in row] for row in noise.tolist()]
 
-
+# %% ../../nbs/lib/62_explore_ideas.ipynb #2e21d818
 def relaxed_draws(
     logits: list[float],  # one for each category
     tau: float,  # temperature
@@ -252,6 +260,8 @@ def temperature_parts(
     }
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #0f32e12c
+#| code-fold: true
+#| code-summary: Draws points of the simplex in the colour of their largest share
 _CORNERS = [[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]]
 _COLOURS = ["#0173b2", "#a85400", "#127a58"]
 

@@ -60,7 +60,7 @@ def latent_order(
     kl = mean_kl_per_dim(model, images)
     return sorted(gaussian, key=lambda i: -kl[i]), kl
 
-
+# %% ../../nbs/lib/63_explore_latents.ipynb #1053db7a
 def latent_sliders(
     model: VAE,
     images: Any,  # data as `as_data` takes them, or None
@@ -80,6 +80,17 @@ def latent_sliders(
     return [{"index": i, "label": label(i)} for i in order[:show]]
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #8417d4d3
+#| code-fold: true
+#| code-summary: Refuses names that do not fit the categoricals
+def _check_category_names(names: Sequence[Sequence], sizes: list[int]) -> None:
+    "A list of names for each categorical, as long as it has categories."
+    if [len(own) for own in names] != sizes:
+        raise ValueError(
+            f"categories must name {sizes} categories, one list for each categorical, "
+            f"not {[len(own) for own in names]}."
+        )
+
+# %% ../../nbs/lib/63_explore_latents.ipynb #f401d1df
 def category_pickers(
     model: VAE,
     names: Sequence[Sequence] | None = None,  # the categories of each categorical
@@ -95,11 +106,7 @@ def category_pickers(
     _, blocks = latent_layout(model)
     sizes = [size for _, size in blocks]
     names = names or [range(size) for size in sizes]
-    if [len(own) for own in names] != sizes:
-        raise ValueError(
-            f"categories must name {sizes} categories, one list for each categorical, "
-            f"not {[len(own) for own in names]}."
-        )
+    _check_category_names(names, sizes)
     single = len(blocks) == 1
     labels = ["category" if single else f"category {i + 1}" for i in range(len(blocks))]
     return [
@@ -125,12 +132,12 @@ def _starting_latent(
         )
     return [round(v, 4) for v in z.tolist()]
 
-# %% ../../nbs/lib/63_explore_latents.ipynb #6bf09853
+# %% ../../nbs/lib/63_explore_latents.ipynb #e0464620
 def _rounded(values: Tensor, digits: int = 2) -> list[float]:
     "Numbers for the page, with as many digits as can be seen there."
     return [round(v, digits) for v in values.flatten().tolist()]
 
-
+# %% ../../nbs/lib/63_explore_latents.ipynb #36481d5b
 def _map_points(
     z: Tensor,  # encoded images, (N, 2)
     labels: Tensor | None,  # (N,)
@@ -166,7 +173,21 @@ def _latent_map(
         "points": _map_points(z, labels, classes),
     }
 
-# %% ../../nbs/lib/63_explore_latents.ipynb #8648bf60
+# %% ../../nbs/lib/63_explore_latents.ipynb #e9a030b3
+#| code-fold: true
+#| code-summary: Refuses a direction of another length, or with NaN
+def _direction_vector(name: str, direction: Any, latent_dim: int) -> Tensor:
+    "The vector of a direction, on the CPU, checked."
+    vector = torch.as_tensor(getattr(direction, "vector", direction))
+    vector = vector.detach().float().cpu()
+    if vector.shape != (latent_dim,) or not vector.isfinite().all():
+        raise ValueError(
+            f"the direction {name!r} must be a vector of shape ({latent_dim},) "
+            f"without NaN; this one has shape {tuple(vector.shape)}."
+        )
+    return vector
+
+# %% ../../nbs/lib/63_explore_latents.ipynb #d586c3d0
 Directions = Mapping[str, Any] | Iterable[Direction]
 
 
@@ -179,13 +200,7 @@ def _direction_sliders(
         directions = {d.name: d for d in directions or []}
     entries = []
     for name, direction in directions.items():
-        vector = torch.as_tensor(getattr(direction, "vector", direction))
-        vector = vector.detach().float().cpu()
-        if vector.shape != (latent_dim,) or not vector.isfinite().all():
-            raise ValueError(
-                f"the direction {name!r} must be a vector of shape ({latent_dim},) "
-                f"without NaN; this one has shape {tuple(vector.shape)}."
-            )
+        vector = _direction_vector(name, direction, latent_dim)
         limit = max(3.0, math.ceil(2 * abs(getattr(direction, "strength", 0))) / 2)
         entry = {"name": str(name), "vector": _rounded(vector, 5), "limit": limit}
         entries.append(entry)

@@ -11,15 +11,15 @@ import copy
 import hashlib
 import json
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..core import atomic_path, check_choice, device_of, evaluating
+from .layers import NotInBrowser, Op, fold_norms, operations
 from vae_nb.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -28,193 +28,48 @@ from vae_nb.likelihoods import (
 )
 from ..vae import VAE
 
-# %% ../../nbs/lib/60_explore_network.ipynb #6
-class NotInBrowser(TypeError):
-    "A network holds something that the in-browser engine does not know."
-
-# %% ../../nbs/lib/60_explore_network.ipynb #87747c47
-Op = dict[str, Any]  # the name of an operation, its weights, settings, output shape
-_ACTIVATIONS = {
-    nn.ReLU: "relu",
-    nn.SiLU: "silu",
-    nn.Tanh: "tanh",
-    nn.Sigmoid: "sigmoid",
-    nn.LeakyReLU: "leaky_relu",
-    nn.ELU: "elu",
-}
-# What does nothing in evaluation mode.
-_PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_RUNS = (
-    "sequences of Linear, Conv2d, ConvTranspose2d, nearest Upsample, MaxPool2d, "
-    "BatchNorm2d, GroupNorm, Flatten, Unflatten, Dropout and the activations ReLU, "
-    "LeakyReLU, ELU, SiLU, GELU, Tanh, Sigmoid"
-)
-
-# %% ../../nbs/lib/60_explore_network.ipynb #1c3d3609
-def _refuse(
-    layer: nn.Module,
-    why: str = "the engine has no such layer",
-) -> NoReturn:
-    "Say which layer cannot be exported, and what can."
-    raise NotInBrowser(f"no explorer can run {layer}: {why}. It runs {_RUNS}.")
-
-
-def _whole_numbers(
-    layer: nn.Module,
-    *names: str,  # settings that may be pairs
-) -> dict[str, int]:
-    "Settings as whole numbers; pairs must be equal."
-    found = {}
-    for name in names:
-        value: Any = getattr(layer, name)
-        values = set(value) if isinstance(value, tuple) else {value}
-        if len(values) != 1 or not isinstance(next(iter(values)), int):
-            _refuse(layer, f"{name} should be one number, not {value!r}")
-        found[name.removesuffix("_size")] = values.pop()
-    return found
-
-# %% ../../nbs/lib/60_explore_network.ipynb #9a02a4d0
-def _floats(
-    parameter: Tensor | None,
-    size: int,  # how many constants stand for a missing parameter
-    default: float = 0.0,  # the constant
-) -> Tensor:  # float32, on the CPU
-    "A layer's parameter, or the constants that its absence means."
-    if parameter is None:
-        return torch.full((size,), default)
-    return parameter.detach().float().cpu()
-
-# %% ../../nbs/lib/60_explore_network.ipynb #8
-def _linear_op(layer: nn.Linear) -> Op:
-    "A product with a matrix of shape (rows, columns)."
-    weight, bias = layer.weight.detach().float().cpu(), layer.bias
-    return {"op": "linear", "weight": weight, "bias": _floats(bias, len(weight))}
-
-
-def _conv_op(layer: nn.Conv2d | nn.ConvTranspose2d) -> Op:
-    "A convolution: a matrix that is applied to patches."
-    if layer.groups != 1 or set(layer.dilation) != {1} or layer.padding_mode != "zeros":
-        _refuse(layer, "groups, dilation and non-zero padding are not supported")
-    settings = _whole_numbers(layer, "kernel_size", "stride", "padding")
-    weight, bias = layer.weight.detach().float().cpu(), layer.bias
-    if isinstance(layer, nn.ConvTranspose2d):
-        op, matrix = "transposed", weight.permute(1, 2, 3, 0).flatten(0, 2)
-    else:
-        op, matrix = "conv", weight.flatten(1)
-    bias = _floats(bias, layer.out_channels)
-    return {"op": op, "weight": matrix, "bias": bias} | settings
-
-# %% ../../nbs/lib/60_explore_network.ipynb #9
-def _batch_norm_op(layer: nn.BatchNorm2d) -> Op:
-    "What a batch normalisation is in evaluation mode: a scale and a shift."
-    if layer.running_mean is None or layer.running_var is None:
-        _refuse(layer, "without running statistics it depends on the whole batch")
-    n = layer.num_features
-    mean, variance = _floats(layer.running_mean, n), _floats(layer.running_var, n)
-    scale = _floats(layer.weight, n, 1) / (variance + layer.eps).sqrt()
-    shift = _floats(layer.bias, n) - mean * scale
-    return {"op": "affine", "weight": scale, "bias": shift}
-
-
-def _group_norm_op(layer: nn.GroupNorm) -> Op:
-    "A group normalisation, with a weight and a bias for every channel."
-    n, settings = layer.num_channels, {"groups": layer.num_groups, "eps": layer.eps}
-    weight, bias = _floats(layer.weight, n, 1), _floats(layer.bias, n)
-    return {"op": "group_norm", "weight": weight, "bias": bias} | settings
-
-# %% ../../nbs/lib/60_explore_network.ipynb #10
-def _activation_op(layer: nn.Module) -> Op:
-    "A function of single numbers."
-    if isinstance(layer, nn.GELU):
-        return {"op": "gelu_tanh" if layer.approximate == "tanh" else "gelu"}
-    slope = getattr(layer, "negative_slope", getattr(layer, "alpha", None))
-    op: Op = {"op": _ACTIVATIONS[type(layer)]}
-    return op if slope is None else op | {"slope": slope}
-
-
-def _upsample_op(layer: nn.Upsample) -> Op:
-    "Enlarging by repeating pixels."
-    if layer.mode != "nearest":
-        _refuse(layer, f"mode={layer.mode!r} is not 'nearest'")
-    return {"op": "upsample"}
-
-
-def _max_pool_op(layer: nn.MaxPool2d) -> Op:
-    "The maximum over patches."
-    settings = _whole_numbers(layer, "kernel_size", "stride", "padding", "dilation")
-    if settings.pop("padding") or settings.pop("dilation") != 1 or layer.ceil_mode:
-        _refuse(layer, "padding, dilation and ceil_mode are not supported")
-    return {"op": "max_pool"} | settings
-
-# %% ../../nbs/lib/60_explore_network.ipynb #53f00784
-def _reshape_op(layer: nn.Flatten | nn.Unflatten) -> Op:
-    "Another shape for the same numbers."
-    if (layer.start_dim if isinstance(layer, nn.Flatten) else layer.dim) != 1:
-        _refuse(layer, "only dimension 1 can be flattened or unflattened")
-    return {"op": "reshape"}
-
-# %% ../../nbs/lib/60_explore_network.ipynb #e767f922
-_OPS: dict[type[nn.Module], Callable[[Any], Op]] = {
-    nn.Linear: _linear_op,
-    nn.Conv2d: _conv_op,
-    nn.ConvTranspose2d: _conv_op,
-    nn.BatchNorm2d: _batch_norm_op,
-    nn.GroupNorm: _group_norm_op,
-    nn.GELU: _activation_op,
-    nn.Upsample: _upsample_op,
-    nn.MaxPool2d: _max_pool_op,
-    nn.Flatten: _reshape_op,
-    nn.Unflatten: _reshape_op,
-    **dict.fromkeys(_ACTIVATIONS, _activation_op),
-}
-
-# %% ../../nbs/lib/60_explore_network.ipynb #13
-def operations(
-    module: nn.Module,
-    x: Tensor,  # an input, (1, ...)
-) -> tuple[list[Op], Tensor]:  # operations with their output shapes; the output
-    """A network as operations of the engine, in order.
-
-    Args:
-        x: an input, (1, ...)
-
-    Returns:
-        operations with their output shapes; the output
-    """
-    if type(module).forward is nn.Sequential.forward:
-        found: list[Op] = []
-        for child in module.children():
-            more, x = operations(child, x)
-            found += more
-        return found, x
-    if isinstance(module, _PASS_THROUGH):
-        return [], x
-    if type(module) not in _OPS:
-        _refuse(module)
-    y = module(x)
-    return [_OPS[type(module)](module) | {"shape": list(y.shape[1:])}], y
-
-# %% ../../nbs/lib/60_explore_network.ipynb #14
-def _fold_norms(ops: list[Op]) -> list[Op]:
-    "Batch normalisations folded into the matrix product before them."
-    out: list[Op] = []
-    for op in ops:
-        after_product = out and out[-1]["op"] in ("linear", "conv", "transposed")
-        if op["op"] == "affine" and after_product:
-            product, scale = out.pop(), op["weight"]
-            rows = product["weight"].reshape(len(scale), -1) * scale[:, None]
-            op = product | {
-                "weight": rows.reshape(product["weight"].shape),
-                "bias": product["bias"] * scale + op["bias"],
-            }
-        out.append(op)
-    return out
-
 # %% ../../nbs/lib/60_explore_network.ipynb #17
 _SMALL = 4096  # numbers; fewer than these stay in single precision
 _TOLERANCE = 5e-4  # of a pixel in [0, 1]: what half precision may change
 
-# %% ../../nbs/lib/60_explore_network.ipynb #18
+# %% ../../nbs/lib/60_explore_network.ipynb #ac419cc5
+def _half_suffices(value: Tensor) -> bool:
+    "Whether a tensor is large enough for half precision to pay, and within its range."
+    largest = torch.finfo(torch.float16).max
+    return value.numel() >= _SMALL and value.abs().max().item() < largest
+
+# %% ../../nbs/lib/60_explore_network.ipynb #4e41d5f6
+def _append(
+    blob: bytearray,  # grows
+    value: Tensor,
+    half: bool,  # half precision, where it suffices
+) -> dict[str, Any]:
+    "Add a tensor to the bytes: where it begins, how many numbers, whether in half."
+    narrow = half and _half_suffices(value)
+    part = {"offset": len(blob), "size": value.numel(), "half": narrow}
+    numbers = value.contiguous().numpy()
+    blob.extend(numbers.astype("<f2" if narrow else "<f4").tobytes())
+    blob.extend(bytes(-len(blob) % 4))  # numbers begin at multiples of 4
+    return part
+
+# %% ../../nbs/lib/60_explore_network.ipynb #22305494
+def _pack_weights(
+    ops: list[Op],  # with weights as tensors
+    half: bool = True,  # half precision for all but small matrices
+) -> tuple[list[dict], bytes]:  # operations that say where their weights are; weights
+    "Put the weights of all operations into one run of bytes."
+    layers, blob = [], bytearray()
+    for op in ops:
+        layer = {k: value for k, value in op.items() if k not in ("weight", "bias")}
+        if "weight" in op:
+            layer["rows"] = len(op["weight"])
+            layer["parts"] = [_append(blob, op[k], half) for k in ("weight", "bias")]
+            if op["weight"].ndim == 2:
+                layer["columns"] = op["weight"].shape[1]
+        layers.append(layer)
+    return layers, bytes(blob)
+
+# %% ../../nbs/lib/60_explore_network.ipynb #804693cd
 @dataclass(frozen=True)
 class BrowserNetwork:
     """A network as the browser runs it.
@@ -237,48 +92,15 @@ class BrowserNetwork:
     @property
     def spec(self) -> dict:
         "Everything but the weights, for JSON."
-        return {
-            "key": self.key,
-            "inputs": self.inputs,
-            "layers": self.layers,
-            "bytes": len(self.weights),
-            "crc": zlib.crc32(self.weights),
-        }
+        numbers = {"bytes": len(self.weights), "crc": zlib.crc32(self.weights)}
+        about = {"key": self.key, "inputs": self.inputs, "layers": self.layers}
+        return about | numbers
 
     @property
     def script(self) -> str:
         "The weights as a script: pages load scripts even from a disk."
         text = base64.b64encode(self.weights).decode()
         return f'(globalThis.vaeNbWeights ??= {{}})["{self.key}"] = "{text}";\n'
-
-# %% ../../nbs/lib/60_explore_network.ipynb #ac419cc5
-def _half_suffices(value: Tensor) -> bool:
-    "Whether a tensor is large enough for half precision to pay, and within its range."
-    largest = torch.finfo(torch.float16).max
-    return value.numel() >= _SMALL and value.abs().max().item() < largest
-
-# %% ../../nbs/lib/60_explore_network.ipynb #4e41d5f6
-def _pack_weights(
-    ops: list[Op],  # with weights as tensors
-    half: bool = True,  # half precision for all but small matrices
-) -> tuple[list[dict], bytes]:  # operations that say where their weights are; weights
-    "Put the weights of all operations into one run of bytes."
-    layers, blob = [], bytearray()
-    for op in ops:
-        layer = {k: value for k, value in op.items() if k not in ("weight", "bias")}
-        if "weight" in op:
-            layer |= {"rows": len(op["weight"]), "parts": []}
-            if op["weight"].ndim == 2:
-                layer["columns"] = op["weight"].shape[1]
-            for value in (op["weight"], op["bias"]):
-                narrow = half and _half_suffices(value)
-                part = {"offset": len(blob), "size": value.numel(), "half": narrow}
-                layer["parts"].append(part)
-                numbers = value.contiguous().numpy()
-                blob += numbers.astype("<f2" if narrow else "<f4").tobytes()
-                blob += bytes(-len(blob) % 4)  # numbers begin at multiples of 4
-        layers.append(layer)
-    return layers, bytes(blob)
 
 # %% ../../nbs/lib/60_explore_network.ipynb #de0b2b57
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -291,7 +113,20 @@ def _in_single_precision(module: _Module) -> _Module:
         return module
     return copy.deepcopy(module).float()
 
-# %% ../../nbs/lib/60_explore_network.ipynb #21
+# %% ../../nbs/lib/60_explore_network.ipynb #b1f968a8
+#| code-fold: true
+#| code-summary: Refuses a network with NaN or infinite weights
+def _check_finite(module: nn.Module) -> None:
+    "Refuse weights that no picture can come from."
+    state = module.state_dict().items()
+    bad = [name for name, value in state if not value.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be "
+            "shown. Train it again with a smaller learning rate."
+        )
+
+# %% ../../nbs/lib/60_explore_network.ipynb #75862ad7
 def browser_network(
     module: nn.Module,
     inputs: tuple[int, ...],  # shape of one input
@@ -309,14 +144,8 @@ def browser_network(
     device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
         ops, y = operations(module, torch.zeros(1, *inputs, device=device))
-    state = module.state_dict().items()
-    bad = [name for name, value in state if not value.isfinite().all()]
-    if bad:
-        raise ValueError(
-            f"{', '.join(bad)} hold NaN or infinite numbers: the network cannot be "
-            "shown. Train it again with a smaller learning rate."
-        )
-    ops = _fold_norms(ops)
+    _check_finite(module)
+    ops = fold_norms(ops)
     if last:
         ops.append({"op": last, "shape": list(y.shape[1:])})
     layers, weights = _pack_weights(ops, half)
@@ -330,7 +159,9 @@ _MEANS = {
     ContinuousBernoulliLikelihood: "continuous_bernoulli",
 }
 
-
+# %% ../../nbs/lib/60_explore_network.ipynb #4eddb1bb
+#| code-fold: true
+#| code-summary: Refuses a model without the networks that an explorer needs
 def _check_model(model: nn.Module) -> None:
     "Explorers look inside: they need the networks, not only the three distributions."
     needed = ("decoder", "likelihood", "prior", "latent_dim", "shape")
@@ -365,7 +196,7 @@ def half_error(
         exact, changed = (model.likelihood(net(z)).mean for net in (whole, rounded))
     return (exact - changed).abs().max().item()
 
-# %% ../../nbs/lib/60_explore_network.ipynb #22
+# %% ../../nbs/lib/60_explore_network.ipynb #6c0f75f4
 def browser_decoder(
     model: VAE,
     half: bool | None = None,  # half precision; None: if it changes too little to see
@@ -383,7 +214,7 @@ def browser_decoder(
     mean = _MEANS[type(model.likelihood)]
     return browser_network(model.decoder, (model.latent_dim,), mean, half)
 
-
+# %% ../../nbs/lib/60_explore_network.ipynb #6a4affd8
 def browser_encoder(
     model: VAE,
     half: bool = True,  # half precision

@@ -124,7 +124,7 @@ def _elbo_terms(
     written = lambda nats: "–" if math.isnan(nats) else f"{nats:.1f}"
     return {name: written(total / len(images)) for name, total in sums.items()}
 
-
+# %% ../../nbs/lib/64_explore_reconstructions.ipynb #a7d92e7e
 def _rows(values: Tensor, digits: int = 4) -> list[list[float]]:
     "A matrix for the page, with as many digits as it needs."
     return [[round(v, digits) for v in row] for row in values.tolist()]
@@ -147,7 +147,9 @@ def _beta_entry(
         "active": f"{active} of {model.latent_dim}",
     } | _elbo_terms(model, images), network
 
-# %% ../../nbs/lib/64_explore_reconstructions.ipynb #99ec6005
+# %% ../../nbs/lib/64_explore_reconstructions.ipynb #d5dc9c5f
+#| code-fold: true
+#| code-summary: Refuses models of different shapes, and categoricals
 def _check_models(models: dict[float, VAE]) -> None:
     "Models for images of one shape, with Gaussian latents only."
     shapes = [tuple(model.shape) for model in models.values()]

@@ -42,7 +42,7 @@ def asset(
     """
     return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
 
-
+# %% ../../nbs/lib/61_explore_widgets.ipynb #a912076c
 def engine() -> str:  # JavaScript, to be followed by what uses it
     """The in-browser engine: its compiled kernels and the code around them.
 
@@ -57,7 +57,7 @@ def _png_url(png: bytes) -> str:
     "A PNG as a data: URL, which a page can hold."
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
-
+# %% ../../nbs/lib/61_explore_widgets.ipynb #df875142
 def image_url(
     image: Tensor,  # (C, H, W) in [0, 1]
 ) -> str:
@@ -172,12 +172,12 @@ def _script_safe(text: str) -> str:
     "Text that cannot end the script element it is put into."
     return text.replace("</", "<\\/").replace("<!--", "<\\!--")
 
-
+# %% ../../nbs/lib/61_explore_widgets.ipynb #8f24f44a
 def _json_for_script(value: Any) -> str:
     "JSON without `<`, which HTML could misread. NaN is refused: no browser reads it."
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
-
+# %% ../../nbs/lib/61_explore_widgets.ipynb #b0dd8084
 def _state(explorer: NetworkExplorer) -> dict[str, Any]:
     "An explorer's own synchronised traits: not those that every widget has."
     own = set(type(explorer).class_trait_names(sync=True))

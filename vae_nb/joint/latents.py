@@ -12,7 +12,27 @@ from torch import Tensor
 
 from .model import JointVAE
 
-# %% ../../nbs/lib/26_joint_latents.ipynb #fdffd055
+# %% ../../nbs/lib/26_joint_latents.ipynb #05200661
+#| code-fold: true
+#| code-summary: Refuses categories that the model does not have
+def _check_count(model: JointVAE, categories: tuple) -> None:
+    "One category for each categorical, and at least one."
+    if len(categories) != len(model.categorical) or not categories:
+        raise ValueError(
+            f"the model has {len(model.categorical)} categoricals: give one category "
+            f"for each, not {len(categories)}."
+        )
+
+
+def _check_categories(row: Tensor, k: int) -> None:
+    "Whole numbers from 0 to k - 1."
+    if row.is_floating_point() or row.min() < 0 or row.max() >= k:
+        raise ValueError(
+            f"categories of a categorical of size {k} are whole numbers "
+            f"from 0 to {k - 1}, not {row.tolist()}."
+        )
+
+# %% ../../nbs/lib/26_joint_latents.ipynb #2e5c945a
 def one_hot(
     model: JointVAE,
     *categories: int
@@ -26,20 +46,12 @@ def one_hot(
     Returns:
         the categorical part of z, (..., sum of model.categorical)
     """
-    if len(categories) != len(model.categorical) or not categories:
-        raise ValueError(
-            f"the model has {len(model.categorical)} categoricals: give one category "
-            f"for each, not {len(categories)}."
-        )
-    rows = torch.broadcast_tensors(
-        *(torch.as_tensor(c, device=model.initialised.device) for c in categories)
-    )
+    _check_count(model, categories)
+    device = model.initialised.device
+    tensors = [torch.as_tensor(c, device=device) for c in categories]
+    rows = torch.broadcast_tensors(*tensors)
     for row, k in zip(rows, model.categorical):
-        if row.is_floating_point() or row.min() < 0 or row.max() >= k:
-            raise ValueError(
-                f"categories of a categorical of size {k} are whole numbers "
-                f"from 0 to {k - 1}, not {row.tolist()}."
-            )
+        _check_categories(row, k)
     hot = [F.one_hot(row.long(), k).float() for row, k in zip(rows, model.categorical)]
     return torch.cat(hot, -1)
 
@@ -74,6 +86,24 @@ def join(
     return torch.cat([part.expand(*shape, -1) for part in parts], -1)
 
 # %% ../../nbs/lib/26_joint_latents.ipynb #f113c1d0
+#| code-fold: true
+#| code-summary: Where a categorical stands among the latents; refuses a model without
+def _block(model: JointVAE, which: int) -> slice:
+    "Where a categorical stands among the latents."
+    blocks = [part for kind, part in model.parts if kind == "categorical"]
+    if not blocks:
+        raise ValueError(
+            "this model has no categorical, so there are no categories: "
+            "build it with categorical=(10,)."
+        )
+    if not 0 <= which < len(blocks):
+        raise ValueError(
+            f"which must be from 0 to {len(blocks) - 1}, not {which}: "
+            f"the model has {len(blocks)} categoricals."
+        )
+    return blocks[which]
+
+# %% ../../nbs/lib/26_joint_latents.ipynb #45764232
 def category_of(
     model: JointVAE,
     # latents, or posterior means as `evaluate.encode_all` returns them, (..., latent)
@@ -89,20 +119,10 @@ def category_of(
     Returns:
         (...), int64
     """
-    blocks = [part for kind, part in model.parts if kind == "categorical"]
-    if not blocks:
-        raise ValueError(
-            "this model has no categorical, so there are no categories: "
-            "build it with categorical=(10,)."
-        )
-    if not 0 <= which < len(blocks):
-        raise ValueError(
-            f"which must be from 0 to {len(blocks) - 1}, not {which}: "
-            f"the model has {len(blocks)} categoricals."
-        )
+    block = _block(model, which)
     if z.shape[-1:] != (model.latent_dim,):
         raise ValueError(
             f"category_of takes latents of shape (..., {model.latent_dim}), "
             f"not {tuple(z.shape)}."
         )
-    return z[..., blocks[which]].argmax(-1)
+    return z[..., block].argmax(-1)

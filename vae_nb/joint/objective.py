@@ -19,6 +19,22 @@ from ..elbo import free_bits_kl, linear_warmup
 from .model import JointVAE, OneHot, Product
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #d0624244
+#| code-fold: true
+#| code-summary: Refuses capacities that cannot be reached
+def _check_capacity(start: float, end: float, steps: int, gamma: float) -> None:
+    "Finite nats from 0, over a positive number of steps."
+    if not (0 <= start < math.inf and 0 <= end < math.inf):
+        raise ValueError(
+            "a capacity runs from 0 or more to 0 or more nats, "
+            f"not from {start!r} to {end!r}."
+        )
+    if not (steps > 0 and 0 <= gamma < math.inf):
+        raise ValueError(
+            "steps must be positive and gamma 0 or more, "
+            f"not steps={steps!r}, gamma={gamma!r}."
+        )
+
+# %% ../../nbs/lib/27_joint_objective.ipynb #1c35388e
 @dataclass(frozen=True)
 class Capacity:
     """How many nats a part shall carry: gamma·|KL − C|, C rising linearly.
@@ -37,16 +53,7 @@ class Capacity:
     gamma: float = 30.0  # weight
 
     def __post_init__(self):
-        if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
-            raise ValueError(
-                "a capacity runs from 0 or more to 0 or more nats, "
-                f"not from {self.start!r} to {self.end!r}."
-            )
-        if not (self.steps > 0 and 0 <= self.gamma < math.inf):
-            raise ValueError(
-                "steps must be positive and gamma 0 or more, "
-                f"not steps={self.steps!r}, gamma={self.gamma!r}."
-            )
+        _check_capacity(self.start, self.end, self.steps, self.gamma)
 
     def __call__(self, kl: Tensor, step: int) -> Tensor:
         "The penalty on a batch-mean KL in nats, at an optimiser step."
@@ -131,6 +138,8 @@ def _pressure(
     return model.beta * free_bits_kl(per_dim, model.free_bits)
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #a30cd6dc
+#| code-fold: true
+#| code-summary: Refuses what is no capacity, negative weights, and terms for a missing categorical
 def _check_terms(model, continuous, categorical, **weights: float) -> None:
     "Refuse what is no capacity, negative weights, and terms for a missing categorical."
     capacities = {"continuous": continuous, "categorical": categorical}

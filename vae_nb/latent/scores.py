@@ -26,6 +26,21 @@ if TYPE_CHECKING:  # imported where it is used
     import pandas as pd
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #3a9b6d26
+def _halvings(
+    n_in: int,  # channels of the picture
+    side: int,  # pixels, after shrinking
+    width: int,  # feature maps after the first halving
+) -> list[nn.Module]:
+    "Strided convolutions, each on half the side, until 4 to 7 pixels are left."
+    layers: list[nn.Module] = []
+    while side >= 8:
+        n_out = width * 2 ** min(len(layers) // 3, 2)
+        conv = nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(n_out), nn.LeakyReLU(0.1)]
+        n_in, side = n_out, side // 2
+    return layers
+
+# %% ../../nbs/lib/50_latent_scores.ipynb #cc66349d
 class AttributeClassifier(nn.Module):
     """A small convolutional network with one logit for each named attribute.
 
@@ -46,18 +61,9 @@ class AttributeClassifier(nn.Module):
         super().__init__()
         # attributes of faces can be told at 32 pixels, in a quarter of 64's time
         shrink = max(1, min(shape[1:]) // 32)
-        layers: list[nn.Module] = [nn.AvgPool2d(shrink)]
-        n_in, side = shape[0], min(shape[1:]) // shrink
-        while side >= 8:
-            n_out = width * 2 ** min(len(layers) // 3, 2)
-            layers += [
-                nn.Conv2d(n_in, n_out, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(n_out),
-                nn.LeakyReLU(0.1),
-            ]
-            n_in, side = n_out, side // 2
-        layers += [nn.Flatten(), nn.LazyLinear(hidden), nn.LeakyReLU(0.1)]
-        self.body = nn.Sequential(*layers)
+        layers = _halvings(shape[0], min(shape[1:]) // shrink, width)
+        top = nn.Flatten(), nn.LazyLinear(hidden), nn.LeakyReLU(0.1)
+        self.body = nn.Sequential(nn.AvgPool2d(shrink), *layers, *top)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(hidden, len(names)))
         self.names, self.shape = tuple(names), tuple(shape)
         self.body(torch.zeros(2, *shape))  # the lazy layer learns its size
@@ -96,7 +102,7 @@ def _attribute_targets(
             )
     return targets
 
-# %% ../../nbs/lib/50_latent_scores.ipynb #f9b65688
+# %% ../../nbs/lib/50_latent_scores.ipynb #c92ff01e
 def attribute_classifier(
     images: Images,  # with attributes: photographs, never reconstructions
     names: Sequence[str],  # what to learn
@@ -127,17 +133,9 @@ def attribute_classifier(
         return net.loss_of(x.flip(-1) if mirror and step % 2 else x, targets[index])
 
     places = TensorData(torch.arange(len(images)), images.name)
-    fit(
-        net,
-        places,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        weight_decay=0.01,
-        training_loss=learn,
-        progress=progress,
-    )
+    options = dict(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    options |= dict(weight_decay=0.01, training_loss=learn, progress=progress)
+    fit(net, places, **options)
     return net.eval()
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #1876bd0b
@@ -159,7 +157,16 @@ def decisions(
         seen = [net.head(part).cpu() > 0 for part in features]
         return torch.cat(seen), torch.cat(features).cpu()
 
-# %% ../../nbs/lib/50_latent_scores.ipynb #894f53fe
+# %% ../../nbs/lib/50_latent_scores.ipynb #049a895a
+def _balanced(
+    right: Tensor,  # bool, (N, attributes)
+    truth: Tensor,  # bool, the same shape
+) -> list[float]:  # one for each attribute
+    "The mean of the shares right among those with an attribute, and without."
+    pairs = zip(right.double().unbind(1), truth.unbind(1))
+    return [(r[t].mean() + r[~t].mean()).item() / 2 for r, t in pairs]
+
+# %% ../../nbs/lib/50_latent_scores.ipynb #52f7e67e
 def judge_table(
     net: AttributeClassifier,
     images: Images,  # with attributes; the net has not learned from them
@@ -183,11 +190,9 @@ def judge_table(
     if model is not None:
         pictures[", rebuilt"] = reconstruct_all(model, images)
     for name, x in pictures.items():
-        right = (decisions(net, x)[0] == truth).double()
-        pairs = zip(right.unbind(1), truth.unbind(1))
-        balanced = [(r[t].mean() + r[~t].mean()).item() / 2 for r, t in pairs]
-        table[f"accuracy{name}"] = right.mean(0).tolist()
-        table[f"balanced{name}"] = balanced
+        right = decisions(net, x)[0] == truth
+        table[f"accuracy{name}"] = right.double().mean(0).tolist()
+        table[f"balanced{name}"] = _balanced(right, truth)
     return table
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #3e9090a0
@@ -236,7 +241,20 @@ def flippable(
         )
     return chosen
 
-# %% ../../nbs/lib/50_latent_scores.ipynb #a670afa5
+# %% ../../nbs/lib/50_latent_scores.ipynb #2a645c92
+def _leaks(
+    changed: dict[
+        str, Tensor
+    ],  # attribute → 1 where the judge's decision changed, (n,)
+    name: str,  # the attribute that was meant
+) -> dict[str, float | str]:
+    "Mean share of changed decisions on the other attributes, and the worst of them."
+    shares = {k: c.mean().item() for k, c in changed.items() if k != name}
+    into = max(shares, key=lambda other: shares[other], default="")
+    mean = sum(shares.values()) / max(1, len(shares))
+    return {"leak": mean, "worst leak": shares.get(into, 0.0), "into": into}
+
+# %% ../../nbs/lib/50_latent_scores.ipynb #ead3a040
 def _score_edit(
     net: AttributeClassifier,
     before: Tensor,  # reconstructions, (n, C, H, W)
@@ -250,18 +268,13 @@ def _score_edit(
     n, changed = len(before), (seen != seen_now).double()
     flips = int(changed[:, net.column(name)].sum())
     low, high = _wilson(flips, n)
-    shares = {other: changed[:, net.column(other)].mean().item() for other in unrelated}
-    leaks = {other: share for other, share in shares.items() if other != name}
-    into = max(leaks, key=lambda other: leaks[other], default="")
     own = torch.cdist(features_now, features).argmin(1) == torch.arange(n)
     return {
         "n": n,
         "flips": flips / n,
         "from": low,
         "to": high,
-        "leak": sum(leaks.values()) / max(1, len(leaks)),
-        "worst leak": leaks.get(into, 0.0),
-        "into": into,
+        **_leaks({other: changed[:, net.column(other)] for other in unrelated}, name),
         "recognised": own.double().mean().item(),
         "SSIM": ssim(before[:200], after[:200]).mean().item(),
         "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item(),

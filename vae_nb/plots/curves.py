@@ -28,6 +28,92 @@ from vae_nb.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# %% ../../nbs/lib/22_plots_curves.ipynb #b6ddd677
+#| code-fold: true
+#| code-summary: Refuses a history without epochs, and a single text as terms
+def _check_history(table, terms) -> None:
+    "At least one epoch, and a tuple of terms."
+    if isinstance(terms, str):
+        raise ValueError(
+            f"terms is the text {terms!r}; it should be a tuple: ({terms!r},)."
+        )
+    if "epoch" not in table or len(table["epoch"]) == 0:
+        raise ValueError(
+            "the history has no epochs: there is nothing to draw. "
+            "Train for at least one."
+        )
+
+
+def _splits(table, term):
+    "Where a term was measured: in training, in validation, or in both."
+    found = [split for split in ("train", "valid") if f"{split}_{term}" in table]
+    if not found:
+        raise ValueError(
+            f"the history has no term {term!r}; "
+            f"its columns are {', '.join(map(str, table))}. Choose with terms=."
+        )
+    return found
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #79242044
+def _curves(table, terms):
+    "The curves of a history: (term, split, epochs, values), as far as measured."
+    _check_history(table, terms)
+    epoch, curves = np.asarray(table["epoch"], float), []
+    for term in terms:
+        for split in _splits(table, term):
+            value = np.asarray(table[f"{split}_{term}"], float)
+            measured = ~np.isnan(value)  # validation may run every few epochs only
+            if measured.any():
+                curves.append((term, split, epoch[measured], value[measured]))
+    if not curves:
+        raise ValueError(
+            f"every value of {', '.join(terms)} in the history is NaN: "
+            "training diverged, or nothing was measured."
+        )
+    return curves
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #6c66d3e2
+def _line_style(split, colour, every=1):
+    "Training dashed with open points, validation solid with filled ones."
+    shared = dict(color=colour, marker="o", ms=5, markevery=every)
+    if split == "valid":
+        own = dict(ls="-", lw=2.2, mfc=colour)
+    else:
+        own = dict(ls="--", lw=1.4, mfc="white")
+    return shared | own | dict(clip_on=False, zorder=3)
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #5ba4ce86
+#| code-fold: true
+#| code-summary: A key to the two kinds of line, in grey
+def _key(ax, splits):
+    "A key to the two kinds of line, in grey: the colours are named on the curves."
+    from matplotlib.lines import Line2D
+
+    names = {"train": "training", "valid": "validation"}
+    lines = [
+        Line2D([], [], label=name, **_line_style(split, QUIET))
+        for split, name in names.items()
+        if split in splits
+    ]
+    place = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    ax.legend(handles=lines, ncols=2, handlelength=2.6, **place)
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #2d86e6f6
+#| code-fold: true
+#| code-summary: Writes each curve's name right of its end
+def _name_ends(ax, ends, colours):
+    "Each curve's name right of its end, {name: (x, y)}, moved apart if they collide."
+    ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
+    to_pixels, line = ax.transData, 1.25 * 12 * ax.figure.dpi / 72
+    at = to_pixels.transform(np.array(list(ends.values()), float))
+    apart = moved_apart(np.c_[0 * at[:, 0], at[:, 1]], (1, line))
+    heights = to_pixels.inverted().transform(apart)[:, 1]
+    style = dict(fontsize=12, weight="bold", va="center")
+    right = ax.get_yaxis_transform()
+    for name, height, colour in zip(ends, heights, colours):
+        text, shade = plain(name), darker(colour)
+        ax.text(1.02, height, text, transform=right, color=shade, **style)
+
 # %% ../../nbs/lib/22_plots_curves.ipynb #b1f7afff
 def loss_curves(
     table: Any,  # a table or dict of lists: epoch, train_loss, train_kl, valid_loss, …
@@ -56,75 +142,22 @@ def loss_curves(
     _name_ends(ax, ends, [colours[term] for term in ends])
     return ax
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #8d1cf86f
-def _curves(table, terms):
-    "The curves of a history: (term, split, epochs, values), as far as measured."
-    if isinstance(terms, str):
+# %% ../../nbs/lib/22_plots_curves.ipynb #71e94e3c
+def _kl(kl):
+    "Checked KL, (latent_dim,): averaged over a batch if there is one, never negative."
+    kl = as_array(kl, "kl").astype(float)
+    if kl.ndim not in (1, 2):
         raise ValueError(
-            f"terms is the text {terms!r}; it should be a tuple: ({terms!r},)."
+            f"kl has shape {kl.shape}; it should be (latent,) or (batch, latent). "
+            "Leave the sum over dimensions out."
         )
-    if "epoch" not in table or len(table["epoch"]) == 0:
+    kl = kl.mean(0) if kl.ndim == 2 else kl
+    if kl.min() < -1e-4:
         raise ValueError(
-            "the history has no epochs: there is nothing to draw. "
-            "Train for at least one."
+            f"the KL of dimension {kl.argmin()} is {kl.min():.4g}; a KL is never "
+            "negative. Check the sign, or the order q, p."
         )
-    epoch, curves = np.asarray(table["epoch"], float), []
-    for term in terms:
-        found = [split for split in ("train", "valid") if f"{split}_{term}" in table]
-        if not found:
-            raise ValueError(
-                f"the history has no term {term!r}; "
-                f"its columns are {', '.join(map(str, table))}. Choose with terms=."
-            )
-        for split in found:
-            value = np.asarray(table[f"{split}_{term}"], float)
-            measured = ~np.isnan(value)  # validation may run every few epochs only
-            if measured.any():
-                curves.append((term, split, epoch[measured], value[measured]))
-    if not curves:
-        raise ValueError(
-            f"every value of {', '.join(terms)} in the history is NaN: "
-            "training diverged, or nothing was measured."
-        )
-    return curves
-
-# %% ../../nbs/lib/22_plots_curves.ipynb #2f46f295
-def _line_style(split, colour, every=1):
-    "Training dashed with open points, validation solid with filled ones."
-    shared = dict(color=colour, marker="o", ms=5, markevery=every)
-    if split == "valid":
-        own = dict(ls="-", lw=2.2, mfc=colour)
-    else:
-        own = dict(ls="--", lw=1.4, mfc="white")
-    return shared | own | dict(clip_on=False, zorder=3)
-
-
-def _key(ax, splits):
-    "A key to the two kinds of line, in grey: the colours are named on the curves."
-    from matplotlib.lines import Line2D
-
-    names = {"train": "training", "valid": "validation"}
-    lines = [
-        Line2D([], [], label=name, **_line_style(split, QUIET))
-        for split, name in names.items()
-        if split in splits
-    ]
-    place = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
-    ax.legend(handles=lines, ncols=2, handlelength=2.6, **place)
-
-# %% ../../nbs/lib/22_plots_curves.ipynb #54a6ba23
-def _name_ends(ax, ends, colours):
-    "Each curve's name right of its end, {name: (x, y)}, moved apart if they collide."
-    ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
-    to_pixels, line = ax.transData, 1.25 * 12 * ax.figure.dpi / 72
-    at = to_pixels.transform(np.array(list(ends.values()), float))
-    apart = moved_apart(np.c_[0 * at[:, 0], at[:, 1]], (1, line))
-    heights = to_pixels.inverted().transform(apart)[:, 1]
-    style = dict(fontsize=12, weight="bold", va="center")
-    right = ax.get_yaxis_transform()
-    for name, height, colour in zip(ends, heights, colours):
-        text, shade = plain(name), darker(colour)
-        ax.text(1.02, height, text, transform=right, color=shade, **style)
+    return kl.clip(0)
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #7374a3ce
 def kl_per_dim_bars(
@@ -156,23 +189,6 @@ def kl_per_dim_bars(
     ax.set_xlim(-0.8, len(kl) - 0.2)
     ax.legend(loc="upper right")
     return ax
-
-# %% ../../nbs/lib/22_plots_curves.ipynb #71e94e3c
-def _kl(kl):
-    "Checked KL, (latent_dim,): averaged over a batch if there is one, never negative."
-    kl = as_array(kl, "kl").astype(float)
-    if kl.ndim not in (1, 2):
-        raise ValueError(
-            f"kl has shape {kl.shape}; it should be (latent,) or (batch, latent). "
-            "Leave the sum over dimensions out."
-        )
-    kl = kl.mean(0) if kl.ndim == 2 else kl
-    if kl.min() < -1e-4:
-        raise ValueError(
-            f"the KL of dimension {kl.argmin()} is {kl.min():.4g}; a KL is never "
-            "negative. Check the sign, or the order q, p."
-        )
-    return kl.clip(0)
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #6f263eaa
 def bound_curve(
@@ -212,6 +228,43 @@ def bound_curve(
     ax.set_xticks(k, k, minor=False)
     ax.set(xlabel="samples k", ylabel="nats per image")
     return ax
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #432a8edc
+#| code-fold: true
+#| code-summary: Writes a value beside its bar, and a reference as a dashed line
+def _write_value(ax, value, error, row, digits, dots):
+    "The value beside its bar; for a dot in a column of its own, at the margin."
+    text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
+    text, style = true_minus(text), dict(va="center", fontsize=11)
+    if dots:
+        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), **style)
+        return
+    side = -1 if value < 0 else 1
+    style |= dict(textcoords="offset points", ha="right" if side < 0 else "left")
+    ax.annotate(text, (value + side * error, row), (6 * side, 0), **style)
+
+
+def _reference_line(ax, name, value):
+    "A named dashed line across."
+    ax.axvline(value, color=INK, lw=1.4, ls=(0, (5, 2)), zorder=1)
+    above = dict(xycoords=("data", "axes fraction"), textcoords="offset points")
+    style = dict(ha="center", va="bottom", fontsize=11, annotation_clip=False)
+    ax.annotate(label(name), (value, 1), (0, 3), **above, **style)
+
+# %% ../../nbs/lib/22_plots_curves.ipynb #7b0fa261
+#| code-fold: true
+#| code-summary: Refuses bars without values
+def _check_bars(values, errors):
+    "At least one finite value, and no error without a value."
+    if not values:
+        raise ValueError("there are no values: pass a dict of name -> value.")
+    as_array(list(values.values()), f"values ({', '.join(map(str, values))})")
+    unknown = set(errors or {}) - set(values)
+    if unknown:
+        raise ValueError(
+            f"errors are given for {sorted(map(str, unknown))}, which have no value; "
+            f"the values are {list(values)}."
+        )
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #545ec75b
 def labelled_bars(
@@ -255,38 +308,23 @@ def labelled_bars(
     ax.margins(x=0.08 if dots else 0.2)
     return ax
 
-# %% ../../nbs/lib/22_plots_curves.ipynb #1116eb43
-def _check_bars(values, errors):
-    "At least one finite value, and no error without a value."
-    if not values:
-        raise ValueError("there are no values: pass a dict of name -> value.")
-    as_array(list(values.values()), f"values ({', '.join(map(str, values))})")
-    unknown = set(errors or {}) - set(values)
-    if unknown:
+# %% ../../nbs/lib/22_plots_curves.ipynb #2ef450f2
+#| code-fold: true
+#| code-summary: Refuses negative counts, and names of the wrong number
+def _counts(counts, rows, columns):
+    "Counts as an array (rows, columns), with as many names as there are of each."
+    a = as_array(counts, "counts")
+    if a.ndim != 2 or a.min() < 0:
         raise ValueError(
-            f"errors are given for {sorted(map(str, unknown))}, which have no value; "
-            f"the values are {list(values)}."
+            f"counts have shape {a.shape} and the least is {a.min()}; "
+            "they should be (rows, columns), none negative."
         )
-
-# %% ../../nbs/lib/22_plots_curves.ipynb #e796118d
-def _write_value(ax, value, error, row, digits, dots):
-    "The value beside its bar; for a dot in a column of its own, at the margin."
-    text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
-    text, style = true_minus(text), dict(va="center", fontsize=11)
-    if dots:
-        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), **style)
-        return
-    side = -1 if value < 0 else 1
-    style |= dict(textcoords="offset points", ha="right" if side < 0 else "left")
-    ax.annotate(text, (value + side * error, row), (6 * side, 0), **style)
-
-
-def _reference_line(ax, name, value):
-    "A named dashed line across."
-    ax.axvline(value, color=INK, lw=1.4, ls=(0, (5, 2)), zorder=1)
-    above = dict(xycoords=("data", "axes fraction"), textcoords="offset points")
-    style = dict(ha="center", va="bottom", fontsize=11, annotation_clip=False)
-    ax.annotate(label(name), (value, 1), (0, 3), **above, **style)
+    for texts, what, n in zip((rows, columns), ("rows", "columns"), a.shape):
+        if texts is not None and len(texts) != n:
+            raise ValueError(
+                f"{len(texts)} names of {what} for {n} {what}: there should be {n}."
+            )
+    return a
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #31392535
 def count_matrix(
@@ -320,19 +358,3 @@ def count_matrix(
     ax.spines[:].set_visible(False)
     ax.set(ylabel=names[0], xlabel=names[1])
     return ax
-
-# %% ../../nbs/lib/22_plots_curves.ipynb #859a880e
-def _counts(counts, rows, columns):
-    "Counts as an array (rows, columns), with as many names as there are of each."
-    a = as_array(counts, "counts")
-    if a.ndim != 2 or a.min() < 0:
-        raise ValueError(
-            f"counts have shape {a.shape} and the least is {a.min()}; "
-            "they should be (rows, columns), none negative."
-        )
-    for texts, what, n in zip((rows, columns), ("rows", "columns"), a.shape):
-        if texts is not None and len(texts) != n:
-            raise ValueError(
-                f"{len(texts)} names of {what} for {n} {what}: there should be {n}."
-            )
-    return a

@@ -36,37 +36,9 @@ from vae_nb.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #0181a976
-def latent_map(
-    z: Any,  # latents, (N, 2)
-    labels: Any = None,  # a class for each, (N,): whole numbers or text
-    classes: Sequence | None = None,  # names of classes 0, 1, 2, …; None: the labels
-    ax: "Axes | None" = None,  # axes to draw on; None: a new figure
-    rings: bool = True,  # the standard normal's, at 1, 2 and 3 standard deviations
-    names: tuple[str, str] = ("$z_0$", "$z_1$"),  # names of the axes
-) -> "Axes":
-    """Two latent dimensions as a map: coloured by class, each named at its median.
-
-    Args:
-        z: latents, (N, 2)
-        labels: a class for each, (N,): whole numbers or text
-        classes: names of classes 0, 1, 2, …; None: the labels
-        ax: axes to draw on; None: a new figure
-        rings: the standard normal's, at 1, 2 and 3 standard deviations
-        names: names of the axes
-    """
-    z = _latents(z, 2)
-    numbers, texts = _classes(labels, classes, len(z))
-    ax = new_axes(ax, 5.8)
-    if rings:
-        _rings(ax)
-    _scatter(ax, z, numbers)
-    ax.set(xlabel=names[0], ylabel=names[1], aspect="equal")
-    if texts:
-        _name_classes(ax, z, numbers, texts)
-    return ax
-
-# %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
+# %% ../../nbs/lib/23_plots_latents.ipynb #21227977
+#| code-fold: true
+#| code-summary: Refuses latents of the wrong shape
 def _latents(z, dims=None):
     "Checked latents (N, dims) as floats."
     z = as_array(z, "z").astype(float)
@@ -78,26 +50,9 @@ def _latents(z, dims=None):
         raise ValueError(f"z has shape {z.shape}; it should be {want}.{hint}")
     return z
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #29040c18
-def _classes(labels, classes, n):
-    "The class number of each point, (N,), and the name of each; no names, no labels."
-    if labels is None:
-        return np.zeros(n, int), {}
-    labels = _labels(labels, n)
-    if labels.dtype.kind not in "iu":
-        kinds, labels = np.unique(labels, return_inverse=True)
-        return labels, dict(enumerate(map(plain, kinds)))
-    found = np.unique(labels).tolist()
-    if classes is None:
-        return labels, {k: plain(k) for k in found}
-    if not 0 <= found[0] <= found[-1] < len(classes):
-        raise ValueError(
-            f"labels run from {found[0]} to {found[-1]}, but there are {len(classes)} "
-            f"classes: they should be 0 to {len(classes) - 1}."
-        )
-    return labels, {k: plain(classes[k]) for k in found}
-
-# %% ../../nbs/lib/23_plots_latents.ipynb #54ce43b9
+# %% ../../nbs/lib/23_plots_latents.ipynb #aaf84121
+#| code-fold: true
+#| code-summary: Refuses labels of the wrong number or kind
 def _labels(labels, n):
     "Labels as an array of n whole numbers, texts or truths."
     labels = as_array(labels, "labels")
@@ -112,6 +67,32 @@ def _labels(labels, n):
             "as whole numbers or text."
         )
     return labels
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #f4d0ca62
+#| code-fold: true
+#| code-summary: Refuses labels for which there is no class
+def _check_numbers(found: list, classes: Sequence) -> None:
+    "Labels are 0 to the number of classes minus 1."
+    if not 0 <= found[0] <= found[-1] < len(classes):
+        raise ValueError(
+            f"labels run from {found[0]} to {found[-1]}, but there are {len(classes)} "
+            f"classes: they should be 0 to {len(classes) - 1}."
+        )
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #287c73de
+def _classes(labels, classes, n):
+    "The class number of each point, (N,), and the name of each; no names, no labels."
+    if labels is None:
+        return np.zeros(n, int), {}
+    labels = _labels(labels, n)
+    if labels.dtype.kind not in "iu":
+        kinds, labels = np.unique(labels, return_inverse=True)
+        return labels, dict(enumerate(map(plain, kinds)))
+    found = np.unique(labels).tolist()
+    if classes is None:
+        return labels, {k: plain(k) for k in found}
+    _check_numbers(found, classes)
+    return labels, {k: plain(classes[k]) for k in found}
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #96f19224
 _MARKERS = "o^sDvPX<>p"  # one per ten classes
@@ -143,7 +124,28 @@ def _rings(ax):
         ax.plot(r * np.cos(angle), r * np.sin(angle), **line)
         ax.text(0, -r, f"{r}σ", **text)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #e070cc50
+# %% ../../nbs/lib/23_plots_latents.ipynb #71ddffa8
+def _project(ax, points):
+    "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
+    from mpl_toolkits.mplot3d.proj3d import proj_transform
+
+    return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
+#| code-fold: true
+#| code-summary: Draws a name in a box, and a line that leads to it
+def _name_class(ax, text, colour, median, place):
+    "A name in a box, and a line from its median to it, below every name."
+    from matplotlib.lines import Line2D
+
+    xs, ys = np.array([median, place]).T
+    ax.add_artist(Line2D(xs, ys, color=colour, lw=1.6, zorder=90))
+    box = dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92)
+    font = dict(fontsize=11, weight="bold", color=INK, ha="center", va="center")
+    where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
+    ax.annotate(text, place, bbox=box, **font, **where)
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #e990cbe1
 def _name_classes(ax, z, numbers, texts):
     "Each class's name in a box at its median; a line leads back where it made room."
     medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
@@ -157,24 +159,35 @@ def _name_classes(ax, z, numbers, texts):
     for (k, text), median, place in zip(texts.items(), medians, places):
         _name_class(ax, text, nth_colour(k), median, place)
 
+# %% ../../nbs/lib/23_plots_latents.ipynb #0181a976
+def latent_map(
+    z: Any,  # latents, (N, 2)
+    labels: Any = None,  # a class for each, (N,): whole numbers or text
+    classes: Sequence | None = None,  # names of classes 0, 1, 2, …; None: the labels
+    ax: "Axes | None" = None,  # axes to draw on; None: a new figure
+    rings: bool = True,  # the standard normal's, at 1, 2 and 3 standard deviations
+    names: tuple[str, str] = ("$z_0$", "$z_1$"),  # names of the axes
+) -> "Axes":
+    """Two latent dimensions as a map: coloured by class, each named at its median.
 
-def _name_class(ax, text, colour, median, place):
-    "A name in a box, and a line from its median to it, below every name."
-    from matplotlib.lines import Line2D
-
-    xs, ys = np.array([median, place]).T
-    ax.add_artist(Line2D(xs, ys, color=colour, lw=1.6, zorder=90))
-    box = dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92)
-    font = dict(fontsize=11, weight="bold", color=INK, ha="center", va="center")
-    where = dict(xycoords=ax.transData, zorder=100, annotation_clip=False)
-    ax.annotate(text, place, bbox=box, **font, **where)
-
-# %% ../../nbs/lib/23_plots_latents.ipynb #71ddffa8
-def _project(ax, points):
-    "Where the eye sees points (n, 3) of 3-D axes: (n, 2)."
-    from mpl_toolkits.mplot3d.proj3d import proj_transform
-
-    return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+    Args:
+        z: latents, (N, 2)
+        labels: a class for each, (N,): whole numbers or text
+        classes: names of classes 0, 1, 2, …; None: the labels
+        ax: axes to draw on; None: a new figure
+        rings: the standard normal's, at 1, 2 and 3 standard deviations
+        names: names of the axes
+    """
+    z = _latents(z, 2)
+    numbers, texts = _classes(labels, classes, len(z))
+    ax = new_axes(ax, 5.8)
+    if rings:
+        _rings(ax)
+    _scatter(ax, z, numbers)
+    ax.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+    if texts:
+        _name_classes(ax, z, numbers, texts)
+    return ax
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #30b73cc0
 def latent_map_3d(
@@ -265,7 +278,25 @@ def as_classes(
     names = f"{name} ≤ {low:.2g}", "between", f"{name} > {high:.2g}"
     return (v > low).astype(int) + (v > high), tuple(map(true_minus, names))
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #8763eade
+# %% ../../nbs/lib/23_plots_latents.ipynb #d33c54e7
+def _some_ticks(values, step, most=7):
+    "Positions (pixels) and texts of at most `most` tiles, around the middle one."
+    every = ceil(len(values) / most)
+    chosen = np.arange((len(values) - 1) // 2 % every, len(values), every)
+    texts = [f"{values[i]:.1f}".replace("-0.0", "0.0") for i in chosen]
+    return chosen * step + step / 2 - 0.5, list(map(true_minus, texts))
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #98377799
+#| code-fold: true
+#| code-summary: Refuses a lattice with places missing
+def _check_lattice(n: int, across: int, up: int) -> None:
+    "As many images as places."
+    if n != across * up:
+        raise ValueError(
+            f"{n} images for {up} rows of {across}: there should be {across * up}."
+        )
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #8d574ff3
 def manifold_grid(
     images: Any,  # decoded, (rows*columns, H, W) or (…, C, H, W): the lowest row first
     across: Any,  # coordinate of each column, rising: (columns,)
@@ -288,11 +319,7 @@ def manifold_grid(
     """
     a, across = coloured(as_images(images), cmap), as_array(across, "across")
     up = across if up is None else as_array(up, "up")
-    if len(a) != len(across) * len(up):
-        raise ValueError(
-            f"{len(a)} images for {len(up)} rows of {len(across)}: "
-            f"there should be {len(across) * len(up)}."
-        )
+    _check_lattice(len(a), len(across), len(up))
     h, w = a.shape[1:3]
     # the top row is drawn first
     a = a.reshape(len(up), len(across), *a.shape[1:])[::-1]
@@ -303,15 +330,45 @@ def manifold_grid(
     ax.set(xlabel=names[0], ylabel=names[1])
     return ax
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #d33c54e7
-def _some_ticks(values, step, most=7):
-    "Positions (pixels) and texts of at most `most` tiles, around the middle one."
-    every = ceil(len(values) / most)
-    chosen = np.arange((len(values) - 1) // 2 % every, len(values), every)
-    texts = [f"{values[i]:.1f}".replace("-0.0", "0.0") for i in chosen]
-    return chosen * step + step / 2 - 0.5, list(map(true_minus, texts))
+# %% ../../nbs/lib/23_plots_latents.ipynb #f3e2a089
+def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
+    "A histogram under the prior's density; `corner`: the middle of its baseline."
+    (left, bottom), edges = corner, np.linspace(-limit, limit, 41)
+    density, _ = np.histogram(values.clip(-limit, limit), edges, density=True)
+    # densities up to `top` fit
+    draw = lambda d: bottom + height * np.minimum(d, top) / top
+    bars = dict(
+        fill=True, color=nth_colour(0), alpha=0.55, label="all posteriors together"
+    )
+    ax.stairs(draw(density), edges + left, baseline=bottom, **bars)
+    grid = np.linspace(-limit, limit, 101)
+    prior = np.exp(-(grid**2) / 2) / (2 * np.pi) ** 0.5
+    ax.plot(grid + left, draw(prior), color=INK, lw=1.4, label="prior N(0, 1)")
+    text = dict(fontsize=11, weight="bold", va="top")
+    ax.text(left - limit, bottom + height, name, **text)
+    if density.max() > top:
+        middle = left + edges[density.argmax()] + limit / 40
+        mark = dict(fontsize=9, ha="center", va="top", color=darker(nth_colour(0)))
+        ax.text(middle, bottom + height, "▲", **mark)
 
-# %% ../../nbs/lib/23_plots_latents.ipynb #92699367
+# %% ../../nbs/lib/23_plots_latents.ipynb #a4291c51
+#| code-fold: true
+#| code-summary: Ticks, limits and key of all panels
+def _panel_axes(ax, nrow, ncol, step, limit):
+    "Ticks at -3, 0 and 3 of each column, and one key for all panels."
+    ticks = [
+        (c * step + t, true_minus(str(t))) for c in range(ncol) for t in (-3, 0, 3)
+    ]
+    ax.set_xticks(*zip(*ticks))
+    ax.set(yticks=[], ylim=(1.02 - nrow, 0.95))
+    ax.set_xlim(-limit - 0.5, ncol * step - limit - 0.5)
+    ax.spines["left"].set_visible(False)
+    # every panel repeats the same two entries
+    handles, texts = ax.get_legend_handles_labels()
+    above = dict(bbox_to_anchor=(0.5, 1), ncols=2)
+    ax.legend(handles[:2], texts[:2], loc="lower center", **above)
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #8cbc7215
 def latent_histograms(
     z: Any,  # latents of many images, (N, latent_dim): samples or means
     n: int = 50,  # draw at most so many dimensions
@@ -337,38 +394,7 @@ def latent_histograms(
     ax = new_axes(ax, height, WIDTH * min(1, 0.4 + 0.2 * ncol))
     for j in range(shown):
         _panel(ax, z[:, j], str(j), (j % ncol * step, -(j // ncol)), limit)
-    ticks = [
-        (c * step + t, true_minus(str(t))) for c in range(ncol) for t in (-3, 0, 3)
-    ]
-    ax.set_xticks(*zip(*ticks))
-    ax.set(yticks=[], ylim=(1.02 - nrow, 0.95))
-    ax.set_xlim(-limit - 0.5, ncol * step - limit - 0.5)
-    ax.spines["left"].set_visible(False)
+    _panel_axes(ax, nrow, ncol, step, limit)
     part = f" (the first {shown} of {z.shape[1]} dimensions)"
     ax.set_xlabel("value of the latent" + (part if shown < z.shape[1] else ""))
-    # every panel repeats the same two entries
-    handles, texts = ax.get_legend_handles_labels()
-    above = dict(bbox_to_anchor=(0.5, 1), ncols=2)
-    ax.legend(handles[:2], texts[:2], loc="lower center", **above)
     return ax
-
-# %% ../../nbs/lib/23_plots_latents.ipynb #f3e2a089
-def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
-    "A histogram under the prior's density; `corner`: the middle of its baseline."
-    (left, bottom), edges = corner, np.linspace(-limit, limit, 41)
-    density, _ = np.histogram(values.clip(-limit, limit), edges, density=True)
-    # densities up to `top` fit
-    draw = lambda d: bottom + height * np.minimum(d, top) / top
-    bars = dict(
-        fill=True, color=nth_colour(0), alpha=0.55, label="all posteriors together"
-    )
-    ax.stairs(draw(density), edges + left, baseline=bottom, **bars)
-    grid = np.linspace(-limit, limit, 101)
-    prior = np.exp(-(grid**2) / 2) / (2 * np.pi) ** 0.5
-    ax.plot(grid + left, draw(prior), color=INK, lw=1.4, label="prior N(0, 1)")
-    text = dict(fontsize=11, weight="bold", va="top")
-    ax.text(left - limit, bottom + height, name, **text)
-    if density.max() > top:
-        middle = left + edges[density.argmax()] + limit / 40
-        mark = dict(fontsize=9, ha="center", va="top", color=darker(nth_colour(0)))
-        ax.text(middle, bottom + height, "▲", **mark)

@@ -18,27 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #90b44479
-def as_images(
-    images: Any,
-    name: str = "images",  # what an error message calls them
-) -> np.ndarray:  # float32 in [0, 1], (N, H, W) or (N, H, W, 3)
-    """Images, checked.
-
-    Args:
-        name: what an error message calls them
-
-    Returns:
-        float32 in [0, 1], (N, H, W) or (N, H, W, 3)
-    """
-    a = as_array(images, name)
-    _check_image_shape(a, name)
+#| code-fold: true
+#| code-summary: Refuses numbers outside [0, 1], and says what to divide by
+def _check_image_type(a: np.ndarray, name: str) -> None:
+    "Refuse whole numbers that are no bytes."
     if a.dtype.kind not in "fb" and a.dtype != np.uint8:
         raise ValueError(
             f"{name} is {a.dtype}; it should be float in [0, 1], uint8 or bool. "
             "Whole numbers 0…255 become images by .astype('uint8')."
         )
-    a = a.astype("float32") / (255 if a.dtype == np.uint8 else 1)
-    if a.min() < -1e-4 or a.max() > 1 + 1e-4:  # rounding may overshoot a little
+
+
+def _check_image_range(a: np.ndarray, name: str) -> None:
+    "Refuse values outside [0, 1]; rounding may overshoot a little."
+    if a.min() < -1e-4 or a.max() > 1 + 1e-4:
         hint = "pass it through .clamp(0, 1) if that is meant"
         if a.min() >= 0 and 2 < a.max() <= 65535:
             hint = "divide by the largest value there can be (255 for bytes)"
@@ -46,11 +39,10 @@ def as_images(
             f"{name} runs from {a.min():.4g} to {a.max():.4g}; "
             f"floats should be in [0, 1]: {hint}."
         )
-    if a.ndim == 4:
-        a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
-    return a.clip(0, 1)
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #ff078f4d
+#| code-fold: true
+#| code-summary: Refuses what is neither (N, H, W) nor (N, 1 or 3, H, W)
 def _check_image_shape(a: np.ndarray, name: str) -> None:
     "Refuse what is neither (N, H, W) nor (N, 1 or 3, H, W)."
     if a.ndim not in (3, 4):
@@ -67,6 +59,8 @@ def _check_image_shape(a: np.ndarray, name: str) -> None:
         )
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #ae9c5ff5
+#| code-fold: true
+#| code-summary: Refuses titles and labels of the wrong number
 def _check_names(n, ncol, titles=None, row_labels=None):
     "At least one column, as many titles as images, as many row labels as rows."
     if ncol < 1:
@@ -78,6 +72,28 @@ def _check_names(n, ncol, titles=None, row_labels=None):
                 f"{len(names)} {what} for {n} images in rows of {ncol}: "
                 f"there should be {want}."
             )
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #a04a7725
+def as_images(
+    images: Any,
+    name: str = "images",  # what an error message calls them
+) -> np.ndarray:  # float32 in [0, 1], (N, H, W) or (N, H, W, 3)
+    """Images, checked.
+
+    Args:
+        name: what an error message calls them
+
+    Returns:
+        float32 in [0, 1], (N, H, W) or (N, H, W, 3)
+    """
+    a = as_array(images, name)
+    _check_image_shape(a, name)
+    _check_image_type(a, name)
+    a = a.astype("float32") / (255 if a.dtype == np.uint8 else 1)
+    _check_image_range(a, name)
+    if a.ndim == 4:
+        a = a[:, 0] if a.shape[1] == 1 else a.transpose(0, 2, 3, 1)
+    return a.clip(0, 1)
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #4af07c37
 def tile(
@@ -105,6 +121,45 @@ def tile(
         top, left = i // ncol * (h + down), i % ncol * (w + right)
         canvas[top : top + h, left : left + w] = image
     return canvas
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #004650d7
+def draw_picture(ax: "Axes", canvas: np.ndarray) -> None:
+    "Without frame or ticks; black is 0 and white is 1 whatever the values."
+    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    ax.set(xticks=[], yticks=[])
+    ax.tick_params(length=0, pad=6)
+    ax.spines[:].set_visible(False)
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #2ad7196f
+def coloured(a: np.ndarray, cmap: str | None) -> np.ndarray:
+    "Checked grey images through a colour map, before tiling: the gaps stay white."
+    if cmap is None:
+        return a
+    from matplotlib import colormaps
+
+    if a.ndim > 3:
+        raise ValueError(
+            f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out."
+        )
+    return colormaps.get_cmap(cmap)(a)[..., :3].astype("float32")
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #6133aaae
+def channels_first(a: np.ndarray, axes: int = 1) -> np.ndarray:
+    "The first `axes` axes as one, channels before height again."
+    a = a.reshape(-1, *a.shape[axes:])
+    return a.transpose(0, 3, 1, 2) if a.ndim == 4 else a
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #8d3b0a7d
+def _gap(w):
+    "Pixels between images w pixels wide."
+    return max(1, round(w / 14))
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #cc036aad
+def _write_titles(ax, titles, ncol, step, w):
+    "A title above each image; images are `step` (right, down) apart."
+    for i, title in enumerate(titles):
+        at = i % ncol * step[0] + w / 2 - 0.5, i // ncol * step[1] - 0.5 - w / 40
+        ax.text(*at, title, ha="center", va="bottom", fontsize=11)
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #69f8c660
 def show_grid(
@@ -146,44 +201,30 @@ def show_grid(
         _write_titles(ax, map(label, titles), ncol, (w + right, h + down), w)
     return ax
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #79d4d55a
-def _gap(w):
-    "Pixels between images w pixels wide."
-    return max(1, round(w / 14))
+# %% ../../nbs/lib/21_plots_pictures.ipynb #293abba2
+#| code-fold: true
+#| code-summary: Refuses sets of different sizes
+def _check_same(checked: list[np.ndarray], names: Sequence) -> None:
+    "All sets have as many images, of one size."
+    first = checked[0].shape
+    for images, name in zip(checked, names):
+        if images.shape != first:
+            raise ValueError(
+                f"images of {name!r} are {images.shape}, those of {names[0]!r} {first} "
+                "(N, H, W, …): a comparison needs the same number and size."
+            )
 
-
-def _write_titles(ax, titles, ncol, step, w):
-    "A title above each image; images are `step` (right, down) apart."
-    for i, title in enumerate(titles):
-        at = i % ncol * step[0] + w / 2 - 0.5, i // ncol * step[1] - 0.5 - w / 40
-        ax.text(*at, title, ha="center", va="bottom", fontsize=11)
-
-# %% ../../nbs/lib/21_plots_pictures.ipynb #2ad7196f
-def coloured(a: np.ndarray, cmap: str | None) -> np.ndarray:
-    "Checked grey images through a colour map, before tiling: the gaps stay white."
-    if cmap is None:
-        return a
-    from matplotlib import colormaps
-
-    if a.ndim > 3:
-        raise ValueError(
-            f"cmap={cmap!r} colours grey images; these are RGB. Leave cmap out."
-        )
-    return colormaps.get_cmap(cmap)(a)[..., :3].astype("float32")
-
-# %% ../../nbs/lib/21_plots_pictures.ipynb #6133aaae
-def channels_first(a: np.ndarray, axes: int = 1) -> np.ndarray:
-    "The first `axes` axes as one, channels before height again."
-    a = a.reshape(-1, *a.shape[axes:])
-    return a.transpose(0, 3, 1, 2) if a.ndim == 4 else a
-
-
-def draw_picture(ax: "Axes", canvas: np.ndarray) -> None:
-    "Without frame or ticks; black is 0 and white is 1 whatever the values."
-    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
-    ax.set(xticks=[], yticks=[])
-    ax.tick_params(length=0, pad=6)
-    ax.spines[:].set_visible(False)
+# %% ../../nbs/lib/21_plots_pictures.ipynb #36989edd
+def _stacked(sets, names, cmap):
+    "Sets of images of one shape as one array, (sets, N, H, W) or (sets, N, H, W, 3)."
+    if not sets:
+        raise ValueError("there are no images: pass at least one set of them.")
+    checked = [
+        coloured(as_images(images, f"images of {name!r}"), cmap)
+        for images, name in zip(sets, names)
+    ]
+    _check_same(checked, names)
+    return np.stack(checked)
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #050c6e30
 def compare_rows(
@@ -241,25 +282,22 @@ def show_pairs(
         )
     return compare_rows(dict(zip(labels, (x, x_hat))), ncol, ax, cmap, scale)
 
-# %% ../../nbs/lib/21_plots_pictures.ipynb #8a8d0258
-def _stacked(sets, names, cmap):
-    "Sets of images of one shape as one array, (sets, N, H, W) or (sets, N, H, W, 3)."
-    if not sets:
-        raise ValueError("there are no images: pass at least one set of them.")
-    checked = [
-        coloured(as_images(images, f"images of {name!r}"), cmap)
-        for images, name in zip(sets, names)
-    ]
-    first = checked[0].shape
-    for images, name in zip(checked, names):
-        if images.shape != first:
-            raise ValueError(
-                f"images of {name!r} are {images.shape}, those of {names[0]!r} {first} "
-                "(N, H, W, …): a comparison needs the same number and size."
-            )
-    return np.stack(checked)
-
 # %% ../../nbs/lib/21_plots_pictures.ipynb #7c1ef7fe
+#| code-fold: true
+#| code-summary: Refuses moments without a label
+def _check_moments(frames: Any, labels: Sequence) -> None:
+    "One label for each moment."
+    if len(frames) != len(labels):
+        raise ValueError(
+            f"{len(labels)} labels for {len(frames)} moments: there should be one each."
+        )
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #4aec4c0a
+def _moment(v):
+    "The label of a moment: a number with a minus sign, or a text."
+    return true_minus(str(v)) if isinstance(v, (int, float)) else label(v)
+
+# %% ../../nbs/lib/21_plots_pictures.ipynb #e20ed927
 def strip(
     frames: Any,  # of each moment the same images, (N, H, W) or (N, C, H, W)
     labels: Sequence,  # one label per moment
@@ -278,10 +316,7 @@ def strip(
         cmap: colour map of grey images
         scale: size of the new figure
     """
-    if len(frames) != len(labels):
-        raise ValueError(
-            f"{len(labels)} labels for {len(frames)} moments: there should be one each."
-        )
+    _check_moments(frames, labels)
     # (images, moments, …)
     a = _stacked(list(frames), list(labels), cmap).swapaxes(0, 1)
     w, step = a.shape[3], a.shape[3] + _gap(a.shape[3])
@@ -290,8 +325,3 @@ def strip(
     ax.set_xticks(places, [_moment(v) for v in labels])
     ax.set_xlabel(label(f"{name} →"))
     return ax
-
-# %% ../../nbs/lib/21_plots_pictures.ipynb #4aec4c0a
-def _moment(v):
-    "The label of a moment: a number with a minus sign, or a text."
-    return true_minus(str(v)) if isinstance(v, (int, float)) else label(v)

@@ -40,6 +40,8 @@ INK = "#222222"  # text and axes
 QUIET = "#767676"  # references; 4.5:1 on white, the least that still reads as text
 
 # %% ../../nbs/lib/20_plots_style.ipynb #62e26ea2
+#| code-fold: true
+#| code-summary: The look, as Matplotlib's settings
 _LOOK = {
     "figure.figsize": (WIDTH, 3.9),
     "figure.constrained_layout.use": True,
@@ -165,7 +167,7 @@ def nth_colour(i: int) -> tuple[float, float, float]:
 
     return color_palette("colorblind")[i % 10]
 
-
+# %% ../../nbs/lib/20_plots_style.ipynb #70fc9de3
 def darker(colour: Any, keep: float = 0.7) -> tuple[float, ...]:
     "A colour dark enough for text on white."
     from matplotlib.colors import to_rgb
