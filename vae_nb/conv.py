@@ -166,8 +166,6 @@ class ConvDecoder(nn.Sequential):
         super().__init__(*layers)
 
 # %% ../nbs/03_conv_vae.ipynb #06872055
-#| code-fold: true
-#| code-summary: Checks the options and builds encoder and decoder
 def conv_networks(
     shape: tuple,  # of one image, (C, H, W)
     n_out: int,  # outputs of the encoder
@@ -218,8 +216,6 @@ def conv_networks(
     )
 
 # %% ../nbs/03_conv_vae.ipynb #2c3e6de7
-#| code-fold: true
-#| code-summary: The builder `conv_vae`: its options, and the model that it puts together
 @builder("vae_nb.conv.conv_vae")
 def conv_vae(
     # of one image, (C, H, W); any size that can be halved once per entry of `channels`

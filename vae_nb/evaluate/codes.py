@@ -18,8 +18,6 @@ from .bounds import TrainedVAE, random_batches
 from ..joint.model import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
-#| code-fold: true
-#| code-summary: Refuses what is not one whole number from 0 for each image
 def _check_whole(
     values,  # one number for each image: a tensor, an array or a list
     name: str,
@@ -119,8 +117,6 @@ def _binned_information(
     return max(0.0, _entropy_of_counts(a) + _entropy_of_counts(b) - joint)
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #bc1572a3
-#| code-fold: true
-#| code-summary: Refuses codes and factors between which no gap exists
 def _check_codes(codes: Tensor, factors: Tensor, bins: int) -> None:
     "Refuse codes and factors between which no gap exists."
     if codes.ndim != 2 or codes.shape[1] < 2:

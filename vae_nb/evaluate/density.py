@@ -14,8 +14,6 @@ from ..core import evaluating
 from .bounds import TrainedVAE
 
 # %% ../../nbs/lib/43_evaluate_density.ipynb #0bb83c46
-#| code-fold: true
-#| code-summary: Refuses too few codes, and codes with NaN
 def _check_enough(z: Tensor, components: int) -> None:
     "At least twice as many codes as there are means to fit, all finite."
     if z.ndim != 2 or len(z) < 2 * z.shape[1] * components:

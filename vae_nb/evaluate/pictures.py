@@ -62,8 +62,6 @@ def ssim(
     return everywhere[..., 5:-5, 5:-5].mean((1, 2, 3))
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #69686d68
-#| code-fold: true
-#| code-summary: Refuses images that are no pairs, too small, or outside [0, 1]
 def _check_pairs(x: Tensor, x_hat: Tensor) -> None:
     "Originals and copies of one shape, of at least 11 × 11 pixels."
     if x.shape != x_hat.shape or x.ndim != 4:
@@ -111,8 +109,6 @@ def _matrix_root(
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #16e5f119
-#| code-fold: true
-#| code-summary: Refuses features between which no distance exists
 def _check_features(features: Tensor, name: str, d: torch.Size) -> None:
     "Refuse features between which no distance exists."
     if features.ndim != 2 or features.shape[1:] != d or len(features) < 2:
@@ -334,8 +330,6 @@ def _shadow_distance(
     return (one - other).abs().mean().item()
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #2c433ced
-#| code-fold: true
-#| code-summary: Refuses sets of different sizes, and images smaller than a patch
 def _check_sets(a: Tensor, b: Tensor) -> None:
     "As many images, as large, of at least 7 × 7 pixels in [0, 1]."
     if a.shape != b.shape or a.ndim != 4:

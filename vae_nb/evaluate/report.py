@@ -178,8 +178,6 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
     return rows
 
 # %% ../../nbs/lib/44_evaluate_report.ipynb #865005cc
-#| code-fold: true
-#| code-summary: Refuses reference images that are not those of the model
 def _check_reference(images, reference) -> None:
     "One reference image for each image."
     if len(reference) != len(images):

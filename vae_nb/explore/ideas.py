@@ -41,8 +41,6 @@ def log_likelihood(
     return (height.log() - ((z[..., None] - place) / width) ** 2 / 2).logsumexp(-1)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #b30739f2
-#| code-fold: true
-#| code-summary: Refuses a width that is not positive
 def _check_sigma(sigma: float) -> None:
     if not sigma > 0:
         raise ValueError(
@@ -84,8 +82,6 @@ def elbo_parts(
     return dict(recon=recon, kl=kl, elbo=elbo, gap=log_px - elbo, log_px=log_px)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #84368e28
-#| code-fold: true
-#| code-summary: Draws prior, true posterior and q as densities over z
 def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float):
     "Prior, true posterior and q as densities over z."
     z = torch.linspace(-4, 4, 400, dtype=torch.float64)
@@ -102,8 +98,6 @@ def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float
     ax.legend(frameon=False, **above)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #16eab9d2
-#| code-fold: true
-#| code-summary: Draws the ELBO as a sum, a bar for each term
 def _draw_ledger(ax: Any, t: dict[str, float]):
     "The ELBO as a sum: a bar for each term, from where the one before it ends."
     bars = {  # from, to, what is written beside it, colour
@@ -260,8 +254,6 @@ def temperature_parts(
     }
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #0f32e12c
-#| code-fold: true
-#| code-summary: Draws points of the simplex in the colour of their largest share
 _CORNERS = [[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]]
 _COLOURS = ["#0173b2", "#a85400", "#127a58"]
 

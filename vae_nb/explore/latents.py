@@ -80,8 +80,6 @@ def latent_sliders(
     return [{"index": i, "label": label(i)} for i in order[:show]]
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #8417d4d3
-#| code-fold: true
-#| code-summary: Refuses names that do not fit the categoricals
 def _check_category_names(names: Sequence[Sequence], sizes: list[int]) -> None:
     "A list of names for each categorical, as long as it has categories."
     if [len(own) for own in names] != sizes:
@@ -174,8 +172,6 @@ def _latent_map(
     }
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #e9a030b3
-#| code-fold: true
-#| code-summary: Refuses a direction of another length, or with NaN
 def _direction_vector(name: str, direction: Any, latent_dim: int) -> Tensor:
     "The vector of a direction, on the CPU, checked."
     vector = torch.as_tensor(getattr(direction, "vector", direction))

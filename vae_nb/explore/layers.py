@@ -140,8 +140,6 @@ def _reshape_op(layer: nn.Flatten | nn.Unflatten) -> Op:
     return {"op": "reshape"}
 
 # %% ../../nbs/lib/59_explore_layers.ipynb #285b5c5e
-#| code-fold: true
-#| code-summary: The function for each kind of layer
 _OPS: dict[type[nn.Module], Callable[[Any], Op]] = {
     nn.Linear: _linear_op,
     nn.Conv2d: _conv_op,

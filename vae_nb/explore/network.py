@@ -114,8 +114,6 @@ def _in_single_precision(module: _Module) -> _Module:
     return copy.deepcopy(module).float()
 
 # %% ../../nbs/lib/60_explore_network.ipynb #b1f968a8
-#| code-fold: true
-#| code-summary: Refuses a network with NaN or infinite weights
 def _check_finite(module: nn.Module) -> None:
     "Refuse weights that no picture can come from."
     state = module.state_dict().items()
@@ -160,8 +158,6 @@ _MEANS = {
 }
 
 # %% ../../nbs/lib/60_explore_network.ipynb #4eddb1bb
-#| code-fold: true
-#| code-summary: Refuses a model without the networks that an explorer needs
 def _check_model(model: nn.Module) -> None:
     "Explorers look inside: they need the networks, not only the three distributions."
     needed = ("decoder", "likelihood", "prior", "latent_dim", "shape")

@@ -148,8 +148,6 @@ def _beta_entry(
     } | _elbo_terms(model, images), network
 
 # %% ../../nbs/lib/64_explore_reconstructions.ipynb #d5dc9c5f
-#| code-fold: true
-#| code-summary: Refuses models of different shapes, and categoricals
 def _check_models(models: dict[float, VAE]) -> None:
     "Models for images of one shape, with Gaussian latents only."
     shapes = [tuple(model.shape) for model in models.values()]

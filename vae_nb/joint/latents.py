@@ -13,8 +13,6 @@ from torch import Tensor
 from .model import JointVAE
 
 # %% ../../nbs/lib/26_joint_latents.ipynb #05200661
-#| code-fold: true
-#| code-summary: Refuses categories that the model does not have
 def _check_count(model: JointVAE, categories: tuple) -> None:
     "One category for each categorical, and at least one."
     if len(categories) != len(model.categorical) or not categories:
@@ -86,8 +84,6 @@ def join(
     return torch.cat([part.expand(*shape, -1) for part in parts], -1)
 
 # %% ../../nbs/lib/26_joint_latents.ipynb #f113c1d0
-#| code-fold: true
-#| code-summary: Where a categorical stands among the latents; refuses a model without
 def _block(model: JointVAE, which: int) -> slice:
     "Where a categorical stands among the latents."
     blocks = [part for kind, part in model.parts if kind == "categorical"]

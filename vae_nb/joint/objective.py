@@ -19,8 +19,6 @@ from ..elbo import free_bits_kl, linear_warmup
 from .model import JointVAE, OneHot, Product
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #d0624244
-#| code-fold: true
-#| code-summary: Refuses capacities that cannot be reached
 def _check_capacity(start: float, end: float, steps: int, gamma: float) -> None:
     "Finite nats from 0, over a positive number of steps."
     if not (0 <= start < math.inf and 0 <= end < math.inf):
@@ -138,8 +136,6 @@ def _pressure(
     return model.beta * free_bits_kl(per_dim, model.free_bits)
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #a30cd6dc
-#| code-fold: true
-#| code-summary: Refuses what is no capacity, negative weights, and terms for a missing categorical
 def _check_terms(model, continuous, categorical, **weights: float) -> None:
     "Refuse what is no capacity, negative weights, and terms for a missing categorical."
     capacities = {"continuous": continuous, "categorical": categorical}

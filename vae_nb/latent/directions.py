@@ -86,8 +86,6 @@ class Direction:
         return (z @ self.unit.to(z) - self.prior[0]) / self.prior[1]
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #185307f4
-#| code-fold: true
-#| code-summary: Refuses latents of another size, and NaN
 def _checked_codes(
     z: Tensor,  # latents
     shape: tuple[int, ...] = (),  # what z.shape must end with
@@ -107,8 +105,6 @@ def _checked_codes(
     return z
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #103a6034
-#| code-fold: true
-#| code-summary: Finds the latents that may move a little: not the blocks of categories
 def continuous_dims(
     model,  # any; a joint model has `parts`, pairs of a kind and a slice of z
 ) -> slice | Tensor:  # which latents are numbers rather than one-hot choices
@@ -132,8 +128,6 @@ def continuous_dims(
     return torch.cat([torch.arange(block.start, block.stop) for block in blocks])
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #89e615fa
-#| code-fold: true
-#| code-summary: Warns if an edit leaves the prior, and names strengths that do not
 def _warn_beyond(z: Tensor, moved: Tensor, direction: Direction, limit: float) -> None:
     "Say so if an edit left the prior, and which strengths would not."
     reach = direction.reach(moved)
@@ -300,8 +294,6 @@ def _axis_by_planes(
     return _without_part_along(_logistic_normal(z, a), normals, name)
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #a2fa5190
-#| code-fold: true
-#| code-summary: Measures the spread of the prior along an axis, and one unit of it
 def _prior_along(model, unit: Tensor) -> tuple[float, float]:
     "Mean and standard deviation of the prior along a unit vector, from 10,000 draws."
     generator = torch.Generator(device_of(model)).manual_seed(0)
@@ -322,8 +314,6 @@ def _scale(along: Tensor, having: Tensor, name: str) -> tuple[float, float, floa
     return gap, low.mean().item(), strength
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #a6b3c2cd
-#| code-fold: true
-#| code-summary: Refuses an attribute that makes no two groups to compare
 def _check_groups(a: Tensor, name: str, least: int) -> None:
     "Refuse an attribute that makes no two groups to compare."
     if not ((a == 0) | (a == 1)).all():

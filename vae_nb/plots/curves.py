@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #b6ddd677
-#| code-fold: true
-#| code-summary: Refuses a history without epochs, and a single text as terms
 def _check_history(table, terms) -> None:
     "At least one epoch, and a tuple of terms."
     if isinstance(terms, str):
@@ -83,8 +81,6 @@ def _line_style(split, colour, every=1):
     return shared | own | dict(clip_on=False, zorder=3)
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #5ba4ce86
-#| code-fold: true
-#| code-summary: A key to the two kinds of line, in grey
 def _key(ax, splits):
     "A key to the two kinds of line, in grey: the colours are named on the curves."
     from matplotlib.lines import Line2D
@@ -99,8 +95,6 @@ def _key(ax, splits):
     ax.legend(handles=lines, ncols=2, handlelength=2.6, **place)
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #2d86e6f6
-#| code-fold: true
-#| code-summary: Writes each curve's name right of its end
 def _name_ends(ax, ends, colours):
     "Each curve's name right of its end, {name: (x, y)}, moved apart if they collide."
     ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
@@ -230,8 +224,6 @@ def bound_curve(
     return ax
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #432a8edc
-#| code-fold: true
-#| code-summary: Writes a value beside its bar, and a reference as a dashed line
 def _write_value(ax, value, error, row, digits, dots):
     "The value beside its bar; for a dot in a column of its own, at the margin."
     text = f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error else "")
@@ -252,8 +244,6 @@ def _reference_line(ax, name, value):
     ax.annotate(label(name), (value, 1), (0, 3), **above, **style)
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #7b0fa261
-#| code-fold: true
-#| code-summary: Refuses bars without values
 def _check_bars(values, errors):
     "At least one finite value, and no error without a value."
     if not values:
@@ -309,8 +299,6 @@ def labelled_bars(
     return ax
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #2ef450f2
-#| code-fold: true
-#| code-summary: Refuses negative counts, and names of the wrong number
 def _counts(counts, rows, columns):
     "Counts as an array (rows, columns), with as many names as there are of each."
     a = as_array(counts, "counts")

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #21227977
-#| code-fold: true
-#| code-summary: Refuses latents of the wrong shape
 def _latents(z, dims=None):
     "Checked latents (N, dims) as floats."
     z = as_array(z, "z").astype(float)
@@ -51,8 +49,6 @@ def _latents(z, dims=None):
     return z
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #aaf84121
-#| code-fold: true
-#| code-summary: Refuses labels of the wrong number or kind
 def _labels(labels, n):
     "Labels as an array of n whole numbers, texts or truths."
     labels = as_array(labels, "labels")
@@ -69,8 +65,6 @@ def _labels(labels, n):
     return labels
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #f4d0ca62
-#| code-fold: true
-#| code-summary: Refuses labels for which there is no class
 def _check_numbers(found: list, classes: Sequence) -> None:
     "Labels are 0 to the number of classes minus 1."
     if not 0 <= found[0] <= found[-1] < len(classes):
@@ -132,8 +126,6 @@ def _project(ax, points):
     return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
-#| code-fold: true
-#| code-summary: Draws a name in a box, and a line that leads to it
 def _name_class(ax, text, colour, median, place):
     "A name in a box, and a line from its median to it, below every name."
     from matplotlib.lines import Line2D
@@ -287,8 +279,6 @@ def _some_ticks(values, step, most=7):
     return chosen * step + step / 2 - 0.5, list(map(true_minus, texts))
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #98377799
-#| code-fold: true
-#| code-summary: Refuses a lattice with places missing
 def _check_lattice(n: int, across: int, up: int) -> None:
     "As many images as places."
     if n != across * up:
@@ -352,8 +342,6 @@ def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
         ax.text(middle, bottom + height, "▲", **mark)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #a4291c51
-#| code-fold: true
-#| code-summary: Ticks, limits and key of all panels
 def _panel_axes(ax, nrow, ncol, step, limit):
     "Ticks at -3, 0 and 3 of each column, and one key for all panels."
     ticks = [

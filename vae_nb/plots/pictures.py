@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #90b44479
-#| code-fold: true
-#| code-summary: Refuses numbers outside [0, 1], and says what to divide by
 def _check_image_type(a: np.ndarray, name: str) -> None:
     "Refuse whole numbers that are no bytes."
     if a.dtype.kind not in "fb" and a.dtype != np.uint8:
@@ -41,8 +39,6 @@ def _check_image_range(a: np.ndarray, name: str) -> None:
         )
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #ff078f4d
-#| code-fold: true
-#| code-summary: Refuses what is neither (N, H, W) nor (N, 1 or 3, H, W)
 def _check_image_shape(a: np.ndarray, name: str) -> None:
     "Refuse what is neither (N, H, W) nor (N, 1 or 3, H, W)."
     if a.ndim not in (3, 4):
@@ -59,8 +55,6 @@ def _check_image_shape(a: np.ndarray, name: str) -> None:
         )
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #ae9c5ff5
-#| code-fold: true
-#| code-summary: Refuses titles and labels of the wrong number
 def _check_names(n, ncol, titles=None, row_labels=None):
     "At least one column, as many titles as images, as many row labels as rows."
     if ncol < 1:
@@ -202,8 +196,6 @@ def show_grid(
     return ax
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #293abba2
-#| code-fold: true
-#| code-summary: Refuses sets of different sizes
 def _check_same(checked: list[np.ndarray], names: Sequence) -> None:
     "All sets have as many images, of one size."
     first = checked[0].shape
@@ -283,8 +275,6 @@ def show_pairs(
     return compare_rows(dict(zip(labels, (x, x_hat))), ncol, ax, cmap, scale)
 
 # %% ../../nbs/lib/21_plots_pictures.ipynb #7c1ef7fe
-#| code-fold: true
-#| code-summary: Refuses moments without a label
 def _check_moments(frames: Any, labels: Sequence) -> None:
     "One label for each moment."
     if len(frames) != len(labels):

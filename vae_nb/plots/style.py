@@ -40,8 +40,6 @@ INK = "#222222"  # text and axes
 QUIET = "#767676"  # references; 4.5:1 on white, the least that still reads as text
 
 # %% ../../nbs/lib/20_plots_style.ipynb #62e26ea2
-#| code-fold: true
-#| code-summary: The look, as Matplotlib's settings
 _LOOK = {
     "figure.figsize": (WIDTH, 3.9),
     "figure.constrained_layout.use": True,
