@@ -71,7 +71,19 @@ def _write_header(f, shape: tuple):
     facts = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(f, facts)
 
+# %% ../../nbs/lib/14_data_decoded.ipynb #c0d10bee
+#| code-fold: true
+#| code-summary: Shows a progress bar, where decoding takes longer than two seconds
+def _progress(total: int, folder: Path) -> tqdm:
+    "A progress bar, where it takes longer than two seconds."
+    what = f"decoding {folder.name}"
+    return tqdm(
+        total=total, desc=what, unit=" images", delay=2, mininterval=1, leave=False
+    )
+
 # %% ../../nbs/lib/14_data_decoded.ipynb #fb9ef947
+#| code-fold: true
+#| code-summary: Switches off Pillow's own warning of large pictures
 @contextmanager
 def _without_size_warning():
     "Without Pillow's warning of large pictures: `decode` refuses and names them."
@@ -128,14 +140,6 @@ def write_decoded(
     f.write(json.dumps(odd | bad).encode())
     f.seek(0)
     _write_header(f, (n, channels, *size))
-
-# %% ../../nbs/lib/14_data_decoded.ipynb #c0d10bee
-def _progress(total: int, folder: Path) -> tqdm:
-    "A progress bar, where it takes longer than two seconds."
-    what = f"decoding {folder.name}"
-    return tqdm(
-        total=total, desc=what, unit=" images", delay=2, mininterval=1, leave=False
-    )
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #e436ec56
 def read_decoded(
@@ -197,6 +201,27 @@ def _matches(pixels: Tensor, told: dict, paths: Sequence[str], size) -> bool:
     complete = len(pixels) + len(_unreadable(told)) == len(paths)
     return complete and size in (None, tuple(pixels.shape[2:]))
 
+# %% ../../nbs/lib/14_data_decoded.ipynb #09db6360
+def _decode_piece(folder: Path, some: Sequence[str], how: tuple, tick: Callable):
+    "Pixels and {path: why} by decoding."
+    got = list(decode_all(folder, some, *how, tick=tick))
+    bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
+    good = np.array([x for x in got if not isinstance(x, Exception)], np.uint8)
+    return torch.from_numpy(good.reshape(-1, how[0], *how[1])), bad
+
+# %% ../../nbs/lib/14_data_decoded.ipynb #65ec3023
+def _write_piece(f, pixels: Tensor, bad: dict[str, str]):
+    "Write an array and {path: why} as `write_decoded` does."
+    _write_header(f, tuple(pixels.shape))
+    f.write(pixels.numpy())
+    f.write(json.dumps(bad).encode())
+
+# %% ../../nbs/lib/14_data_decoded.ipynb #f60f779b
+def _read_piece(piece: Path, some: Sequence[str], size: tuple):
+    "Pixels and {path: why} of some pictures from a piece; None if it is not of these."
+    found = read_decoded(piece)
+    return found if found and _matches(*found, some, size) else None
+
 # %% ../../nbs/lib/14_data_decoded.ipynb #afb0eaff
 PIECE = 2**26  # bytes: 5,461 pictures of 64×64 in colour
 
@@ -233,27 +258,6 @@ def _decode_in_pieces(
         for p in some:
             yield OSError(bad[p]) if p in bad else next(rows)
 
-# %% ../../nbs/lib/14_data_decoded.ipynb #f60f779b
-def _read_piece(piece: Path, some: Sequence[str], size: tuple):
-    "Pixels and {path: why} of some pictures from a piece; None if it is not of these."
-    found = read_decoded(piece)
-    return found if found and _matches(*found, some, size) else None
-
-# %% ../../nbs/lib/14_data_decoded.ipynb #09db6360
-def _decode_piece(folder: Path, some: Sequence[str], how: tuple, tick: Callable):
-    "Pixels and {path: why} by decoding."
-    got = list(decode_all(folder, some, *how, tick=tick))
-    bad = {p: reason(x) for p, x in zip(some, got) if isinstance(x, Exception)}
-    good = np.array([x for x in got if not isinstance(x, Exception)], np.uint8)
-    return torch.from_numpy(good.reshape(-1, how[0], *how[1])), bad
-
-# %% ../../nbs/lib/14_data_decoded.ipynb #65ec3023
-def _write_piece(f, pixels: Tensor, bad: dict[str, str]):
-    "Write an array and {path: why} as `write_decoded` does."
-    _write_header(f, tuple(pixels.shape))
-    f.write(pixels.numpy())
-    f.write(json.dumps(bad).encode())
-
 # %% ../../nbs/lib/14_data_decoded.ipynb #7344e083
 def _remove_pieces(
     path: Path,  # of the whole set, whose pieces lie beside it
@@ -269,6 +273,30 @@ def _remove_leftovers(folder: Path):
             with suppress(OSError):
                 if time.time() - f.stat().st_mtime > hours * 3600:
                     f.unlink()
+
+# %% ../../nbs/lib/14_data_decoded.ipynb #95c523c2
+def _decode_unkept(problem: str, folder: Path, *rest, keep: Path | None = None):
+    "Decode into memory, and say why."
+    warnings.warn(
+        f"The decoded pictures cannot be kept ({problem}): they are decoded into "
+        "memory, now and each time. Make room there, or set VAE_NB_CACHE to a folder "
+        "that can be written.",
+        stacklevel=6,
+    )
+    return _decode_in_memory(folder, *rest, keep=keep)
+
+
+def _decode_in_memory(folder: Path, *rest, keep: Path | None = None):
+    "The same without a file; pieces that lie beside `keep` are used."
+    f = io.BytesIO()
+    write_decoded(f, folder, *rest, keep=keep, room=False)
+    f.seek(0)
+    np.lib.format.read_magic(f)
+    shape = np.lib.format.read_array_header_1_0(f)[0]
+    size = int(np.prod(shape))
+    pixels = np.frombuffer(f.getbuffer(), np.uint8, size, f.tell())  # no second copy
+    f.seek(pixels.nbytes, io.SEEK_CUR)
+    return torch.from_numpy(pixels.reshape(shape)), json.loads(f.read())
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #57862cdd
 def _read_or_decode(
@@ -296,31 +324,9 @@ def _read_or_decode(
     _remove_pieces(path)
     return read_decoded(path) or _decode_in_memory(folder, paths, size, *how)
 
-# %% ../../nbs/lib/14_data_decoded.ipynb #95c523c2
-def _decode_unkept(problem: str, folder: Path, *rest, keep: Path | None = None):
-    "Decode into memory, and say why."
-    warnings.warn(
-        f"The decoded pictures cannot be kept ({problem}): they are decoded into "
-        "memory, now and each time. Make room there, or set VAE_NB_CACHE to a folder "
-        "that can be written.",
-        stacklevel=6,
-    )
-    return _decode_in_memory(folder, *rest, keep=keep)
-
-
-def _decode_in_memory(folder: Path, *rest, keep: Path | None = None):
-    "The same without a file; pieces that lie beside `keep` are used."
-    f = io.BytesIO()
-    write_decoded(f, folder, *rest, keep=keep, room=False)
-    f.seek(0)
-    np.lib.format.read_magic(f)
-    shape = np.lib.format.read_array_header_1_0(f)[0]
-    size = int(np.prod(shape))
-    pixels = np.frombuffer(f.getbuffer(), np.uint8, size, f.tell())  # no second copy
-    f.seek(pixels.nbytes, io.SEEK_CUR)
-    return torch.from_numpy(pixels.reshape(shape)), json.loads(f.read())
-
 # %% ../../nbs/lib/14_data_decoded.ipynb #3a037f0a
+#| code-fold: true
+#| code-summary: Puts into words what is odd about pictures that were read
 _DARK = 72  # of 255: what 14 of 16 bits reach, and a little more, for resizing
 
 
@@ -345,6 +351,8 @@ def _describe_odd(told: dict, kept: Sequence[str], pixels: Tensor) -> list[str]:
     return out
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #1904efd9
+#| code-fold: true
+#| code-summary: Warns of unreadable pictures, or raises an error
 def _warn_unreadable(
     bad: dict[str, str],  # {path: why}
     total: int,

@@ -40,7 +40,7 @@ def _choice(what: str, *names: str, default: int = 0) -> Factor:
     "A discrete factor."
     return Factor(what, 0, len(names) - 1, default, names)
 
-
+# %% ../../nbs/lib/05_faces_factors.ipynb #06a5aaff
 _STYLES = "short", "bob", "long", "curly", "buns"
 _COLOURS = "black", "brown", "ginger", "blond", "grey"
 
@@ -68,6 +68,23 @@ FACTORS = {  # name → what decides one trait of a face, and its values
     ),
 }
 
+# %% ../../nbs/lib/05_faces_factors.ipynb #ddcc10a8
+def _range(factor: Factor) -> str:
+    "What a factor may be, in words."
+    named = ", ".join(f"{i} ({v})" for i, v in enumerate(factor.names))
+    return named or f"from {factor.low:g} to {factor.high:g}"
+
+# %% ../../nbs/lib/05_faces_factors.ipynb #791f61c4
+def _code(name: str, value: str) -> int:
+    "The number of a discrete factor's named value."
+    names = FACTORS[name].names
+    if value not in names:
+        raise ValueError(
+            f"{name} has no value {value!r}: "
+            f"it is one of {', '.join(names)}.{nearest(value, names)}"
+        )
+    return names.index(value)
+
 # %% ../../nbs/lib/05_faces_factors.ipynb #7f93d9f0
 def _codes(
     name: str,  # a factor
@@ -93,22 +110,23 @@ def _codes(
         raise ValueError(f"{name} cannot be {found:g}: it is {_range(factor)}.")
     return numbers
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #e9560827
-def _range(factor: Factor) -> str:
-    "What a factor may be, in words."
-    named = ", ".join(f"{i} ({v})" for i, v in enumerate(factor.names))
-    return named or f"from {factor.low:g} to {factor.high:g}"
+# %% ../../nbs/lib/05_faces_factors.ipynb #3a13925e
+SMILE = 0.6  # the mouth of smile=1; minus this for smile=0
 
 
-def _code(name: str, value: str) -> int:
-    "The number of a discrete factor's named value."
-    names = FACTORS[name].names
-    if value not in names:
+def _with_mouth(factors: dict[str, Any]) -> dict[str, Any]:
+    "A copy of the factors, with a mouth where they have a smile."
+    if "smile" not in factors:
+        return dict(factors)
+    if "mouth" in factors:
+        raise ValueError("Give mouth or smile, not both: a smile is a mouth above 0.")
+    smile = torch.as_tensor(factors["smile"]).detach().cpu().to(torch.float32)
+    if not ((smile == 0) | (smile == 1)).all():
         raise ValueError(
-            f"{name} has no value {value!r}: "
-            f"it is one of {', '.join(names)}.{nearest(value, names)}"
+            "smile must be 0 or 1. For shades of it, give mouth, from -1 to 1."
         )
-    return names.index(value)
+    others = {name: value for name, value in factors.items() if name != "smile"}
+    return others | {"mouth": SMILE * (2 * smile - 1)}
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #2ced76cd
 def all_factors(
@@ -142,23 +160,57 @@ def all_factors(
     n = next(iter(lengths.values()), 1)
     return {name: v.expand(n) for name, v in checked.items()}
 
-# %% ../../nbs/lib/05_faces_factors.ipynb #3a13925e
-SMILE = 0.6  # the mouth of smile=1; minus this for smile=0
+# %% ../../nbs/lib/05_faces_factors.ipynb #dfb26987
+def _inside(u: Tensor) -> Tensor:
+    "Numbers in [0, 1] away from the ends, where the normal would be infinite."
+    return u.clamp(1e-12, 1 - 1e-12)
 
 
-def _with_mouth(factors: dict[str, Any]) -> dict[str, Any]:
-    "A copy of the factors, with a mouth where they have a smile."
-    if "smile" not in factors:
-        return dict(factors)
-    if "mouth" in factors:
-        raise ValueError("Give mouth or smile, not both: a smile is a mouth above 0.")
-    smile = torch.as_tensor(factors["smile"]).detach().cpu().to(torch.float32)
-    if not ((smile == 0) | (smile == 1)).all():
+def _spread(factor: Factor, u: Tensor) -> Tensor:
+    "Uniform numbers in (0, 1) over a factor's values."
+    if factor.names:
+        return (u * len(factor.names)).long()
+    return (factor.low + (factor.high - factor.low) * u).float()
+
+# %% ../../nbs/lib/05_faces_factors.ipynb #9caa55a4
+#| code-fold: true
+#| code-summary: Refuses a name that is no factor, or whose values have no order
+def _check_ordered(name: str) -> None:
+    "Refuse a name that is no factor, or whose values have no order."
+    ordered = [key for key, factor in FACTORS.items() if len(factor.names) <= 2]
+    ordered.append("smile")
+    if name in ordered:
+        return
+    why = "is not a factor"
+    if name in FACTORS:
+        why = "has values without an order, so no correlation"
+    raise ValueError(
+        f"{name!r} {why}: "
+        f"correlate two of {', '.join(ordered)}.{nearest(name, ordered)}"
+    )
+
+# %% ../../nbs/lib/05_faces_factors.ipynb #1d03c38b
+#| code-fold: true
+#| code-summary: Refuses what is not a pair of factors and a correlation
+def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
+    "Two factors that have an order, `smile` read as the mouth, and a correlation."
+    if isinstance(correlate, str) or len(correlate) != 3:
         raise ValueError(
-            "smile must be 0 or 1. For shades of it, give mouth, from -1 to 1."
+            "correlate takes two factors and a correlation, "
+            f'such as ("smile", "eyeglasses", 0.6), not {correlate!r}.'
         )
-    others = {name: value for name, value in factors.items() if name != "smile"}
-    return others | {"mouth": SMILE * (2 * smile - 1)}
+    *pair, rho = correlate
+    for name in pair:
+        _check_ordered(name)
+    first, second = ("mouth" if name == "smile" else name for name in pair)
+    if first == second:
+        raise ValueError(
+            f"{pair[0]} and {pair[1]} are one factor, {first}: "
+            "correlate two different ones."
+        )
+    if not -1 <= rho <= 1:
+        raise ValueError(f"A correlation lies between -1 and 1, not at {rho}.")
+    return first, second, float(rho)
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #511af319
 def random_factors(
@@ -191,54 +243,6 @@ def random_factors(
         normal = rho * one + (1 - rho**2) ** 0.5 * other
         columns[second] = _inside(torch.special.ndtr(normal))
     return {name: _spread(FACTORS[name], u) for name, u in columns.items()}
-
-# %% ../../nbs/lib/05_faces_factors.ipynb #dfb26987
-def _inside(u: Tensor) -> Tensor:
-    "Numbers in [0, 1] away from the ends, where the normal would be infinite."
-    return u.clamp(1e-12, 1 - 1e-12)
-
-
-def _spread(factor: Factor, u: Tensor) -> Tensor:
-    "Uniform numbers in (0, 1) over a factor's values."
-    if factor.names:
-        return (u * len(factor.names)).long()
-    return (factor.low + (factor.high - factor.low) * u).float()
-
-# %% ../../nbs/lib/05_faces_factors.ipynb #1d03c38b
-def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
-    "Two factors that have an order, `smile` read as the mouth, and a correlation."
-    if isinstance(correlate, str) or len(correlate) != 3:
-        raise ValueError(
-            "correlate takes two factors and a correlation, "
-            f'such as ("smile", "eyeglasses", 0.6), not {correlate!r}.'
-        )
-    *pair, rho = correlate
-    for name in pair:
-        _check_ordered(name)
-    first, second = ("mouth" if name == "smile" else name for name in pair)
-    if first == second:
-        raise ValueError(
-            f"{pair[0]} and {pair[1]} are one factor, {first}: "
-            "correlate two different ones."
-        )
-    if not -1 <= rho <= 1:
-        raise ValueError(f"A correlation lies between -1 and 1, not at {rho}.")
-    return first, second, float(rho)
-
-# %% ../../nbs/lib/05_faces_factors.ipynb #9caa55a4
-def _check_ordered(name: str) -> None:
-    "Refuse a name that is no factor, or whose values have no order."
-    ordered = [key for key, factor in FACTORS.items() if len(factor.names) <= 2]
-    ordered.append("smile")
-    if name in ordered:
-        return
-    why = "is not a factor"
-    if name in FACTORS:
-        why = "has values without an order, so no correlation"
-    raise ValueError(
-        f"{name!r} {why}: "
-        f"correlate two of {', '.join(ordered)}.{nearest(name, ordered)}"
-    )
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #8c33eb36
 def factor_table(

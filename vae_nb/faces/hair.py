@@ -14,15 +14,15 @@ import torch
 from vae_nb.faces.canvas import Canvas, arc, around, box, ellipse, line, rgb
 from vae_nb.faces.head import EYE_ANGLE, EYE_Y, WHITE, Face
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #bfc42c06
-BRIM_Y = -0.30  # of the hat
-_ALL_HAIR = (-0.85, -0.8, 0.85, 1.0)
-_CROWN = (-0.65, -0.75, 0.65, 0.2)
-
-
+# %% ../../nbs/lib/08_faces_hair.ipynb #d15eae1a
 def _without(shape: Callable, hole: Callable) -> Callable:
     "One shape with another cut out."
     return lambda x, y: torch.maximum(shape(x, y), -hole(x, y))
+
+# %% ../../nbs/lib/08_faces_hair.ipynb #dcf0a240
+BRIM_Y = -0.30  # of the hat
+_ALL_HAIR = (-0.85, -0.8, 0.85, 1.0)
+_CROWN = (-0.65, -0.75, 0.65, 0.2)
 
 
 def _skull(face: Face, extra: float, hairline: Callable) -> Callable:
@@ -30,7 +30,7 @@ def _skull(face: Face, extra: float, hairline: Callable) -> Callable:
     edge = lambda x, y: 0.7 * (y - hairline((x - 0.6 * face.r * face.sin) / face.r))
     return lambda x, y: torch.maximum(face.outline(x, y + 0.03, extra), edge(x, y))
 
-
+# %% ../../nbs/lib/08_faces_hair.ipynb #9e305b9c
 def _gleam(
     canvas: Canvas, face: Face, hat: int, x0: float, y0: float, w: float, sag: float
 ) -> None:
@@ -124,7 +124,7 @@ def _draw_curls(canvas: Canvas, face: Face, hat: int, curls: tuple) -> None:
         x1, y1 = x - 0.2 * r, y - 0.25 * r
         canvas.spot(face.shine, x1, y1, 0.4 * r, 0.35 * r, 0.7, soft=0.05)
 
-
+# %% ../../nbs/lib/08_faces_hair.ipynb #a2da18a3
 def _curly_back(canvas: Canvas, face: Face, hat: int) -> None:
     inner = lambda x, y: torch.maximum(face.outline(x, y + 0.06, 0.12), y - 0.3)
     canvas.paint(face.deep_hair, inner, (-0.7, -0.75, 0.7, 0.4))
@@ -134,7 +134,11 @@ def _curly_back(canvas: Canvas, face: Face, hat: int) -> None:
 def _curly_front(canvas: Canvas, face: Face, hat: int) -> None:
     _draw_curls(canvas, face, hat, _FRONT_CURLS)
 
-# %% ../../nbs/lib/08_faces_hair.ipynb #e56eb697
+
+def _curly_front(canvas: Canvas, face: Face, hat: int) -> None:
+    _draw_curls(canvas, face, hat, _FRONT_CURLS)
+
+# %% ../../nbs/lib/08_faces_hair.ipynb #f50a9d7d
 def _buns_back(canvas: Canvas, face: Face, hat: int) -> None:
     "Two balls with a ribbon each."
     for side in (-1, 1):
@@ -144,7 +148,7 @@ def _buns_back(canvas: Canvas, face: Face, hat: int) -> None:
         canvas.spot(face.trim, x0 - side * 0.10, -0.40, 0.11, 0.11)
     _short_back(canvas, face, hat)
 
-
+# %% ../../nbs/lib/08_faces_hair.ipynb #8fe08924
 def _buns_front(canvas: Canvas, face: Face, hat: int) -> None:
     "Combed back from a middle parting."
     hairline = lambda u: -0.36 + 0.26 * (u * u * u.abs()).clamp(max=1.3)
@@ -169,6 +173,17 @@ HAIR = {  # style → what is drawn behind the head, and what before it
 _FRAME, _LENS = (0.16, 0.18, 0.32), 0.165  # colour; radius
 
 
+def _draw_lens(canvas: Canvas, x0, narrow) -> None:
+    "Glass, a glint on it, and a rim."
+    window = around(x0, EYE_Y + 0.01, _LENS, _LENS, 0.04)
+    lens = lambda x, y: ellipse(x - x0, y - EYE_Y - 0.01, _LENS * narrow, _LENS)
+    ends = -0.11 * narrow, -0.02, -0.05 * narrow, -0.1
+    glint = lambda x, y: line(x - x0, y - EYE_Y, *ends, 0.012)
+    canvas.paint(rgb(WHITE), lens, window, 0.12)
+    canvas.paint(rgb(WHITE), glint, window, 0.6)
+    canvas.paint(rgb(_FRAME), lambda x, y: lens(x, y).abs() - 0.026, window)
+
+# %% ../../nbs/lib/08_faces_hair.ipynb #547eb265
 def draw_glasses(canvas: Canvas, face: Face) -> None:
     "Two lenses with a glint, rims, temples to the ears, and a bridge."
     frame, lenses = rgb(_FRAME), [face.place(side * EYE_ANGLE) for side in (-1, 1)]
@@ -182,17 +197,6 @@ def draw_glasses(canvas: Canvas, face: Face) -> None:
     middle, half = (start + end) / 2, (end - start).clamp(min=0.04) / 2
     bridge = lambda x, y: arc(x - middle, y - EYE_Y, half, -0.03, 0.022)
     canvas.paint(frame, bridge, around(middle, EYE_Y, half, 0.04, 0.03))
-
-# %% ../../nbs/lib/08_faces_hair.ipynb #4307bb7b
-def _draw_lens(canvas: Canvas, x0, narrow) -> None:
-    "Glass, a glint on it, and a rim."
-    window = around(x0, EYE_Y + 0.01, _LENS, _LENS, 0.04)
-    lens = lambda x, y: ellipse(x - x0, y - EYE_Y - 0.01, _LENS * narrow, _LENS)
-    ends = -0.11 * narrow, -0.02, -0.05 * narrow, -0.1
-    glint = lambda x, y: line(x - x0, y - EYE_Y, *ends, 0.012)
-    canvas.paint(rgb(WHITE), lens, window, 0.12)
-    canvas.paint(rgb(WHITE), glint, window, 0.6)
-    canvas.paint(rgb(_FRAME), lambda x, y: lens(x, y).abs() - 0.026, window)
 
 # %% ../../nbs/lib/08_faces_hair.ipynb #88710a88
 _HAT_HEIGHT = 0.50
