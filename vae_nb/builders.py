@@ -36,8 +36,6 @@ def as_read_back(path: str, arguments: dict) -> dict:
         ) from error
 
 # %% ../nbs/lib/03_builders.ipynb #ae98d88a
-#| code-fold: true
-#| code-summary: Refuses functions whose arguments have no names, such as **settings
 def _named_signature(path: str, build: Callable) -> inspect.Signature:
     "A function's signature; TypeError if an argument of it has no name."
     signature = inspect.signature(build)

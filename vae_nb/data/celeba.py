@@ -106,8 +106,6 @@ def _by_picture(
     return out
 
 # %% ../../nbs/lib/17_data_celeba.ipynb #b219e274
-#| code-fold: true
-#| code-summary: Composes the error about a wrong header
 def _wrong_header(path: Path, header: list[str], known: list[str]) -> DatasetError:
     "The error about a header that does not have the 40 names; it shows the wrong one."
     lost = [name for name in CELEBA_ATTRIBUTES if name not in known]

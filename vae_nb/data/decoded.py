@@ -72,8 +72,6 @@ def _write_header(f, shape: tuple):
     np.lib.format.write_array_header_1_0(f, facts)
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #c0d10bee
-#| code-fold: true
-#| code-summary: Shows a progress bar, where decoding takes longer than two seconds
 def _progress(total: int, folder: Path) -> tqdm:
     "A progress bar, where it takes longer than two seconds."
     what = f"decoding {folder.name}"
@@ -82,8 +80,6 @@ def _progress(total: int, folder: Path) -> tqdm:
     )
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #fb9ef947
-#| code-fold: true
-#| code-summary: Switches off Pillow's own warning of large pictures
 @contextmanager
 def _without_size_warning():
     "Without Pillow's warning of large pictures: `decode` refuses and names them."
@@ -325,8 +321,6 @@ def _read_or_decode(
     return read_decoded(path) or _decode_in_memory(folder, paths, size, *how)
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #3a037f0a
-#| code-fold: true
-#| code-summary: Puts into words what is odd about pictures that were read
 _DARK = 72  # of 255: what 14 of 16 bits reach, and a little more, for resizing
 
 
@@ -351,8 +345,6 @@ def _describe_odd(told: dict, kept: Sequence[str], pixels: Tensor) -> list[str]:
     return out
 
 # %% ../../nbs/lib/14_data_decoded.ipynb #1904efd9
-#| code-fold: true
-#| code-summary: Warns of unreadable pictures, or raises an error
 def _warn_unreadable(
     bad: dict[str, str],  # {path: why}
     total: int,

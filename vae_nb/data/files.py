@@ -49,8 +49,6 @@ def expand_home(path: str | Path) -> Path:
         ) from None
 
 # %% ../../nbs/lib/11_data_files.ipynb #61702cdf
-#| code-fold: true
-#| code-summary: Makes a folder for users who have no home folder
 @lru_cache
 def _temporary_cache(user: int) -> Path:
     "A temporary folder of this user's, for those who have no home folder; said once."

@@ -260,8 +260,6 @@ def check_n(
     )
 
 # %% ../../nbs/lib/10_data_images.ipynb #66d14408
-#| code-fold: true
-#| code-summary: Refuses pixels of another type or shape, and says how to make them right
 def _check_pixels(p: Any):
     "Refuse pixels that are no uint8 (N, C, H, W), and say how they become that."
     wanted = "pixels must be a uint8 tensor of shape (N, C, H, W), not"
@@ -290,8 +288,6 @@ def _as_index(which: Any) -> Any:
     return at[None] if at.ndim == 0 else at
 
 # %% ../../nbs/lib/10_data_images.ipynb #a1d61bf7
-#| code-fold: true
-#| code-summary: Refuses labels and attributes that are not one for each image
 def _check_images(images: "Images"):
     "Refuse what would only fail later, or not at all."
     pixels = images.pixels
@@ -312,8 +308,6 @@ def _check_images(images: "Images"):
             )
 
 # %% ../../nbs/lib/10_data_images.ipynb #1e4c8360
-#| code-fold: true
-#| code-summary: Looks up the number of a class
 SPLITS = ("train", "valid", "test")
 
 
@@ -338,8 +332,6 @@ def _label_number(
     )
 
 # %% ../../nbs/lib/10_data_images.ipynb #7de08bf6
-#| code-fold: true
-#| code-summary: Describes a set in one line
 def _describe(images: "Images") -> str:
     "One line of plain text about a set."
     shape = "×".join(map(str, images.shape))

@@ -151,8 +151,6 @@ def open_picture(path: str | Path) -> "Picture":
         raise OSError(problem) from error
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #e668a2a9
-#| code-fold: true
-#| code-summary: Refuses arrays that are not (H, W) or (H, W, channels)
 def _check_picture_shape(a: np.ndarray):
     "Refuse what is not (H, W) or (H, W, channels)."
     good = a.ndim == 2 or a.ndim == 3 and a.shape[2] in (1, 3, 4)
@@ -195,8 +193,6 @@ def as_picture(
     return Image.fromarray(a[..., 0] if a.ndim == 3 and a.shape[2] == 1 else a)
 
 # %% ../../nbs/lib/12_data_pictures.ipynb #78ca53f4
-#| code-fold: true
-#| code-summary: Refuses a box that is not inside the picture
 def _check_box(box: tuple, image: "Picture"):
     "Refuse a box that is not inside the picture."
     if len(box) == 4:

@@ -145,8 +145,6 @@ def idx_at(
     return None, f"{raw}: {lacking if raw.is_dir() else 'no such folder'}"
 
 # %% ../../nbs/lib/16_data_sets.ipynb #0b8b9073
-#| code-fold: true
-#| code-summary: Refuses files that are not the real set, by their numbers and shapes
 def _read_idx_split(files: list, kind: str, split: str, classes: tuple):
     "Images and labels, of the number and the shape that the real set has."
     x, y = map(read_idx, files)
@@ -264,8 +262,6 @@ def cifar_binary(folder: Path, split: str, n: int | None = None) -> Images:
     return Images(x[keep], y[keep], CIFAR_CLASSES, name="cifar10", split=split).take(n)
 
 # %% ../../nbs/lib/16_data_sets.ipynb #ac47cb84
-#| code-fold: true
-#| code-summary: Finds the pictures of each split, and tells what lies elsewhere
 def _cifar_jpeg_paths(folder: Path, strict: bool) -> dict:  # split → paths
     "The pictures of each split; what lies elsewhere is left out and said."
     left_out: dict = {}
@@ -339,8 +335,6 @@ def caltech_at(
     return None, f"{inner}: no such folder"
 
 # %% ../../nbs/lib/16_data_sets.ipynb #bacf84f1
-#| code-fold: true
-#| code-summary: Finds the pictures in class folders, and tells what lies beside these
 def _caltech_paths(folder: Path, strict: bool) -> list[str]:
     "The pictures in class folders; what lies beside these is left out and said."
     left_out: dict = {}

@@ -85,8 +85,6 @@ def _stack_items(
     return join(parts)
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #5b1137f8
-#| code-fold: true
-#| code-summary: Refuses items that are no tensors, or of different shapes
 def _check_parts(parts: list, one_shape: bool):
     "Refuse what is not a tensor, or, if all must be of one shape, is of another."
     for i, x in enumerate(parts):

@@ -173,8 +173,6 @@ def _spread(factor: Factor, u: Tensor) -> Tensor:
     return (factor.low + (factor.high - factor.low) * u).float()
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #9caa55a4
-#| code-fold: true
-#| code-summary: Refuses a name that is no factor, or whose values have no order
 def _check_ordered(name: str) -> None:
     "Refuse a name that is no factor, or whose values have no order."
     ordered = [key for key, factor in FACTORS.items() if len(factor.names) <= 2]
@@ -190,8 +188,6 @@ def _check_ordered(name: str) -> None:
     )
 
 # %% ../../nbs/lib/05_faces_factors.ipynb #1d03c38b
-#| code-fold: true
-#| code-summary: Refuses what is not a pair of factors and a correlation
 def _check_pair(correlate: tuple[str, str, float]) -> tuple[str, str, float]:
     "Two factors that have an order, `smile` read as the mouth, and a correlation."
     if isinstance(correlate, str) or len(correlate) != 3:
