@@ -26,8 +26,14 @@ SIZE = re.compile(r"\s*(width|height):\s*([\d.]+)px;?")
 
 
 def moved():
-    "Page → {anchor that it had: page#anchor that it is now}."
-    return yaml.safe_load(MOVED.read_text()) or {}
+    "Page → {anchor that it had: address that it has now}."
+    pages = {}
+    for page, homes in yaml.safe_load(MOVED.read_text()).items():
+        for home, anchors in homes.items():
+            name, _, there = home.partition("#")
+            for anchor in anchors:
+                pages.setdefault(page, {})[anchor] = f"{name}.html#{there or anchor}"
+    return pages
 
 
 def sized(match, files):

@@ -35,6 +35,7 @@ from book.project import (
     source,
     tags,
 )
+from book.sphinx_pages import moved
 
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
@@ -271,6 +272,16 @@ def test_pages_build_without_a_warning(built):
 
 def test_links_lead_somewhere(html):
     assert broken_links(html) == []
+
+
+def test_sections_that_have_moved_are_where_old_pages_lead_to(html):
+    for page, leads in moved().items():
+        there = (html / f"{page}.html").read_text()
+        for anchor, address in leads.items():
+            name, _, new = address.partition("#")
+            assert f'id="{new}"' in (html / name).read_text(), address
+            assert f'"{anchor}": "{address}"' in there
+            assert f'<section id="{anchor}"' not in there or name == f"{page}.html"
 
 
 def test_notebooks_open_on_colab_by_button_and_by_badge(html):
