@@ -275,13 +275,13 @@ def test_links_lead_somewhere(html):
 
 
 def test_sections_that_have_moved_are_where_old_pages_lead_to(html):
-    for page, leads in moved().items():
-        there = (html / f"{page}.html").read_text()
-        for anchor, address in leads.items():
-            name, _, new = address.partition("#")
-            assert f'id="{new}"' in (html / name).read_text(), address
-            assert f'"{anchor}": "{address}"' in there
-            assert f'<section id="{anchor}"' not in there or name == f"{page}.html"
+    for old, leads in moved().items():
+        lead = (html / f"{old}.html").read_text()
+        for anchor, target in leads.items():
+            name, _, there = target.partition("#")
+            assert f'id="{there}"' in (html / name).read_text(), target
+            assert f'"{anchor}": "{target}"' in lead
+            assert f'<section id="{anchor}"' not in lead
 
 
 def test_notebooks_open_on_colab_by_button_and_by_badge(html):
