@@ -42,7 +42,8 @@ AMOUNT = re.compile(
     "n_|epochs|steps|k_"
 )  # parameters that say how much is computed, not what
 FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
-    "02_mlp_vae": {
+    "02_mlp_vae": {"n_train": 300, "epochs": 1},
+    "02a_digits_and_their_score": {
         "n_train": 300,
         "epochs": 1,
         "epochs_large": 1,
