@@ -633,7 +633,7 @@ def test_the_accessibility_check_finds_what_is_wrong(chrome, axe):
 @needs_browser
 def test_folds_open_from_the_keyboard(html, chrome):
     tab = chrome.new_page()
-    tab.goto(f"{html.as_uri()}/01_theory.html")
+    tab.goto(f"{html.as_uri()}/02a_digits_and_their_score.html")
     folds = tab.locator("details.hide > summary")
     assert folds.count() > 3 and tab.get_by_text("Show the solution").count() >= 3
     for fold in folds.all():
