@@ -140,15 +140,13 @@ class LatentModel(nn.Module):
 class VAE(LatentModel):
     """A Gaussian prior and posterior around any encoder and decoder.
 
-    `variational=False` makes it a plain autoencoder: z = mu, no KL.
-
     Args:
         encoder: (batch, C, H, W) → means and log-variances, (batch, 2·latent) or a pair; means only, (batch, latent), if not variational
         decoder: (batch, latent) → (batch, C, H, W), before the likelihood's activation
         likelihood: decoder output → p(x|z), or a name: see `vae_nb.likelihoods.LIKELIHOODS`
         shape: of one image, (C, H, W)
         latent_dim: latent dimensions
-        variational: False: a plain autoencoder
+        variational: False: a plain autoencoder, z = mu and no KL
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
     """
@@ -166,7 +164,7 @@ class VAE(LatentModel):
         likelihood: nn.Module | str,
         shape: tuple,  # of one image, (C, H, W)
         latent_dim: int,  # latent dimensions
-        variational: bool = True,  # False: a plain autoencoder
+        variational: bool = True,  # False: a plain autoencoder, z = mu and no KL
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent dimension without pressure
     ):
