@@ -43,7 +43,8 @@ AMOUNT = re.compile(
     "n_|epochs|steps|k_"
 )  # parameters that say how much is computed, not what
 FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
-    "02_mlp_vae": {
+    "02_mlp_vae": {"n_train": 300, "epochs": 1},
+    "02a_digits_and_their_score": {
         "n_train": 300,
         "epochs": 1,
         "epochs_large": 1,
@@ -638,7 +639,7 @@ def test_the_accessibility_check_finds_what_is_wrong(chrome, axe):
 @needs_browser
 def test_folds_open_from_the_keyboard(html, chrome):
     tab = chrome.new_page()
-    tab.goto(f"{html.as_uri()}/01_theory.html")
+    tab.goto(f"{html.as_uri()}/02a_digits_and_their_score.html")
     folds = tab.locator("details.hide > summary")
     assert folds.count() > 3 and tab.get_by_text("Show the solution").count() >= 3
     for fold in folds.all():

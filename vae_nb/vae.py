@@ -31,6 +31,26 @@ from vae_nb.networks import (
 )
 from .saving import WEIGHTS, config_now, load_model, save_model
 
+# %% ../nbs/02_mlp_vae.ipynb #501ba0fa
+#| code-fold: true
+#| code-summary: images_for: a batch in any form becomes the floats that the model computes with
+def images_for(
+    # with a `shape`, (C, H, W) of one image; without, x stays as it is
+    model: nn.Module,
+    x: Any,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
+) -> Tensor:  # (batch, C, H, W)
+    """The floats that the model computes with; what is already so is not copied.
+
+    Args:
+        model: with a `shape`, (C, H, W) of one image; without, x stays as it is
+        x: a batch of images, in any form that `vae_nb.data.as_batch` knows
+
+    Returns:
+        (batch, C, H, W)
+    """
+    shape = getattr(model, "shape", None)
+    return x if shape is None else as_batch(x, shape, next(model.parameters()))
+
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class LatentModel(nn.Module):
     """What every model of this book can do.
@@ -115,10 +135,10 @@ class LatentModel(nn.Module):
         return load_model(folder, device, build)
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
+#| code-fold: true
+#| code-summary: VAE: a LatentModel around any encoder, decoder and likelihood, with checks of shapes
 class VAE(LatentModel):
     """A Gaussian prior and posterior around any encoder and decoder.
-
-    `variational=False` makes it a plain autoencoder: z = mu, no KL.
 
     Args:
         encoder: (batch, C, H, W) → means and log-variances, (batch, 2·latent) or a pair; means only, (batch, latent), if not variational
@@ -126,7 +146,7 @@ class VAE(LatentModel):
         likelihood: decoder output → p(x|z), or a name: see `vae_nb.likelihoods.LIKELIHOODS`
         shape: of one image, (C, H, W)
         latent_dim: latent dimensions
-        variational: False: a plain autoencoder
+        variational: False: a plain autoencoder, z = mu and no KL
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
     """
@@ -144,7 +164,7 @@ class VAE(LatentModel):
         likelihood: nn.Module | str,
         shape: tuple,  # of one image, (C, H, W)
         latent_dim: int,  # latent dimensions
-        variational: bool = True,  # False: a plain autoencoder
+        variational: bool = True,  # False: a plain autoencoder, z = mu and no KL
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent dimension without pressure
     ):
@@ -207,24 +227,6 @@ class VAE(LatentModel):
             per_pixel = bias.numel() == mean.numel()
             mean = (mean if per_pixel else mean.mean((1, 2))).to(bias.device)
             bias.copy_(link(mean).flatten())
-
-# %% ../nbs/02_mlp_vae.ipynb #501ba0fa
-def images_for(
-    # with a `shape`, (C, H, W) of one image; without, x stays as it is
-    model: nn.Module,
-    x: Any,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
-) -> Tensor:  # (batch, C, H, W)
-    """The floats that the model computes with; what is already so is not copied.
-
-    Args:
-        model: with a `shape`, (C, H, W) of one image; without, x stays as it is
-        x: a batch of images, in any form that `vae_nb.data.as_batch` knows
-
-    Returns:
-        (batch, C, H, W)
-    """
-    shape = getattr(model, "shape", None)
-    return x if shape is None else as_batch(x, shape, next(model.parameters()))
 
 # %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
 @builder("vae_nb.vae.mlp_vae")

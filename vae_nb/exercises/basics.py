@@ -50,46 +50,44 @@ EXERCISES["which beta"] = Exercise(
 )
 
 # %% ../../nbs/lib/71_exercises_basics.ipynb #0866bf3f
-def _kl(
-    mu: Tensor,  # of the posterior, (batch, latent_dim)
-    logvar: Tensor,
-    prior_mu: Tensor,
-    prior_logvar: Tensor,
+def _gap(
+    stretch: float,  # of the standard deviations
+    shift: Tensor,  # of the means, (batch, latent_dim)
+    logvar: Tensor,  # of the true posterior, (latent_dim,)
+    flip: bool = False,  # KL(true ‖ q) in its place
 ) -> Tensor:  # (batch,)
-    "KL between two diagonal Gaussians in nats, by PyTorch's own formula."
-    q, p = (
-        Independent(Normal(m, (0.5 * v).exp()), 1)
-        for m, v in ((mu, logvar), (prior_mu, prior_logvar))
-    )
+    "KL of a posterior with two faults to the true one in nats, by PyTorch's formula."
+    sigma = (0.5 * logvar).exp().expand_as(shift)
+    wrong, true = Normal(shift, stretch * sigma), Normal(0 * shift, sigma)
+    q, p = (Independent(d, 1) for d in ((true, wrong) if flip else (wrong, true)))
     return kl_divergence(q, p)
 
 # %% ../../nbs/lib/71_exercises_basics.ipynb #563fefce
 EXERCISES["price of a code"] = Exercise(
-    lambda g: normal(g, 4, 6, 5).unbind(),
-    _kl,
+    lambda g: (uniform(g, 1.3, 2), normal(g, 6, 5), normal(g, 5) - 1),
+    _gap,
     {
-        "your KL is averaged over latents, and should be a sum": lambda *a: _kl(*a) / 5,
-        "give one value for each image; you average over the batch": lambda *a: _kl(
+        "your KL is averaged over latents, and should be a sum": lambda *a: (
+            _gap(*a) / 5
+        ),
+        "give one value for each image; you average over the batch": lambda *a: _gap(
             *a
         ).mean(),
-        "give one value for each image; you sum over the batch": lambda *a: _kl(
+        "give one value for each image; you sum over the batch": lambda *a: _gap(
             *a
         ).sum(),
-        "the ½ is missing": lambda *a: 2 * _kl(*a),
-        "the sign is turned, a KL is never negative": lambda *a: -_kl(*a),
-        "this is KL(p ‖ q), the other way round": lambda m, v, pm, pv: _kl(
-            pm, pv, m, v
+        "the ½ is missing": lambda *a: 2 * _gap(*a),
+        "the sign is turned, a KL is never negative": lambda *a: -_gap(*a),
+        "this is KL(true ‖ q), the other way round": lambda *a: _gap(*a, flip=True),
+        "the shift is left out": lambda s, d, v: _gap(s, 0 * d, v),
+        "the stretch is left out": lambda s, d, v: _gap(1.0, d, v),
+        "stretch multiplies σ, so the variance grows by its square": lambda s, d, v: (
+            _gap(s**0.5, d, v)
         ),
-        "this is the KL to N(0, I), whatever the prior": lambda m, v, pm, pv: _kl(
-            m, v, 0 * pm, 0 * pv
+        "the square of the shift is divided by the true variance": lambda s, d, v: _gap(
+            s, d, 0 * v
         ),
-        "the means are left out": lambda m, v, pm, pv: _kl(m, v, m, pv),
-        "exp(logvar) is σ² and you take it for σ": lambda m, v, pm, pv: _kl(
-            m, 2 * v, pm, 2 * pv
-        ),
-        "exp(logvar/2) is σ and you take it for σ²": lambda m, v, pm, pv: _kl(
-            m, v / 2, pm, pv / 2
-        ),
+        "exp(logvar) is σ² and you take it for σ": lambda s, d, v: _gap(s, d, 2 * v),
     },
 )
 
