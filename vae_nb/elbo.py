@@ -57,8 +57,6 @@ def reparameterise(
     return mu + (0.5 * logvar).exp() * noise
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #78c6f65b
-#| code-fold: true
-#| code-summary: DiagonalNormal: rsample through reparameterise, and a log_prob that does not overflow
 class DiagonalNormal(Independent):
     """A Gaussian over latents with independent dimensions.
 
@@ -122,8 +120,6 @@ def standard_normal(
     return DiagonalNormal(zeros, zeros)
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #f2915fcd
-#| code-fold: true
-#| code-summary: Delta: a sample that is always the same point
 class Delta(Independent):
     """All mass on one latent vector: the posterior of a plain autoencoder.
 
@@ -220,8 +216,6 @@ def kl_monte_carlo(
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #aa1a3af5
-#| code-fold: true
-#| code-summary: Two protocols: what a likelihood and a model must have
 class SupportsLogProb(Protocol):
     "A likelihood p(x|z) of given latents: all that a loss asks of it is `log_prob`."
 
@@ -336,8 +330,6 @@ def bits_per_dim(
     return bits if levels is None else bits + math.log2(levels)
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #81f07ae7
-#| code-fold: true
-#| code-summary: LinearGaussian: prior, encode, decode, and the exact log p(x)
 class LinearGaussian(nn.Module):
     """A VAE with a linear decoder and known log p(x): the yardstick for every bound.
 
@@ -398,8 +390,6 @@ class LinearGaussian(nn.Module):
         return p.log_prob(x)
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #5bad47dc
-#| code-fold: true
-#| code-summary: _samples: k samples in pieces, so that memory stays bounded
 def _samples(
     q: Distribution,
     k: int,  # samples in all

@@ -32,8 +32,6 @@ from vae_nb.networks import (
 from .saving import WEIGHTS, config_now, load_model, save_model
 
 # %% ../nbs/02_mlp_vae.ipynb #501ba0fa
-#| code-fold: true
-#| code-summary: images_for: a batch in any form becomes the floats that the model computes with
 def images_for(
     # with a `shape`, (C, H, W) of one image; without, x stays as it is
     model: nn.Module,
@@ -135,8 +133,6 @@ class LatentModel(nn.Module):
         return load_model(folder, device, build)
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
-#| code-fold: true
-#| code-summary: VAE: a LatentModel around any encoder, decoder and likelihood, with checks of shapes
 class VAE(LatentModel):
     """A Gaussian prior and posterior around any encoder and decoder.
 
