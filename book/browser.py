@@ -58,12 +58,12 @@ def all_pictures(page):
     )
 
 
-def settled(page):
+def settled(page, timeout=20_000):
     "Wait until the page has loaded and MathJax has set every formula."
-    page.wait_for_load_state("load")
+    page.wait_for_load_state("load", timeout=timeout)
     if page.evaluate("!!document.querySelector('.math, script[src*=mathjax]')"):
         page.wait_for_function(
             "window.MathJax && MathJax.startup && MathJax.startup.promise",
-            timeout=20_000,
+            timeout=timeout,
         )
         page.evaluate("MathJax.startup.promise.then(() => true)")

@@ -1,0 +1,167 @@
+"""The whole book as one PDF: `make pdf`, after `make book`.
+
+The built pages are put into one page, in reading order, and Chromium prints it. So references between pages become references inside the PDF,
+and its outline is the book's. It is printed twice: the first time shows on which page each part begins, which the contents then say.
+"""
+
+import argparse
+import posixpath
+import re
+from html import escape
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+
+from .browser import all_pictures, browser, chromium, served, settled
+from .project import BUILD, address, page_names, settings, toc
+
+NAME = "vae-notebooks.pdf"
+GONE = ".headerlink, script, button, .how-made, a[href^='https://colab.'], details.above-input, .cell_input details"
+FRAME = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>{styles}
+<script>MathJax = {{options: {{processHtmlClass: "tex2jax_process|mathjax_process|math|output_area"}}}}</script>
+<script defer src="_static/mathjax/tex-mml-chtml.js"></script>
+<style>
+  body {{ font-size: 10.5pt; }} article {{ break-before: page; }} article, .contents {{ display: block; }}
+  .contents li {{ display: flex; gap: .5em; list-style: none; }} .contents li a {{ flex: 1; }} .contents h2 {{ font-size: 1.1rem; margin: 1em 0 .2em; }}
+  .contents ul {{ padding: 0; margin: 0; }} .front {{ text-align: center; padding-top: 30%; break-after: page; }}
+  details > summary {{ display: none; }} div.cell pre {{ font-size: 7.6pt; }} img {{ max-width: 100%; height: auto; }}
+</style></head><body>{body}</body></html>"""
+FOOT = '<div style="font-size: 8px; width: 100%; text-align: center; color: #555"><span class="pageNumber"></span></div>'
+
+
+def inside(href, page, pages):
+    "Where a link of a page leads in the one page: `#name` or `#name--anchor`; unchanged if it leads out of the book."
+    if re.match(r"[a-z]+:", href):
+        return href
+    path, _, anchor = href.partition("#")
+    name = (
+        posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
+        if path
+        else page
+    )
+    name = name.removesuffix(".html")
+    if name not in pages:
+        return href
+    return f"#{name}--{anchor}" if anchor else f"#{name}"
+
+
+def article(html, page, pages):
+    "The text of a built page as a part of the one page: names and links of its own, everything unfolded that is not code."
+    soup = BeautifulSoup((html / f"{page}.html").read_text(), "html.parser")
+    found = soup.select_one("article.bd-article")
+    for gone in found.select(GONE):
+        gone.decompose()
+    for tag in found.select("[id]"):
+        tag["id"] = f"{page}--{tag['id']}"
+    for tag in found.select("a[href]"):
+        tag["href"] = inside(tag["href"], page, pages)
+    for tag in found.select("img[src]"):
+        tag["src"] = posixpath.normpath(
+            posixpath.join(posixpath.dirname(page), tag["src"])
+        )
+        tag["loading"] = "eager"
+    for tag in found.select("details"):
+        tag["open"] = ""
+    title = found.select_one("h1").get_text().removesuffix("#").strip()
+    found["id"] = page
+    return title, str(found)
+
+
+def contents(titles, numbers):
+    "The table of contents: parts, pages, and the numbers on which they begin, where they are known."
+    parts = [(None, [toc()["root"]])]
+    parts += [
+        (p["caption"], [c["file"] for c in p["chapters"]]) for p in toc()["parts"]
+    ]
+    said = []
+    for caption, files in parts:
+        names = [
+            n
+            for f in files
+            for n in titles
+            if n == address(f) or n.startswith(f"{address(f)}/")
+        ]
+        rows = "".join(
+            f'<li><a href="#{n}">{escape(titles[n])}</a><span>{numbers.get(n, "")}</span></li>'
+            for n in names
+        )
+        said.append(
+            (f"<h2>{escape(caption)}</h2>" if caption else "") + f"<ul>{rows}</ul>"
+        )
+    return f'<div class="contents"><h1>Contents</h1>{"".join(said)}</div>'
+
+
+def one_page(html, titles, articles, numbers):
+    "The whole book in one HTML text."
+    index = BeautifulSoup((html / "index.html").read_text(), "html.parser")
+    styles = "".join(map(str, index.select("head link[rel=stylesheet]")))
+    title = settings()["title"]
+    front = f'<div class="front"><h1>{escape(title)}</h1><p>{escape(settings()["author"])}</p></div>'
+    body = front + contents(titles, numbers) + "".join(articles)
+    return FRAME.format(title=escape(title), styles=styles, body=body)
+
+
+def printed(tab, address, target):
+    "Print a page into a PDF with an outline and page numbers; name of a page of the book → its number."
+    from pypdf import PdfReader
+
+    tab.set_default_timeout(600_000)
+    tab.goto(address)
+    settled(tab, timeout=300_000)
+    all_pictures(tab)
+    paper = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
+    margin = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
+    foot = {
+        "display_header_footer": True,
+        "header_template": "<i></i>",
+        "footer_template": FOOT,
+    }
+    tab.pdf(path=target, margin=margin, **paper, **foot)
+    reader = PdfReader(target)
+    places = reader.named_destinations.items()
+    return {
+        name.lstrip("/"): reader.get_destination_page_number(at) + 1
+        for name, at in places
+    }
+
+
+def make(html, target):
+    "Print the built book in the folder `html` into `target`; the number of its pages and of its bytes."
+    pages = [name for name in page_names() if (html / f"{name}.html").exists()]
+    read = {name: article(html, name, set(pages)) for name in pages}
+    titles = {name: title for name, (title, _) in read.items()}
+    articles, sheet, numbers = (
+        [text for _, text in read.values()],
+        html / "print.html",
+        {},
+    )
+    try:
+        with served(html) as home, browser() as chrome:
+            for _ in range(2):
+                sheet.write_text(one_page(html, titles, articles, numbers))
+                tab = chrome.new_page()
+                tab.emulate_media(media="print", color_scheme="light")
+                numbers = printed(tab, f"{home}print.html", target)
+                tab.close()
+    finally:
+        sheet.unlink(missing_ok=True)
+    return numbers, target.stat().st_size
+
+
+def main():
+    "The command line."
+    parser = argparse.ArgumentParser(prog="python -m book.pdf", description=__doc__)
+    parser.add_argument(
+        "--html", type=Path, default=BUILD / "html", help="the built book (%(default)s)"
+    )
+    html = parser.parse_args().html
+    if not chromium():
+        raise SystemExit("Chromium is needed: apt-get install chromium.")
+    if not (html / "index.html").exists():
+        raise SystemExit(f"There is no book in {html}: make book")
+    _, size = make(html, html / NAME)
+    print(f"{html / NAME}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
