@@ -112,7 +112,7 @@ def progress_bar(
     kind = NotebookBar if in_notebook() and shown else tqdm
     return kind(total=steps, leave=False, disable=None if shown else True)
 
-
+# %% ../../nbs/lib/30_train_history.ipynb #b96f980f
 def finish_bar(
     bar: tqdm,
     line: str,  # what remains of the bar
@@ -164,7 +164,7 @@ def as_callbacks(callbacks: Callback | Iterable[Callback] | None) -> tuple:
             raise TypeError(f"callbacks are functions f(model, row), not {callback!r}.")
     return callbacks
 
-
+# %% ../../nbs/lib/30_train_history.ipynb #b8e013c0
 def call_back(model: nn.Module, row: dict, callbacks: tuple) -> None:
     "Call every callback; training mode and random state are as before afterwards."
     modes = [(module, module.training) for module in model.modules()]

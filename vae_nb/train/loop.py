@@ -158,67 +158,6 @@ def _start_from_the_mean(model: nn.Module, train) -> None:
             )
         model.initialise_from(mean)  # type: ignore[operator]
 
-# %% ../../nbs/lib/36_train_loop.ipynb #ba1ccc88
-def _start(
-    run: Run,
-    train,  # the images
-    seed: int,
-    checkpoint: Checkpoint | None,
-    resume: bool,
-) -> None:
-    "Bring a run to its first step, or to where the saved one was; all processes alike."
-    _start_from_the_mean(run.model, train)
-    torch.manual_seed(seed)
-    if checkpoint and resume and checkpoint.path.exists():
-        checkpoint.load(run)
-        run.bar.update(run.position.step)
-    step, main_step = run.position.step, int(run.world.broadcast(run.position.step))
-    if checkpoint and run.world.any(step != main_step):
-        raise ValueError(
-            f"process {run.world.rank} would start at step {step} and the main one at "
-            f"step {main_step}: checkpoint={str(checkpoint.folder)!r} must be a folder "
-            "that all processes see."
-        )
-    run.loss = data_parallel(run.loss, run.world)
-
-# %% ../../nbs/lib/36_train_loop.ipynb #ac4ec405
-def _keep_best(
-    run: Run, valid_loss: float, patience: int | None
-) -> bool:  # whether to stop early
-    "Keep the weights with the lowest validation loss."
-    position = run.position
-    if valid_loss < position.best:
-        position.best, position.bad_epochs = valid_loss, 0
-        run.best_weights = copy.deepcopy(run.model.state_dict())
-        if patience is not None:
-            run.history.info["kept_epoch"] = position.epoch
-    else:
-        position.bad_epochs += 1
-    return patience is not None and position.bad_epochs >= patience
-
-# %% ../../nbs/lib/36_train_loop.ipynb #10ef18bd
-def _end_epoch(
-    run: Run,
-    row: dict,  # of the history
-    epochs: int,
-    callbacks: tuple,
-    checkpoint: Checkpoint | None,
-    patience: int | None,
-) -> None:
-    "Report the epoch, keep the best weights, and move on to the next."
-    row["seconds"] = run.clock.seconds
-    run.history.rows.append(row)
-    run.history.info["train_cpu_seconds"] = run.clock.cpu
-    loss, position = row.get("valid_loss", row["train_loss"]), run.position
-    run.bar.set_postfix_str(f"epoch {position.epoch}/{epochs}, loss {loss:.2f}")
-    call_back(run.model, row, callbacks)
-    if "valid_loss" in row and (checkpoint or patience is not None):
-        position.finished = _keep_best(run, row["valid_loss"], patience)
-    position.epoch, position.batches, position.sums = position.epoch + 1, 0, {}
-    run.order_state = run.order.get_state()
-    if checkpoint:
-        checkpoint.save_if_due(run)
-
 # %% ../../nbs/lib/36_train_loop.ipynb #330189a1
 def _new_run(
     model: nn.Module,
@@ -259,6 +198,67 @@ def _new_run(
         seed=settings["seed"],
         world=world,
     )
+
+# %% ../../nbs/lib/36_train_loop.ipynb #ac4ec405
+def _keep_best(
+    run: Run, valid_loss: float, patience: int | None
+) -> bool:  # whether to stop early
+    "Keep the weights with the lowest validation loss."
+    position = run.position
+    if valid_loss < position.best:
+        position.best, position.bad_epochs = valid_loss, 0
+        run.best_weights = copy.deepcopy(run.model.state_dict())
+        if patience is not None:
+            run.history.info["kept_epoch"] = position.epoch
+    else:
+        position.bad_epochs += 1
+    return patience is not None and position.bad_epochs >= patience
+
+# %% ../../nbs/lib/36_train_loop.ipynb #ba1ccc88
+def _start(
+    run: Run,
+    train,  # the images
+    seed: int,
+    checkpoint: Checkpoint | None,
+    resume: bool,
+) -> None:
+    "Bring a run to its first step, or to where the saved one was; all processes alike."
+    _start_from_the_mean(run.model, train)
+    torch.manual_seed(seed)
+    if checkpoint and resume and checkpoint.path.exists():
+        checkpoint.load(run)
+        run.bar.update(run.position.step)
+    step, main_step = run.position.step, int(run.world.broadcast(run.position.step))
+    if checkpoint and run.world.any(step != main_step):
+        raise ValueError(
+            f"process {run.world.rank} would start at step {step} and the main one at "
+            f"step {main_step}: checkpoint={str(checkpoint.folder)!r} must be a folder "
+            "that all processes see."
+        )
+    run.loss = data_parallel(run.loss, run.world)
+
+# %% ../../nbs/lib/36_train_loop.ipynb #10ef18bd
+def _end_epoch(
+    run: Run,
+    row: dict,  # of the history
+    epochs: int,
+    callbacks: tuple,
+    checkpoint: Checkpoint | None,
+    patience: int | None,
+) -> None:
+    "Report the epoch, keep the best weights, and move on to the next."
+    row["seconds"] = run.clock.seconds
+    run.history.rows.append(row)
+    run.history.info["train_cpu_seconds"] = run.clock.cpu
+    loss, position = row.get("valid_loss", row["train_loss"]), run.position
+    run.bar.set_postfix_str(f"epoch {position.epoch}/{epochs}, loss {loss:.2f}")
+    call_back(run.model, row, callbacks)
+    if "valid_loss" in row and (checkpoint or patience is not None):
+        position.finished = _keep_best(run, row["valid_loss"], patience)
+    position.epoch, position.batches, position.sums = position.epoch + 1, 0, {}
+    run.order_state = run.order.get_state()
+    if checkpoint:
+        checkpoint.save_if_due(run)
 
 # %% ../../nbs/lib/36_train_loop.ipynb #c4c6cd50
 def _finish(run: Run, checkpoint: Checkpoint | None, keep_best: bool) -> None:

@@ -133,7 +133,7 @@ def steps_per_epoch(
     """
     return math.ceil(n / batch_size) - (n % batch_size == 1 and n > batch_size > 1)
 
-
+# %% ../../nbs/lib/33_train_run.ipynb #0a52d667
 def join_single(batches: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
     "The batches, one of a single image joined to the one before."
     before = None
@@ -264,7 +264,7 @@ def _one_image_explained():
             'and a larger batch_size, or group normalisation, norm="group" in conv_vae.'
         ) from error
 
-
+# %% ../../nbs/lib/33_train_run.ipynb #1b3dada4
 def _check_gradient(terms: dict[str, Tensor]) -> None:
     "Refuse a loss that training cannot use."
     if not terms["loss"].requires_grad:

@@ -26,7 +26,7 @@ def _noise_state(device: torch.device) -> dict[str, Tensor]:
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
-
+# %% ../../nbs/lib/34_train_state.ipynb #91605532
 def _set_noise_state(states: dict[str, Tensor], device: torch.device) -> None:
     "The inverse of `_noise_state`."
     torch.set_rng_state(states["cpu"])
@@ -44,7 +44,7 @@ def _optimiser_state(
         for name, value in state.items()
     }
 
-
+# %% ../../nbs/lib/34_train_state.ipynb #a404ddb2
 def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
     "A copy of `value` with the layout, type and device of `weight`."
     return torch.empty_like(weight).copy_(value)
