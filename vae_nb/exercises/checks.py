@@ -6,6 +6,9 @@
 __all__ = ['check']
 
 # %% ../../nbs/lib/70_exercises_checks.ipynb #e1aef72a
+import inspect
+import linecache
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,13 +18,6 @@ from torch import Tensor
 from ..core import check_choice
 
 # %% ../../nbs/lib/70_exercises_checks.ipynb #09d420a2
-class WrongAnswer(AssertionError):
-    "What is wrong with an answer; a notebook shows the sentence and no traceback."
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"✗ {self}"]
-
-
 @dataclass(frozen=True)
 class Exercise:
     """How one exercise is checked.
@@ -38,9 +34,18 @@ class Exercise:
 
 
 EXERCISES: dict[str, Exercise] = {}  # title → how it is checked
-BLANK = "nothing here yet."
 
-# %% ../../nbs/lib/70_exercises_checks.ipynb #74057b6f
+# %% ../../nbs/lib/70_exercises_checks.ipynb #d6fdbabe
+def uniform(g: torch.Generator, low: float, high: float) -> float:
+    "A number between two."
+    return low + (high - low) * torch.rand((), generator=g).item()
+
+
+def normal(g: torch.Generator, *shape: int) -> Tensor:
+    "Standard normal numbers."
+    return torch.randn(shape, generator=g)
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #f09961ef
 def _same(a, b) -> bool:
     "Whether two values have one shape and, up to rounding, the same numbers."
     a, b = (torch.as_tensor(v).double() for v in (a, b))
@@ -48,18 +53,101 @@ def _same(a, b) -> bool:
         return False
     return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
 
+# %% ../../nbs/lib/70_exercises_checks.ipynb #094cb94f
+_BROADCAST = (
+    "; a row and a column were broadcast against each other, so give both the same "
+    "dimensions, with keepdim=True or [:, None]"
+)
+
 
 def _difference(got, right) -> str:
     "One sentence on two values that differ: in shape, or in the first such number."
     a, b = (torch.as_tensor(v).double() for v in (got, right))
     if a.shape != b.shape:
-        shapes = tuple(a.shape), tuple(b.shape)
-        return "yours has the shape {}, where {} is asked for".format(*shapes)
+        grown = a.numel() > b.numel() and 0 < b.ndim and {*a.shape} <= {*b.shape}
+        shapes = f"{tuple(a.shape)}, where {tuple(b.shape)} is asked for"
+        return f"yours has the shape {shapes}{_BROADCAST if grown else ''}"
     place = (~torch.isclose(a, b, rtol=1e-3, atol=1e-5)).flatten().nonzero()[0, 0]
     numbers = a.flatten()[place], b.flatten()[place]
     return "yours is {:.4g}, where {:.4g} is right".format(*numbers)
 
-# %% ../../nbs/lib/70_exercises_checks.ipynb #a148827f
+# %% ../../nbs/lib/70_exercises_checks.ipynb #f4dd9640
+_SHAPE_ERRORS = {  # what PyTorch says → what the check says
+    r"size of tensor a \((\d+)\) must match .* b \((\d+)\) .*dimension (\d+)": (
+        "two tensors do not go together: in dimension {2} one has size {0} and the "
+        "other {1}, where sizes must be equal, or one of them 1"
+    ),
+    r"cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)": (
+        "a matrix product of ({0}, {1}) and ({2}, {3}): the two inner sizes must be equal"
+    ),
+    r"Dimension out of range \(.*got (-?\d+)\)": (
+        "there is no dimension {0}: the tensor has fewer"
+    ),
+    r"Expected size (\d+) but got size (\d+)": (
+        "two tensors do not go together: one has size {0} where the other has {1}"
+    ),
+    r"shape '\[(.*)\]' is invalid for input of size (\d+)": (
+        "{1} numbers cannot take the shape ({0})"
+    ),
+    r"with \d+ elements|one element tensors|more than one value": (
+        "a tensor of several numbers stands where one number is needed"
+    ),
+    r"((?i:.*(size|shape|dimension|broadcast|indices|index|matri|subscript).*))": (
+        "shapes do not fit ({0})"
+    ),
+}
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #8f95c73c
+def _in_own_words(error: Exception) -> str:  # "" if it is not about shapes
+    "What an error says about shapes."
+    said = str(error).partition("\n")[0]
+    for pattern, words in _SHAPE_ERRORS.items():
+        if found := re.search(pattern, said):
+            return words.format(*found.groups())
+    return ""
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #b5b9690d
+def _line_of(error: Exception, answer: Callable) -> str:
+    "The line of an answer in which an error came up; empty if its text is not known."
+    code, at, line = getattr(answer, "__code__", None), error.__traceback__, ""
+    while at and code and code.co_name != "<lambda>":
+        if at.tb_frame.f_code.co_filename == code.co_filename:
+            line = linecache.getline(code.co_filename, at.tb_lineno).strip()
+        at = at.tb_next
+    return line
+
+
+def _shapes_of(answer: Callable, given: tuple) -> str:
+    "The arguments of an answer that are tensors, with their shapes."
+    names = inspect.signature(answer).parameters
+    found = [
+        f"{name} {tuple(value.shape)}"
+        for name, value in zip(names, given)
+        if isinstance(value, Tensor)
+    ]
+    return f" Given are {', '.join(found)}." if found else ""
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #99dbf61e
+def _shape_fault(error: Exception, answer: Callable, given: tuple) -> str:
+    "A sentence on an error about shapes; empty if it is about something else."
+    if not (said := _in_own_words(error)):
+        return ""
+    line = _line_of(error, answer)
+    return f"{f'in `{line}` ' if line else ''}{said}.{_shapes_of(answer, given)}"
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #3a936c76
+BLANK = "nothing here yet."
+
+
+def _is_value(got) -> bool:
+    "Whether an answer can be compared: a number, a tensor, or a list of numbers."
+    try:
+        torch.as_tensor(got)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #5bd52f8d
 def verdict(
     name: str,  # of an exercise
     answer: Callable,
@@ -76,12 +164,15 @@ def verdict(
     exercise, tried = EXERCISES[name], []
     for seed in range(3):
         given = exercise.given(torch.Generator().manual_seed(seed))
-        got = answer(*given)
+        try:
+            got = answer(*given)
+        except (RuntimeError, IndexError, ValueError) as error:
+            if said := _shape_fault(error, answer, given):
+                return said
+            raise
         if got is None or got is ...:
             return BLANK
-        try:
-            torch.as_tensor(got)
-        except (TypeError, ValueError, RuntimeError):
+        if not _is_value(got):
             kind = type(got).__name__
             return f"yours is a {kind}; a tensor or a number is asked for."
         tried.append((given, got, exercise.right(*given)))
@@ -92,6 +183,13 @@ def verdict(
         if all(_same(got, mistake(*given)) for given, got, _ in tried):
             return f"{text}: {_difference(*wrong[0])}."
     return f"{_difference(*wrong[0])}."
+
+# %% ../../nbs/lib/70_exercises_checks.ipynb #dbcc4c6d
+class WrongAnswer(AssertionError):
+    "What is wrong with an answer; a notebook shows the sentence and no traceback."
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"✗ {self}"]
 
 # %% ../../nbs/lib/70_exercises_checks.ipynb #6109065a
 def check(
@@ -113,13 +211,3 @@ def check(
         return answer
 
     return decorate
-
-# %% ../../nbs/lib/70_exercises_checks.ipynb #d6fdbabe
-def uniform(g: torch.Generator, low: float, high: float) -> float:
-    "A number between two."
-    return low + (high - low) * torch.rand((), generator=g).item()
-
-
-def normal(g: torch.Generator, *shape: int) -> Tensor:
-    "Standard normal numbers."
-    return torch.randn(shape, generator=g)
