@@ -8,7 +8,13 @@ import torch
 
 from book.project import notebooks, read_notebook, source, tags
 from vae_nb.exercises import check
-from vae_nb.exercises.checks import BLANK, EXERCISES, WrongAnswer, verdict
+from vae_nb.exercises.checks import (
+    BLANK,
+    EXERCISES,
+    Exercise,
+    WrongAnswer,
+    verdict,
+)
 
 CHAPTERS = [name for name in notebooks() if re.match(r"0[1-5]", name)]
 
@@ -222,6 +228,61 @@ def test_unknown_mistakes_are_told_by_their_numbers_or_shapes():
     assert verdict("price of a code", lambda *a: "six").startswith("yours is a str;")
     with pytest.raises(ValueError, match="price of a code"):
         check("price of code")(lambda: None)
+
+
+SHAPES = {  # what an answer does with x (6, 5), w (6,) and n → what is said of it
+    "x * w": "in dimension 1 one has size 5 and the other 6",
+    "x @ w": "do not fit|two inner sizes",
+    "x @ x": r"a matrix product of \(6, 5\) and \(6, 5\)",
+    "w.sum(1)": "there is no dimension 1",
+    "torch.cat([x, w])": "shapes do not fit|do not go together",
+    "torch.cat([x, x.T], 1)": "do not go together: one has size 6 where the other has 5",
+    "x.view(7, 5)": r"30 numbers cannot take the shape \(7, 5\)",
+    "w[6]": "shapes do not fit .index 6 is out of bounds",
+    "w if w > 0 else x": "several numbers stands where one number",
+    "math.log(w)": "several numbers stands where one number",
+    "x.numpy() + w.numpy()": "shapes do not fit",
+}
+
+
+@pytest.mark.parametrize("code", SHAPES)
+def test_shapes_that_do_not_fit_are_told_in_words(code, monkeypatch):
+    given = torch.ones(6, 5), torch.ones(6)
+    exercise = Exercise(lambda g: given, lambda x, w: x.sum(1) * w, {})
+    monkeypatch.setitem(EXERCISES, "shapes", exercise)
+    said = verdict("shapes", function(f"def answer(x, w):\n    return {code}"))
+    assert re.search(SHAPES[code], said), said
+    assert said.endswith(" Given are x (6, 5), w (6,).")
+
+
+def test_a_broadcast_result_is_told_as_one(monkeypatch):
+    given = torch.arange(6.0), torch.ones(6, 1)
+    exercise = Exercise(lambda g: given, lambda x, w: x + w[:, 0], {})
+    monkeypatch.setitem(EXERCISES, "broadcast", exercise)
+    said = verdict("broadcast", lambda x, w: x + w)
+    assert "(6, 6), where (6,) is asked for; a row and a column were broadcast" in said
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_every_check_tells_a_shape_error_without_a_traceback(exercise):
+    def wrong(*given):
+        return torch.zeros(3, 4) + torch.zeros(3)
+
+    said = verdict(exercise, wrong)
+    line = "in `return torch.zeros(3, 4) + torch.zeros(3)` two tensors"
+    assert said.startswith(f"{line} do not go together")
+    with pytest.raises(WrongAnswer) as error:
+        check(exercise)(wrong)
+    assert error.value.__cause__ is None and error.value.__context__ is None
+    assert error.value._render_traceback_() == [f"✗ {exercise}: {said}"]
+
+
+def test_errors_about_other_things_stay_as_they_are():
+    def wrong(*given):
+        raise ValueError("this is about something else")
+
+    with pytest.raises(ValueError, match="something else"):
+        verdict("price of a code", wrong)
 
 
 def test_a_notebook_shows_the_sentence_and_no_traceback():

@@ -49,7 +49,7 @@ def jsonable(
         return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
-# %% ../../nbs/lib/90_cli_answer.ipynb #0d7897da
+# %% ../../nbs/lib/90_cli_answer.ipynb #87dc4650
 def readable(value: Any) -> str:
     "One fact for the eye."
     if value is None or value != value or value in ([], {}):  # nothing, or not a number
@@ -68,7 +68,7 @@ def readable(value: Any) -> str:
         return ", ".join(map(readable, value))
     return _printable(value)
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #23974f6b
 def _printable(text: Any) -> str:
     "Text without line breaks and without characters that a terminal would obey."
     return "".join(
@@ -130,7 +130,7 @@ def to_json(facts: dict) -> str:
         text = json.dumps(jsonable(facts), indent=2)
     return text
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #71b226d7
 def _print_answer(text: str) -> None:
     "Print an answer; end silently where nobody reads it."
     try:
@@ -145,7 +145,7 @@ def print_notice(line: object) -> None:
     "One line to the person at the terminal: on standard error."
     print(_printable(" ".join(str(line).split())), file=sys.stderr)
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #c9fa44fe
 def is_expected(error: Exception) -> bool:
     "Is this an error that the library or the system raises on purpose?"
     if type(error).__module__.split(".")[0] in ("vae_nb", "safetensors"):
@@ -160,7 +160,7 @@ def is_expected(error: Exception) -> bool:
         | MemoryError,
     )
 
-# %% ../../nbs/lib/90_cli_answer.ipynb #c9fa44fe
+# %% ../../nbs/lib/90_cli_answer.ipynb #071752ea
 def _error_line(error: Exception) -> str:
     "What went wrong, in words: the system's errors without their numbers."
     if not is_expected(error):
@@ -171,7 +171,7 @@ def _error_line(error: Exception) -> str:
     words = re.sub(r"\[Errno -?\d+\] ", "", str(error))
     return f"error: {words or type(error).__name__}"
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #bdec83be
 def _exit_with(status: int, line: str, as_json: bool) -> NoReturn:
     "Say why a command ends, and end it."
     print_notice(line)
@@ -217,7 +217,7 @@ def _renamed(word: str) -> str:
     option, equals, value = word.partition("=")
     return RENAMED.get(option, option) + equals + value
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #2395f33f
 def _refuse_empty_words(words: list[str]) -> None:
     "Refuse an empty word, or an option that is set to one."
     for before, word in zip(["vae_nb", *words], words):
@@ -272,7 +272,7 @@ def _flag(name: str, option: str, help: str) -> inspect.Parameter:
         name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind
     )
 
-
+# %% ../../nbs/lib/90_cli_answer.ipynb #5c4ac77d
 COMMON_OPTIONS = [
     _flag("as_json", "--json", "Print the facts as one JSON object."),
     _flag("debug", "--debug", "Show the traceback of an error."),

@@ -98,26 +98,26 @@ def check_run_folder(
     return {}
 
 # %% ../../nbs/lib/92_cli_training.ipynb #9d9fa8f2
-def _put_back_moved(folder: Path) -> None:
-    "Files that were on their way go back to where they were."
-    for path in [Path(folder, MOVING, name) for name in RUN_FILES]:
-        if path.is_file():
-            path.replace(folder / path.relative_to(folder / MOVING))
-    _remove_run(folder / MOVING)
+def _remove_empty(*folders: Path) -> None:
+    "Remove those folders that are there and empty."
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
-
+# %% ../../nbs/lib/92_cli_training.ipynb #ebc20d81
 def _remove_run(folder: Path) -> None:
     "Remove a run's files from a folder, and the folder if nothing else is in it."
     for name in RUN_FILES:
         Path(folder, name).unlink(missing_ok=True)
     _remove_empty(folder / "best", folder)
 
-
-def _remove_empty(*folders: Path) -> None:
-    "Remove those folders that are there and empty."
-    for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+# %% ../../nbs/lib/92_cli_training.ipynb #1aae1f0d
+def _put_back_moved(folder: Path) -> None:
+    "Files that were on their way go back to where they were."
+    for path in [Path(folder, MOVING, name) for name in RUN_FILES]:
+        if path.is_file():
+            path.replace(folder / path.relative_to(folder / MOVING))
+    _remove_run(folder / MOVING)
 
 # %% ../../nbs/lib/92_cli_training.ipynb #d0a08a06
 def _keep_one_run(folder: Path) -> None:
@@ -169,7 +169,7 @@ def _typed(**options: Any) -> dict[str, Any]:
     "The options that were given a value."
     return {name: value for name, value in options.items() if value is not None}
 
-
+# %% ../../nbs/lib/92_cli_training.ipynb #7aa98585
 def _complete_setup(
     recipe: "Recipe",
     remembered: dict[str, Any],  # of the run to go on with
@@ -269,7 +269,7 @@ def seeded_samples(model: "VAE", n: int, seed: int) -> "Tensor":  # (n, C, H, W)
 
     return model.sample(n, torch.Generator(device_of(model)).manual_seed(seed))
 
-
+# %% ../../nbs/lib/92_cli_training.ipynb #709efa8e
 def _save_results(
     folder: Path, model: "VAE", history: "History"
 ) -> dict[str, Path]:  # what → file

@@ -138,14 +138,14 @@ def images_for(
         return first_images("mnist", split, n, model.shape, fallback="digits")
     return first_images("faces", split, n, model.shape, fallback="faces")
 
-# %% ../../nbs/lib/91_cli_words.ipynb #be3e27a6
+# %% ../../nbs/lib/91_cli_words.ipynb #0722c8d8
 def binarised_for(model: "VAE", images: "Images") -> "Images":
     "Images in black and white for a model of such pixels; for others as they are."
     config: dict[str, Any] = model.config or {}
     binary = config["arguments"].get("likelihood") == "bernoulli"
     return images.binarised("fixed") if binary else images
 
-
+# %% ../../nbs/lib/91_cli_words.ipynb #c8026e7c
 def full_path(
     name: str | None,  # a set, a folder, or nothing
 ) -> str | None:

@@ -118,7 +118,7 @@ EXERCISES["only the change"] = Exercise(
     },
 )
 
-# %% ../../nbs/lib/73_exercises_latents.ipynb #c8c6529b
+# %% ../../nbs/lib/73_exercises_latents.ipynb #156989c0
 def _lopsided(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     "Codes that move with two yes-or-no attributes, which are correlated."
     a, noise = torch.rand(500, generator=g) < 0.2, torch.rand(500, generator=g)
@@ -126,7 +126,7 @@ def _lopsided(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     z = normal(g, 500, 4) + normal(g, 4) * a[:, None] + normal(g, 4) * b[:, None]
     return z.double(), a, b
 
-
+# %% ../../nbs/lib/73_exercises_latents.ipynb #900936bf
 def _gap(z: Tensor, a: Tensor) -> Tensor:
     "Difference of the means of z with and without a."
     return z[a == 1].mean(0) - z[a == 0].mean(0)

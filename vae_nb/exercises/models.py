@@ -39,19 +39,19 @@ def _faulty_loss(
     kl = latents.mean(1) if "latents" in faults else latents.sum(1)
     return (recon + kl).mean()
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #7b566d44
 def _terms(mu, logvar, noise, decode, x) -> dict[str, Tensor]:
     "loss, recon and kl by the library, for a given noise, (batch,)."
     q, p = DiagonalNormal(mu, logvar), standard_normal(mu.shape[1])
     z = mu + (0.5 * logvar).exp() * noise
     return elbo_terms(x, q, BernoulliLikelihood()(decode(z)), p)
 
-# %% ../../nbs/lib/72_exercises_models.ipynb #7b566d44
+# %% ../../nbs/lib/72_exercises_models.ipynb #da935676
 def _right_loss(*given) -> Tensor:
     "The −ELBO, a scalar."
     return _terms(*given)["loss"].mean()
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #9f216a33
 def _loss_inputs(g: torch.Generator) -> tuple:
     "Means, log-variances, noise, a linear decoder and black-and-white pictures."
     weight, x = normal(g, 5, 12), (normal(g, 6, 1, 3, 4) > 0).float()
@@ -361,22 +361,22 @@ EXERCISES["a melted choice"] = Exercise(
     },
 )
 
-# %% ../../nbs/lib/72_exercises_models.ipynb #ff883a26
+# %% ../../nbs/lib/72_exercises_models.ipynb #690abe01
 def _entropy(p: Tensor) -> Tensor:
     "−Σ p log p over the last dimension, nats."
     return -(p * p.clamp(min=1e-30).log()).sum(-1)
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #1db47db9
 def _agreement(a: Tensor, b: Tensor) -> float:
     "Information that the categories of images and copies share, nats."
     return pair_information(Product([OneHot(a.log())]), Product([OneHot(b.log())]))
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #3713ac39
 def _told(q: Tensor) -> Tensor:
     "Information that a category gives about its image, nats."
     return _entropy(q.mean(0)) - _entropy(q).mean()
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #e510bacf
 def _pairs(g: torch.Generator) -> tuple[Tensor, Tensor]:
     "Categories of 80 images and of their copies, (80, 4) each."
     logits = 2 * normal(g, 80, 4)

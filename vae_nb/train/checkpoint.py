@@ -161,6 +161,39 @@ def _warn_of_threads(run: Run) -> None:
             stacklevel=2,
         )
 
+# %% ../../nbs/lib/35_train_checkpoint.ipynb #c5a05c62
+def _save_models(run: Run, folder: Path) -> None:
+    "The model as it is, and in best/ the one with the lowest validation loss."
+    if getattr(run.model, "config", None) is None:
+        return
+    model = cast(LatentModel, run.model)
+    save_model(model, folder)
+    if run.best_weights is not None:
+        best = copy.deepcopy(model)
+        best.load_state_dict(run.best_weights)
+        save_model(best, Path(folder, "best"))
+
+# %% ../../nbs/lib/35_train_checkpoint.ipynb #68255b3e
+def _check_savable(model: nn.Module) -> None:
+    "Refuse a model that could not be loaded before the first step, not after the last."
+    if hasattr(model, "config"):
+        config_now(model)
+    else:
+        warnings.warn(
+            f"{type(model).__name__} does not say how it is built: its folder will "
+            "hold the run, and no model that load_model can open. Save its weights "
+            "yourself, or make it in a function marked with @builder.",
+            stacklevel=4,
+        )
+
+# %% ../../nbs/lib/35_train_checkpoint.ipynb #e3a6b64d
+def stopped(run: Run, folder: Path) -> KeyboardInterrupt:
+    "What ends a run that was told to stop."
+    return KeyboardInterrupt(
+        f"stopped at step {run.position.step}; the run is in {str(folder)!r}, "
+        "and resume=True continues it"
+    )
+
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #2b5097ca
 @dataclass
 class Checkpoint:
@@ -247,39 +280,6 @@ class Checkpoint:
                 f"cannot continue from {self.path}: {e}. Remove the folder to start "
                 "anew."
             ) from e
-
-# %% ../../nbs/lib/35_train_checkpoint.ipynb #e3a6b64d
-def stopped(run: Run, folder: Path) -> KeyboardInterrupt:
-    "What ends a run that was told to stop."
-    return KeyboardInterrupt(
-        f"stopped at step {run.position.step}; the run is in {str(folder)!r}, "
-        "and resume=True continues it"
-    )
-
-# %% ../../nbs/lib/35_train_checkpoint.ipynb #c5a05c62
-def _save_models(run: Run, folder: Path) -> None:
-    "The model as it is, and in best/ the one with the lowest validation loss."
-    if getattr(run.model, "config", None) is None:
-        return
-    model = cast(LatentModel, run.model)
-    save_model(model, folder)
-    if run.best_weights is not None:
-        best = copy.deepcopy(model)
-        best.load_state_dict(run.best_weights)
-        save_model(best, Path(folder, "best"))
-
-# %% ../../nbs/lib/35_train_checkpoint.ipynb #68255b3e
-def _check_savable(model: nn.Module) -> None:
-    "Refuse a model that could not be loaded before the first step, not after the last."
-    if hasattr(model, "config"):
-        config_now(model)
-    else:
-        warnings.warn(
-            f"{type(model).__name__} does not say how it is built: its folder will "
-            "hold the run, and no model that load_model can open. Save its weights "
-            "yourself, or make it in a function marked with @builder.",
-            stacklevel=4,
-        )
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #0a3380d3
 def make_checkpoint(
