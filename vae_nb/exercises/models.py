@@ -242,7 +242,7 @@ def _slope(logits: Tensor, f: Tensor) -> Tensor:
     p = logits.softmax(-1)
     return p * (f - (p * f).sum())
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #3cb73a96
 EXERCISES["the exact slope"] = Exercise(
     lambda g: (normal(g, 5), 2 * normal(g, 5) + 1),
     _slope,
@@ -264,12 +264,12 @@ EXERCISES["the exact slope"] = Exercise(
     },
 )
 
-# %% ../../nbs/lib/72_exercises_models.ipynb #3cb73a96
+# %% ../../nbs/lib/72_exercises_models.ipynb #a3d5d5a9
 def _firm(logit: Tensor, tau: float, share: float, sign: int = -1) -> Tensor:
     "Probability that the first of two categories has at least this share."
     return (logit + sign * tau * math.log(share / (1 - share))).sigmoid()
 
-
+# %% ../../nbs/lib/72_exercises_models.ipynb #c9b0b69d
 EXERCISES["firm draws"] = Exercise(
     lambda g: (normal(g, 6), uniform(g, 0.3, 0.8), uniform(g, 0.6, 0.95)),
     _firm,

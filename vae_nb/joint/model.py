@@ -235,11 +235,11 @@ class Product(Distribution):
         )
 
 # %% ../../nbs/04_gumbel_vae.ipynb #81784119
-#| code-fold: true
-#| code-summary: Names the estimators, and refuses latents that cannot be
 ESTIMATORS = ("relaxed", "straight_through", "exact")
 
-
+# %% ../../nbs/04_gumbel_vae.ipynb #965a2d68
+#| code-fold: true
+#| code-summary: Refuses latents that cannot be
 def _check_latents(continuous, categorical, tau, estimator) -> None:
     "Refuse latents that cannot be."
     check_tau(tau)
