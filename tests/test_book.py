@@ -53,7 +53,12 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
     },
     "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
     "03a_bits_per_dimension": {"n_train": 200, "n_valid": 50, "epochs": 1},
-    "04_gumbel_vae": {"n_train": 300, "epochs": 1, "n_faces": 100, "epochs_faces": 1},
+    "04a_sorting_without_labels": {
+        "n_train": 300,
+        "epochs": 1,
+        "n_faces": 100,
+        "epochs_faces": 1,
+    },
     "04b_latent_walks": {"n_train": 300, "epochs": 1, "n_side": 7},
     "05a_edits_counted": {"epochs": 4},
     "05b_how_good_is_it": {

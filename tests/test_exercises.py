@@ -168,7 +168,8 @@ SLIPS = {
         "t ** 2 - 1 - 2",
         "scored by the narrow prior",
     ),
-    "a melted choice": ("logits - ", "logits + ", "sign of the noise"),
+    "the exact slope": (" - (p * f).sum()", "", "nothing is subtracted"),
+    "firm draws": ("- tau", "+ tau", "sign of the threshold"),
     "agreement": (".log()).sum()", ".log2()).sum()", "bits"),
     "what is told": (
         "entropy(q.mean(0)) - entropy(q).mean()",

@@ -327,37 +327,58 @@ EXERCISES["the price of cold"] = Exercise(
 )
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #ef16678d
-def _melt(logits: Tensor, u: Tensor, tau: float, sign: int = 1) -> Tensor:
-    "Gumbel-softmax from uniform numbers."
-    return ((logits - sign * (-u.log()).log()) / tau).softmax(-1)
+def _slope(logits: Tensor, f: Tensor) -> Tensor:
+    "Derivative of the mean of f with respect to the logits of its categories."
+    p = logits.softmax(-1)
+    return p * (f - (p * f).sum())
 
 # %% ../../nbs/lib/72_exercises_models.ipynb #3cb73a96
-EXERCISES["a melted choice"] = Exercise(
-    lambda g: (
-        normal(g, 6, 5),
-        torch.rand(6, 5, generator=g).clamp(1e-4),
-        uniform(g, 0.3, 0.8),
-    ),
-    _melt,
+EXERCISES["the exact slope"] = Exercise(
+    lambda g: (normal(g, 5), 2 * normal(g, 5) + 1),
+    _slope,
     {
-        "the sign of the noise: minus the log of the waiting time": lambda v, u, t: (
-            _melt(v, u, t, -1)
+        "nothing is subtracted: a constant added to f must not change the slope": (
+            lambda v, f: v.softmax(-1) * f
         ),
-        "τ divides the noise as well as the logits": lambda v, u, t: (
-            v / t - (-u.log()).log()
-        ).softmax(-1),
-        "τ multiplies, and should divide": lambda v, u, t: _melt(v, u, 1 / t),
-        "τ is left out": lambda v, u, t: _melt(v, u, 1),
-        "the noise is left out": lambda v, u, t: (v / t).softmax(-1),
-        "this is the waiting time −ln u; the noise is minus its log": lambda v, u, t: (
-            (v - u.log()) / t
-        ).softmax(-1),
-        "this is one-hot already": lambda v, u, t: F.one_hot(
-            _melt(v, u, t).argmax(-1), 5
-        ).float(),
-        "the softmax runs over the batch": lambda v, u, t: (
-            (v - (-u.log()).log()) / t
-        ).softmax(0),
+        "subtract the mean of f under π: categories count by their probabilities": (
+            lambda v, f: v.softmax(-1) * (f - f.mean())
+        ),
+        "weight it by π: a category that is never drawn has no slope": lambda v, f: (
+            f - (v.softmax(-1) * f).sum()
+        ),
+        "the sign is turned": lambda v, f: -_slope(v, f),
+        "logits are no probabilities, take their softmax": lambda v, f: (
+            v * (f - (v * f).sum())
+        ),
+        "this is the mean of f itself": lambda v, f: (v.softmax(-1) * f).sum(),
+    },
+)
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #a3d5d5a9
+def _firm(logit: Tensor, tau: float, share: float, sign: int = -1) -> Tensor:
+    "Probability that the first of two categories has at least this share."
+    return (logit + sign * tau * math.log(share / (1 - share))).sigmoid()
+
+# %% ../../nbs/lib/72_exercises_models.ipynb #c9b0b69d
+EXERCISES["firm draws"] = Exercise(
+    lambda g: (normal(g, 6), uniform(g, 0.3, 0.8), uniform(g, 0.6, 0.95)),
+    _firm,
+    {
+        "the sign of the threshold is turned": lambda v, tau, s: _firm(v, tau, s, 1),
+        "this is the probability of the opposite": lambda v, tau, s: (
+            1 - _firm(v, tau, s)
+        ),
+        "the softmax compares log-odds: take log(s / (1 − s)), not s": (
+            lambda v, tau, s: (v - tau * s).sigmoid()
+        ),
+        "take the log-odds log(s / (1 − s)), not log s": lambda v, tau, s: (
+            v - tau * math.log(s)
+        ).sigmoid(),
+        "τ divides the threshold, and should multiply it": lambda v, tau, s: _firm(
+            v, 1 / tau, s
+        ),
+        "τ is left out": lambda v, tau, s: _firm(v, 1, s),
+        "τ divides the logit as well": lambda v, tau, s: _firm(v / tau, 1, s),
     },
 )
 

@@ -12,6 +12,25 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/04b_latent_walks.ipynb #df198698
+def _arc(
+    a: Tensor,  # start, (latent_dim,)
+    b: Tensor,  # end, (latent_dim,)
+    t: Tensor,  # the way gone, from 0 to 1, (n, 1)
+) -> Tensor:  # (n, latent_dim)
+    "Points on an arc: the direction turns at a constant speed, the length changes evenly."
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
+    angle = cosine.arccos()
+    if angle.sin() < 1e-4 or a.norm() * b.norm() == 0:
+        raise ValueError(
+            "no unique arc between parallel or opposite latents (or zero): "
+            "use spherical=False."
+        )
+    direction = (
+        ((1 - t) * angle).sin() * a / a.norm() + (t * angle).sin() * b / b.norm()
+    ) / angle.sin()
+    return direction * ((1 - t) * a.norm() + t * b.norm())
+
+# %% ../../nbs/04b_latent_walks.ipynb #ed443b74
 def interpolate(
     a: Tensor,  # start, (latent_dim,)
     b: Tensor,  # end, (latent_dim,)
@@ -39,19 +58,7 @@ def interpolate(
             f"interpolate needs n ≥ 2 points, not {n}: both ends are included."
         )
     t = torch.linspace(0, 1, n, device=a.device)[:, None]
-    if not spherical:
-        return (1 - t) * a + t * b
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1)
-    angle = cosine.arccos()
-    if angle.sin() < 1e-4 or a.norm() * b.norm() == 0:
-        raise ValueError(
-            "no unique arc between parallel or opposite latents (or zero): "
-            "use spherical=False."
-        )
-    direction = (
-        ((1 - t) * angle).sin() * a / a.norm() + (t * angle).sin() * b / b.norm()
-    ) / angle.sin()
-    return direction * ((1 - t) * a.norm() + t * b.norm())
+    return _arc(a, b, t) if spherical else (1 - t) * a + t * b
 
 # %% ../../nbs/04b_latent_walks.ipynb #1eb64901
 def traverse(
