@@ -1,7 +1,7 @@
 # The VAE Notebooks: what you can do here. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book serve shots test test-unit test-export test-notebooks test-book browser bench export lint format coverage readme dist wasm requirements clean
+.PHONY: help env book serve pdf shots test test-unit test-export test-notebooks test-book browser bench export lint format coverage readme dist wasm requirements clean
 
 PYTHON ?= python3
 PROFILE ?= cpu
@@ -35,6 +35,9 @@ serve: ## show the built book at http://localhost:8000 (PORT=…)
 	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
 	@echo "Book: http://localhost:$(PORT)/ (Ctrl-C stops)"
 	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+pdf: env browser ## the built book as one PDF: _build/html/vae-notebooks.pdf
+	@$(PY) -m book.pdf
 
 shots: env ## pictures of every page in _build/shots, wide and phone, light and dark
 	@$(PY) -m book.shots

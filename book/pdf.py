@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from bs4 import BeautifulSoup
+from pypdf import PdfReader, PdfWriter
 
 from .browser import all_pictures, browser, chromium, served, settled
 from .project import BUILD, address, page_names, settings, toc
@@ -67,70 +68,82 @@ def article(html, page, pages):
     return title, str(found)
 
 
-def contents(titles, numbers):
-    "The table of contents: parts, pages, and the numbers on which they begin, where they are known."
-    parts = [(None, [toc()["root"]])]
-    parts += [
+def parts(titles):
+    "(caption, names of its pages) of the book's parts; the title page has no caption."
+    files = [(None, [toc()["root"]])]
+    files += [
         (p["caption"], [c["file"] for c in p["chapters"]]) for p in toc()["parts"]
     ]
+    for caption, found in files:
+        homes = [address(file) for file in found]
+        yield (
+            caption,
+            [n for h in homes for n in titles if n == h or n.startswith(f"{h}/")],
+        )
+
+
+def contents(titles, begins):
+    "The table of contents: parts, pages, and the numbers on which they begin, where they are known."
     said = []
-    for caption, files in parts:
-        names = [
-            n
-            for f in files
-            for n in titles
-            if n == address(f) or n.startswith(f"{address(f)}/")
-        ]
+    for caption, names in parts(titles):
         rows = "".join(
-            f'<li><a href="#{n}">{escape(titles[n])}</a><span>{numbers.get(n, "")}</span></li>'
+            f'<li><a href="#{n}">{escape(titles[n])}</a><span>{begins[n] + 1 if n in begins else ""}</span></li>'
             for n in names
         )
-        said.append(
-            (f"<h2>{escape(caption)}</h2>" if caption else "") + f"<ul>{rows}</ul>"
-        )
+        head = f"<h2>{escape(caption)}</h2>" if caption else ""
+        said.append(f"{head}<ul>{rows}</ul>")
     return f'<div class="contents"><h1>Contents</h1>{"".join(said)}</div>'
 
 
-def one_page(html, titles, articles, numbers):
+def one_page(html, titles, articles, begins):
     "The whole book in one HTML text."
     index = BeautifulSoup((html / "index.html").read_text(), "html.parser")
     styles = "".join(map(str, index.select("head link[rel=stylesheet]")))
     title = settings()["title"]
     front = f'<div class="front"><h1>{escape(title)}</h1><p>{escape(settings()["author"])}</p></div>'
-    body = front + contents(titles, numbers) + "".join(articles)
+    body = front + contents(titles, begins) + "".join(articles)
     return FRAME.format(title=escape(title), styles=styles, body=body)
 
 
 def printed(tab, address, target):
-    "Print a page into a PDF with an outline and page numbers; name of a page of the book → its number."
-    from pypdf import PdfReader
-
+    "Print a page into a PDF with page numbers; name of a page of the book → its number, from 0."
     tab.set_default_timeout(600_000)
     tab.goto(address)
-    settled(tab, timeout=300_000)
+    settled(tab, timeout=600_000)
     all_pictures(tab)
-    paper = {"format": "A4", "print_background": True, "outline": True, "tagged": True}
-    margin = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
-    foot = {
-        "display_header_footer": True,
-        "header_template": "<i></i>",
-        "footer_template": FOOT,
-    }
-    tab.pdf(path=target, margin=margin, **paper, **foot)
+    tab.pdf(
+        path=target,
+        format="A4",
+        print_background=True,
+        tagged=False,  # its tags would be half of the file
+        margin=dict.fromkeys(("top", "bottom", "left", "right"), "17mm"),
+        display_header_footer=True,
+        header_template="<i></i>",
+        footer_template=FOOT,
+    )
     reader = PdfReader(target)
-    places = reader.named_destinations.items()
-    return {
-        name.lstrip("/"): reader.get_destination_page_number(at) + 1
-        for name, at in places
-    }
+    places = {n.lstrip("/"): at for n, at in reader.named_destinations.items()}
+    return {n: reader.get_destination_page_number(at) for n, at in places.items()}
+
+
+def outlined(target, titles, begins):
+    "Give a PDF its outline: the parts of the book and their pages; what it holds twice, it holds once."
+    writer = PdfWriter(clone_from=target)
+    for caption, names in parts(titles):
+        here = [name for name in names if name in begins]
+        above = caption and writer.add_outline_item(caption, begins[here[0]])
+        for name in here:
+            writer.add_outline_item(titles[name], begins[name], parent=above)
+    writer.compress_identical_objects(remove_unreferenced=True)
+    writer.write(target)
 
 
 def make(html, target):
-    "Print the built book in the folder `html` into `target`; the number of its pages and of its bytes."
-    pages = [name for name in page_names() if (html / f"{name}.html").exists()]
-    read = {name: article(html, name, set(pages)) for name in pages}
+    "Print the built book in the folder `html` into `target`."
+    names = [name for name in page_names() if (html / f"{name}.html").exists()]
+    read = {name: article(html, name, set(names)) for name in names}
     titles = {name: title for name, (title, _) in read.items()}
-    articles, sheet, numbers = (
+    articles, sheet, begins = (
         [text for _, text in read.values()],
         html / "print.html",
         {},
@@ -138,14 +151,21 @@ def make(html, target):
     try:
         with served(html) as home, browser() as chrome:
             for _ in range(2):
-                sheet.write_text(one_page(html, titles, articles, numbers))
+                sheet.write_text(one_page(html, titles, articles, begins))
                 tab = chrome.new_page()
                 tab.emulate_media(media="print", color_scheme="light")
-                numbers = printed(tab, f"{home}print.html", target)
+                begins = printed(tab, f"{home}print.html", target)
                 tab.close()
     finally:
         sheet.unlink(missing_ok=True)
-    return numbers, target.stat().st_size
+    outlined(target, titles, begins)
+
+
+def offer(index):
+    "On the title page, the name of the PDF becomes a link to it."
+    text, link = index.read_text(), f'<a class="reference" href="{NAME}">{NAME}</a>'
+    named = rf'<code class="[^"]*"><span class="pre">{re.escape(NAME)}</span></code>'
+    index.write_text(re.sub(named, link, text))
 
 
 def main():
@@ -159,8 +179,9 @@ def main():
         raise SystemExit("Chromium is needed: apt-get install chromium.")
     if not (html / "index.html").exists():
         raise SystemExit(f"There is no book in {html}: make book")
-    _, size = make(html, html / NAME)
-    print(f"{html / NAME}: {size / 1e6:.1f} MB")
+    make(html, html / NAME)
+    offer(html / "index.html")
+    print(f"{html / NAME}: {(html / NAME).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
