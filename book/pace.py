@@ -2,7 +2,7 @@
 
 A definition that readers may use is *shown* when one of the next three code cells is not exported, uses its name, and has an output:
 its last line is an expression, or it prints. A *run* is a number of definitions, private ones too, none of which is at work before the
-next. Cells that a page shows folded under a line of summary are in neither count.
+next. Cells that a page shows folded under a line of summary count neither in a run nor among the lines; what they define still has to be shown.
 """
 
 import ast
@@ -81,9 +81,12 @@ def is_folded(source, tags):
 
 
 def shows(tree, source):
-    "Whether a cell has an output: its last statement is an expression, or it prints."
+    "Whether a cell has an output: its last statement is an expression and not a check, or it prints."
     last = tree.body[-1] if tree.body else None
-    return isinstance(last, ast.Expr) or "print(" in source or "display(" in source
+    called = getattr(getattr(last, "value", None), "func", None)
+    name = getattr(called, "id", getattr(called, "attr", ""))
+    seen = isinstance(last, ast.Expr) and not name.startswith(("test_", "assert_"))
+    return seen or "print(" in source or "display(" in source
 
 
 def uses(tree):
