@@ -2,6 +2,7 @@
 
 from ..core import moved
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
+from .lab import Lab
 from .latents import Interpolator, LatentExplorer
 from .network import NotInBrowser, to_onnx
 from .reconstructions import BetaExplorer, ReconstructionExplorer
@@ -18,6 +19,8 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
+    # train one in the page
+    "Lab",
     # for other programs
     "to_onnx",
 ]
