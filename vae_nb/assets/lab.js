@@ -2,6 +2,7 @@
 // Concatenated after weights.js.
 
 async function inflate(bytes) {
+  if (typeof DecompressionStream === "undefined") throw new NetworkError("This browser is too old for the lab: it needs one from 2023 or later.");
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -26,7 +27,7 @@ function render({ model, el, signal }) {
   const add = (parent, tag, properties) => parent.appendChild(Object.assign(document.createElement(tag), properties));
   const root = add(el, "div", { className: "vae-idea vae-explorer vae-lab", ariaLabel: model.get("title") });
   root.setAttribute("role", "group");
-  add(root, "img", { src: model.get("poster"), alt: model.get("alt"), className: "dark-light poster" });
+  add(root, "img", { src: model.get("poster"), alt: model.get("alt"), className: "dark-light", style: "display: block; max-width: 100%; height: auto; margin: 0 0 .4rem" });
   const start = add(root, "button", { type: "button", textContent: "Train a VAE here" }), message = add(root, "p", { className: "message" });
   message.setAttribute("role", "status");
   let leave;
@@ -38,7 +39,7 @@ function render({ model, el, signal }) {
       const [program, data] = await Promise.all([fetchPart(model.get("program"), model), fetchPart(model.get("data"), model)]);
       leave = (await importText(program)).open({ model, root, data, signal });
     } catch (error) {
-      message.textContent = error instanceof NetworkError ? error.message : `The lab could not start (${error.message}).`;
+      message.textContent = error instanceof NetworkError || error.whole ? error.message : `The lab could not start (${error.message}).`;
       start.ariaDisabled = "false";
     }
   });

@@ -230,7 +230,7 @@ const folded = (text, ...parts) => make("details", {}, make("summary", { textCon
 
 export function open({ model, root, data, signal }) {
   const wrong = complaint(model.get("settings"));
-  if (wrong) throw new Error(wrong.replace(/\.$/, ""));
+  if (wrong) throw Object.assign(new Error(wrong), { whole: true });
   root.replaceChildren(make("style", { textContent: STYLE }));
   const begun = { ...model.get("settings") };
   let settings = { ...begun }, state = null, running = false, hidden = null, touched = Date.now(), changed = 0;
@@ -277,15 +277,15 @@ export function open({ model, root, data, signal }) {
   const pick = (name, text) => picker(text, LISTS[name], () => settings[name], (value) => change({ [name]: value }));
   const likelihoodOf = pick("likelihood", "likelihood");
   const pickers = [pick("data", "data"), pick("batch", "batch size"), pick("width", "width"), pick("latents", "latents"), likelihoodOf, pick("activation", "activation")];
-  const bug = picker("bug", Object.fromEntries(Object.entries(BUGS).map(([name, [text]]) => [name, text])), () => settings.bug, (value) => change({ bug: value }));
+  const bug = picker("bug", Object.fromEntries(Object.entries(BUGS).map(([name, [text]]) => [name, text])), () => (hidden ? "none" : settings.bug), (value) => change({ bug: value }));
   const watch = make("p", { className: "watch" });
 
   // What the reader sees.
   const map = makeCanvas("The latent map"), cloud = makeCanvas("Data and what the decoder makes of a grid"), curve = makeCanvas("The loss", 2.4), table = makeTable();
   const tiles = (alt) => { const canvas = make("canvas", { ariaLabel: alt, className: "tiles" }); canvas.setAttribute("role", "img"); return canvas; };
   const grid = tiles("What the decoder draws over the map"), originals = tiles("Held-out images"), rebuilt = tiles("Their reconstructions"), samples = tiles("Samples from the prior");
-  const rebuiltCloud = makeCanvas("Reconstructions"), gridText = make("figcaption");
-  const gridFigure = make("figure", {}, grid, cloud.canvas, gridText), rows = make("div", { className: "rows" }, figure("held-out images", originals), figure("their reconstructions", rebuilt), figure("samples from the prior", samples));
+  const rebuiltCloud = makeCanvas("Reconstructions"), [gridText, rowsText] = [make("figcaption"), make("figcaption")];
+  const gridFigure = make("figure", {}, grid, cloud.canvas, gridText), rows = make("div", { className: "pair" }, make("figure", {}, originals, rebuilt, rowsText), figure("Samples: what is drawn from the prior, decoded", samples));
   const rebuiltFigure = figure("The reconstructions of the points", rebuiltCloud.canvas);
   const curveText = make("figcaption", {}, make("i", { className: "key solid" }), "training loss; the band is its spread from step to step ", make("i", { className: "key dash" }), "−ELBO of held-out images");
 
@@ -299,9 +299,9 @@ export function open({ model, root, data, signal }) {
   const exercises = makeExercises({ settings: () => settings, reset, go, hide: (name) => { hidden = name; refresh(); }, bugs: BUGS });
   const more = folded("More settings", make("div", { className: "controls" }, ...pickers.flatMap(({ row }) => row)));
   root.append(make("div", { className: "buttons" }, startButton, stepButton, resetButton), progress, message,
+    make("div", { className: "controls" }, ...sliders.flatMap(({ row }) => row), ...bug.row), watch,
     make("div", { className: "pair" }, figure("The map: where the encoder puts images, by class. Circles: 1, 2 and 3 standard deviations of the prior.", map.canvas), gridFigure),
-    make("div", { className: "pair" }, make("figure", {}, curve.canvas, curveText), make("div", {}, ...table.elements)), rows, rebuiltFigure,
-    make("div", { className: "controls" }, ...sliders.flatMap(({ row }) => row), ...bug.row), watch, more, draw, exercises.element);
+    make("div", { className: "pair" }, make("figure", {}, curve.canvas, curveText), make("div", {}, ...table.elements)), rows, rebuiltFigure, draw, exercises.element, more);
 
   function refresh() {
     [...sliders, ...pickers, bug].forEach((each) => each.refresh());
@@ -316,13 +316,14 @@ export function open({ model, root, data, signal }) {
     const { shape, points } = state, more = state.settings.latents > 2 ? `, along the two most used latents, z[${state.axes[0]}] and z[${state.axes[1]}]` : "";
     for (const [element, shownFor] of [[grid, !points], [rows, !points], [draw, !points], [cloud.canvas, points], [rebuiltFigure, points]]) element.hidden = !shownFor;
     gridText.textContent = points ? "The data, and the decoder's image of a square grid from −3 to 3 on the map." : `What the decoder draws from −3 to 3 on the map${more}.`;
+    rowsText.textContent = `Five ${state.latest.held ? "held-out" : "training"} images, and below them their reconstructions`;
     paintMap(map, state);
     if (points) { paintCloud(cloud, points, state.labels, state.grid); paintCloud(rebuiltCloud, state.cloud, state.labels); }
     else {
       paintTiles(grid, state.grid, shape, Math.sqrt(state.grid.length / (shape[0] * shape[1])));
       paintTiles(originals, state.originals, shape, 5);
       paintTiles(rebuilt, state.rebuilt, shape, 5);
-      paintTiles(samples, state.samples, shape, 10);
+      paintTiles(samples, state.samples, shape, 5);
     }
     paintCurve(curve, state.history);
     table.refresh(state);

@@ -1,7 +1,7 @@
 // The lab's worker: it holds the data and the model, trains until it is told to stop, and sends numbers and pictures of where it is.
 // Concatenated after `const TRAINING = "…"`, the compiled training.c, weights.js and trainer.js.
 
-const MAP = 500, SIDE = 11, REACH = 3, SAMPLES = 10; // images on the map; tiles of a side, over ±REACH; samples
+const MAP = 400, SIDE = 11, REACH = 3, SAMPLES = 10; // images on the map; tiles of a side, over ±REACH; samples
 const TURN = 25; // milliseconds of training between two looks at what has been asked
 
 // --- data ---
@@ -14,14 +14,13 @@ function unpackImages(bytes) {
   const labels = bytes.subarray(line + 1, line + 1 + n), stored = bytes.subarray(line + 1 + n);
   if (!small) return { ...header, labels, pixels: stored };
   const pixels = new Uint8Array(n * height * width), side = resize.length, half = new Float64Array(side * small);
+  const weighted = (row, values, from, stride) => { let sum = 0; for (let i = 0; i < small; i++) sum += row[i] * values[from + i * stride]; return sum; };
   for (let image = 0; image < n; image++) {
-    const from = image * small * small;
-    for (let r = 0; r < side; r++) for (let c = 0; c < small; c++) half[r * small + c] = resize[r].reduce((sum, weight, i) => sum + weight * stored[from + i * small + c], 0);
-    for (let r = 0; r < side; r++)
-      for (let c = 0; c < side; c++) {
-        const value = resize[c].reduce((sum, weight, i) => sum + weight * half[r * small + i], 0);
-        pixels[(image * height + r + margin) * width + c + margin] = Math.min(255, Math.max(0, Math.round(value * unit)));
-      }
+    for (let r = 0; r < side; r++) for (let c = 0; c < small; c++) half[r * small + c] = weighted(resize[r], stored, image * small * small + c, small);
+    for (let r = 0; r < side; r++) for (let c = 0; c < side; c++) {
+      const value = Math.round(unit * weighted(resize[c], half, r * small, 1));
+      pixels[(image * height + r + margin) * width + c + margin] = Math.min(255, Math.max(0, value));
+    }
   }
   return { ...header, labels, pixels };
 }
@@ -37,10 +36,15 @@ function makePinwheel(n = 2000, held = 200) {
   return { n, held, shape: [1, 2], pixels, labels, names: ["arm 1", "arm 2", "arm 3", "arm 4", "arm 5"], points: true };
 }
 
+const UNIT = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);
+
 // Some of the images as numbers in [0, 1], a row for each.
 function rowsOf({ pixels, size }, which) {
   const rows = new Float32Array(which.length * size);
-  which.forEach((image, i) => { for (let p = 0; p < size; p++) rows[i * size + p] = pixels[image * size + p] / 255; });
+  for (let i = 0; i < which.length; i++) {
+    const from = which[i] * size, to = i * size;
+    for (let p = 0; p < size; p++) rows[to + p] = UNIT[pixels[from + p]];
+  }
   return rows;
 }
 
@@ -105,23 +109,19 @@ function makeRun(kernels, data, settings) {
     }
     return { mu, kl };
   };
-  // Codes are given by latent: a row for each, a column for each code.
-  const decodeMany = (codes) => vae.decode(Float32Array.from(codes));
-  const encodeOne = (x) => { const { mu, logvar } = vae.encode(x); return { x, mu: [...mu], sigma: [...logvar].map((v) => Math.exp(v / 2)), rebuilt: decodeMany(mu) }; };
+  const encodeOne = (x) => { const { mu, logvar } = vae.encode(x); return { x, mu: [...mu], sigma: [...logvar].map((v) => Math.exp(v / 2)), rebuilt: vae.decode(mu) }; };
   const look = (drawing) => {
     const { mu, kl } = encodeMany(upTo(Math.min(MAP, data.trained)));
     const axes = upTo(latents).sort((a, b) => kl[b] - kl[a]).slice(0, 2).sort((a, b) => a - b);
     const tick = (i) => REACH * ((2 * i) / (SIDE - 1) - 1), tiles = SIDE * SIDE, codes = new Float32Array(latents * tiles);
     for (let i = 0; i < tiles; i++) [codes[axes[0] * tiles + i], codes[axes[1] * tiles + i]] = [tick(i % SIDE), -tick(Math.floor(i / SIDE))];
-    const grid = [];
-    for (let i = 0; i < tiles; i += batch) grid.push(decodeMany(upTo(latents).flatMap((l) => [...codes.subarray(l * tiles + i, l * tiles + Math.min(tiles, i + batch))])));
-    const originals = rowsOf(data, shown), sampled = decodeMany(sampleCodes);
+    const originals = rowsOf(data, shown), sampled = vae.decode(sampleCodes);
     const seen = data.points ? rowsOf(data, upTo(Math.min(MAP, data.trained))) : null; // of points all that are on the map are rebuilt
-    return { step, kl, axes, map: axes.map((axis) => Float32Array.from(mu[axis])), grid: Float32Array.from(grid.flatMap((part) => [...part])), originals,
-      rebuilt: decodeMany(vae.encode(originals).mu), samples: sampled, sigma: likelihood === "bernoulli" ? null : vae.sigma(),
+    return { step, kl, axes, map: axes.map((axis) => Float32Array.from(mu[axis])), grid: vae.decode(codes), originals,
+      rebuilt: vae.decode(vae.encode(originals).mu), samples: sampled, sigma: likelihood === "bernoulli" ? null : vae.sigma(),
       drawing: drawing && encodeOne(drawing), cloud: seen && rebuildPoints(seen) };
   };
-  const rebuildPoints = (seen) => { const out = []; for (let i = 0; i < seen.length; i += 2 * batch) out.push(...decodeMany(vae.encode(seen.slice(i, i + 2 * batch)).mu)); return Float32Array.from(out); };
+  const rebuildPoints = (seen) => { const out = []; for (let i = 0; i < seen.length; i += 2 * batch) out.push(...vae.decode(vae.encode(seen.slice(i, i + 2 * batch)).mu)); return Float32Array.from(out); };
   return { train, judge, look, encodeOne, steps: () => step, heldImage: (i) => rowsOf(data, [pool[i % pool.length]]), vae };
 }
 
@@ -169,7 +169,7 @@ function startWorker(kernels, port, sets) {
     port.postMessage({ state });
     waiting = true; // for the page to have painted it: pictures never queue up
     fresh();
-    next = now() + Math.max(settings.calm ? 1000 : 120, 6 * (now() - start)); // pictures take a seventh of the time at most
+    next = now() + Math.max(settings.calm ? 1000 : 120, (run.steps() < 300 ? 4 : 12) * (now() - start)); // pictures are frequent at first, later they take a thirteenth of the time
   }
   turns.port1.onmessage = () => {
     if (!running) return;

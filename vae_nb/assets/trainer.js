@@ -87,14 +87,15 @@ function makeVae(kernels, { pixels, latents, hidden, activation, likelihood, sig
   const decoder = makeChain(decoderSizes, activation, batch, take, own);
   const [logSigma, dLogSigma] = own(1), learned = sigma === "learned";
   view(logSigma, 1)[0] = Math.log(learned ? 0.3 : (sigma ?? 1));
-  const [x, z, dz] = [pixels, latents, latents].map((size) => take(size * batch));
+  const [rows, x, z, dz] = [pixels, pixels, latents, latents].map((size) => take(size * batch));
   const [head, tail] = [encoder.at(-1), decoder.at(-1)];
   let steps = 0;
 
   // Images are rows of numbers in [0, 1]; in memory they are columns.
   function putImages(images) {
-    const n = images.length / pixels, columns = view(x, images.length);
-    for (let image = 0; image < n; image++) for (let pixel = 0; pixel < pixels; pixel++) columns[pixel * n + image] = images[image * pixels + pixel];
+    const n = images.length / pixels;
+    view(rows, images.length).set(images);
+    kernels.transpose(rows, x, n, pixels);
     return n;
   }
 

@@ -111,6 +111,11 @@ def _images(images: Any) -> bytes:  # as `as_data` takes them
 
 # %% ../../nbs/lib/65_explore_lab.ipynb #3858c326
 _VERSION = 1  # of the settings; lab_page.js has the same
+_STILL = (
+    "The lab after 20 seconds with the digits: on the left the codes of the images as "
+    "coloured dots within the circles of the prior, each class in a place of its own; on "
+    "the right what the decoder draws over the same plane, one digit turning into another"
+)
 _SIGMAS = {"bernoulli": None, "normal": 0.2, "normal_learned": "learned"}
 _BUGS = (
     "none",
@@ -149,7 +154,10 @@ def _model_of(trained: dict) -> VAE:
 
 # %% ../../nbs/lib/65_explore_lab.ipynb #c8e3bcfc
 def _poster(images: Any) -> str:  # a data: URL
-    "Before the button is pressed: the first images, side by side."
+    "Before the button is pressed: the lab after 20 s, or the first of other images."
+    if isinstance(images, str):
+        drawing = asset("lab.svg").strip().replace("#", "%23")
+        return f"data:image/svg+xml;utf8,{drawing}"
     x = next(iter(as_data(images).batches(24)))[:24]
     return image_url(torch.cat(list(x), -1))
 
@@ -213,8 +221,8 @@ class Lab(NetworkExplorer):
         super().__init__(
             [program, data],
             title=title,
-            poster=_poster(load("digits", n=24) if named else images),
-            alt="The first images of the set on which the lab trains",
+            poster=_poster(images),
+            alt=_STILL if named else "The first images on which the lab trains",
             settings=settings,
             program=program.spec,
             data=data.spec,
