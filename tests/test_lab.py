@@ -2,12 +2,16 @@
 
 import base64
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from book.browser import chromium
+from vae_nb.data import load
+from vae_nb.explore import Lab
+from vae_nb.explore.lab import _digits, _images
 from vae_nb.explore.widgets import ASSETS, asset
 from vae_nb.networks import ACTIVATIONS
 from vae_nb.vae import mlp_vae
@@ -149,8 +153,11 @@ def both(page, bug="none", activation="silu", sigma=None, beta=1.3, hidden=(9,))
     return there, in_torch(model, x, noise, *settings), model
 
 
-@pytest.mark.parametrize("sigma", SIGMAS.values(), ids=SIGMAS)
-@pytest.mark.parametrize("bug", BUGS)
+CASES = [("none", SIGMAS[name]) for name in SIGMAS]
+CASES += [(bug, SIGMAS[["bernoulli", "learned"][i % 2]]) for i, bug in enumerate(BUGS)]
+
+
+@pytest.mark.parametrize("bug, sigma", CASES)
 def test_loss_gradients_and_weights_are_pytorchs(page, bug, sigma):
     there, (terms, gradients, after), model = both(page, bug, sigma=sigma)
     assert distance(there["terms"][0], torch.tensor(terms[0])) < 1e-5
@@ -244,3 +251,361 @@ def test_the_same_seed_is_the_same_chance(page):
     assert draws.mean(1).abs().max() < 0.03 and (draws.std(1) - 1).abs().max() < 0.03
     assert abs(torch.corrcoef(draws)[0, 1]) < 0.03
     assert (draws.abs() > 1.96).double().mean() == pytest.approx(0.05, abs=0.005)
+
+
+# --- the page ---
+
+GOOD = 172  # nats: a held-out −ELBO that only a map with several digits reaches
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    "The lab in one file."
+    return Lab().to_html(tmp_path_factory.mktemp("lab") / "lab.html").as_uri()
+
+
+@contextmanager
+def opened(chrome, address, start=True, init="", **context):
+    "A tab with the lab, in which it has been started; what it logs as errors must be looked at by the test."
+    inside = chrome.new_context(**context)
+    tab = inside.new_page()
+    tab.errors, tab.asked = [], []
+    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    if init:
+        tab.add_init_script(init)
+    tab.goto(address)
+    tab.wait_for_selector(".vae-lab")
+    if start:
+        tab.get_by_role("button", name="Train a VAE here").click()
+        trained(tab, 1)
+    yield tab
+    inside.close()
+
+
+def trained(tab, steps, patience=120_000):
+    "Wait until so many steps are shown."
+    tab.wait_for_function(
+        "steps => Number(document.querySelector('.vae-lab').dataset.step) >= steps",
+        arg=steps,
+        timeout=patience,
+    )
+
+
+def held_out(tab):
+    "The −ELBO of the held-out images as the table shows it."
+    return float(tab.locator("tr.sum td").nth(1).inner_text())
+
+
+def paused(tab):
+    tab.get_by_role("button", name="Pause").click()
+    tab.wait_for_selector(".vae-lab[data-running=false]")
+    tab.wait_for_timeout(300)  # the last picture
+
+
+def message(tab):
+    tab.wait_for_function("document.querySelector('.message').textContent")
+    return tab.locator(".message").inner_text()
+
+
+def test_one_click_sorts_digits_and_asks_nobody(chrome, address):
+    with opened(chrome, address, start=False, offline=True) as tab:
+        assert tab.locator("img").is_visible() and tab.locator("canvas").count() == 0
+        tab.get_by_role("button").click()
+        trained(tab, 1)
+        tab.wait_for_function(
+            f"Number(document.querySelectorAll('tr.sum td')[1].textContent) < {GOOD}",
+            timeout=120_000,
+        )
+        paused(tab)
+        recon, kl = (
+            float(tab.locator("tbody tr").nth(row).locator("td").nth(1).inner_text())
+            for row in (0, 1)
+        )
+        assert recon + kl == pytest.approx(held_out(tab), abs=0.11) and kl > 1
+        assert "z[0]" in tab.locator(".latents").inner_text()
+        colours = tab.evaluate(
+            "() => { const c = document.querySelector('.drawn'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            " const seen = new Set(); for (let i = 0; i < d.length; i += 4) if (d[i + 3] === 255) seen.add(`${d[i]},${d[i + 1]},${d[i + 2]}`); return [...seen] }"
+        )
+        assert "1,115,178" in colours and "86,180,233" in colours, "zeros and nines"
+        tab.wait_for_function(
+            "[...document.querySelectorAll('[role=status]')].some(e => e.textContent.startsWith('Paused at step'))"
+        )
+        assert tab.errors == []
+        assert not [
+            u for u in tab.asked if not u.startswith(("file:", "blob:", "data:"))
+        ]
+
+
+def test_the_same_seed_is_the_same_run(chrome, address):
+    with opened(chrome, address) as tab:
+        paused(tab)
+        runs = []
+        for _ in range(2):
+            tab.get_by_role("button", name="Reset").click()
+            tab.wait_for_selector(".vae-lab[data-step='0']")
+            for step in (1, 2, 3):
+                tab.get_by_role("button", name="One step").click()
+                tab.wait_for_selector(f".vae-lab[data-step='{step}']")
+            runs.append(tab.locator("table").inner_text())
+        assert runs[0] == runs[1] and "same run" in message(tab)
+
+
+def test_a_learning_rate_that_overflows_is_told_and_mended(chrome, address):
+    with opened(chrome, address) as tab:
+        rate = tab.get_by_role("slider", name="learning rate")
+        rate.fill("0.5")
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.includes('no number any more')",
+            timeout=120_000,
+        )
+        assert "learning rate of 3.2" in message(tab)
+        rate.fill("-2.7")
+        tab.get_by_role("button", name="Reset").click()
+        tab.wait_for_selector(".vae-lab[data-step='0']")
+        tab.get_by_role("button", name="Train").click()
+        trained(tab, 3)
+        assert math.isfinite(held_out(tab)) and tab.errors == []
+
+
+def test_it_stops_when_nobody_looks(chrome, address):
+    hide = (
+        "Object.defineProperty(document, 'hidden', { get: () => window.away ?? false })"
+    )
+    with opened(chrome, address, init=hide) as tab:
+        tab.evaluate(
+            "window.away = true; document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        assert "while the page was hidden" in message(tab)
+        step = tab.locator(".vae-lab").get_attribute("data-step")
+        tab.evaluate("window.away = false")
+        tab.get_by_role("button", name="Train").click()
+        trained(tab, int(step) + 1)
+        later = "const plain = Date.now; Date.now = () => plain() + 181_000"
+        tab.evaluate(later)
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.includes('three minutes')"
+        )
+        tab.wait_for_selector(".vae-lab[data-running=false]")
+
+
+def test_a_new_network_starts_again_and_settings_reach_the_page(chrome, address):
+    with opened(chrome, address) as tab:
+        tab.get_by_text("More settings").click()
+        tab.get_by_role("combobox", name="latents").select_option("5")
+        assert "starts again" in message(tab)
+        tab.wait_for_function(
+            "document.querySelector('.latents').textContent.includes('z[4]')"
+        )
+        assert "two most used latents" in tab.locator("figcaption").nth(1).inner_text()
+        tab.get_by_role("combobox", name="bug").select_option("autoencoder")
+        assert "leave the circles" in tab.locator(".watch").inner_text()
+        tab.wait_for_function(
+            "document.querySelectorAll('tr.sum td')[1].textContent === '–'"
+        )
+        tab.get_by_role("combobox", name="data").select_option("pinwheel")
+        tab.wait_for_function(
+            "document.querySelector('.latents').textContent.includes('σ of the likelihood')"
+        )
+        assert not tab.locator(".tiles").first.is_visible() and tab.errors == []
+
+
+def test_a_drawing_is_encoded_while_it_is_drawn(chrome, address):
+    with opened(chrome, address) as tab:
+        tab.get_by_text("Draw your own digit").click()
+        box = tab.locator(".drawing").bounding_box()
+        tab.mouse.move(box["x"] + 70, box["y"] + 20)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + 70, box["y"] + 120, steps=5)
+        tab.mouse.up()
+        tab.wait_for_function("document.body.textContent.includes('q(z|x): z[0]')")
+        paused(tab)
+        first = tab.get_by_text("q(z|x): z[0]").inner_text()
+        tab.get_by_role("button", name="Take a held-out image").click()
+        tab.wait_for_function(
+            "first => ![...document.querySelectorAll('p')].some(p => p.textContent === first)",
+            arg=first,
+        )
+        tab.get_by_role("button", name="Clear").click()
+        tab.wait_for_function("!document.body.textContent.includes('q(z|x): z[0]')")
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"version": 99}, "another version of vae_nb: its settings have version 99"),
+        ({"bug": "typo"}, 'bug is "typo"'),
+        ({"latents": 0}, "latents is 0"),
+        ({"beta": None}, "no number: beta is null"),
+    ],
+)
+def test_saved_settings_that_do_not_fit_are_told(chrome, tmp_path, change, says):
+    lab = Lab()
+    lab.settings = lab.settings | change
+    page = lab.to_html(tmp_path / "lab.html").as_uri()
+    with opened(chrome, page, start=False) as tab:
+        tab.get_by_role("button").click()
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.length > 20"
+        )
+        assert says in message(tab) and tab.locator("img").is_visible()
+
+
+def test_damaged_data_are_told(chrome, tmp_path):
+    lab = Lab()
+    page = lab.to_html(tmp_path / "lab.html", beside=True)
+    file = tmp_path / f"assets/explorers/{lab.data['key']}.js"
+    file.write_text(file.read_text().replace("A", "B", 1000))
+    with opened(chrome, page.as_uri(), start=False) as tab:
+        tab.get_by_role("button").click()
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.length > 20"
+        )
+        assert "damaged" in message(tab)
+
+
+def test_a_page_without_a_kernel_loads_the_lab_when_its_button_is_pressed(
+    chrome, tmp_path
+):
+    lab = Lab()
+    page = lab.to_html(tmp_path / "lab.html", beside=True)
+    assert page.stat().st_size < 30_000, "before a touch"
+    assert (
+        sum(f.stat().st_size for f in (tmp_path / "assets/explorers").iterdir())
+        < 150_000
+    )
+    with opened(chrome, page.as_uri(), start=False) as tab:
+        tab.wait_for_timeout(100)
+        assert not [url for url in tab.asked if "assets" in url]
+        tab.get_by_role("button").click()
+        trained(tab, 1)
+        assert (
+            len([url for url in tab.asked if "assets" in url]) == 2 and tab.errors == []
+        )
+
+
+def test_phones_and_keyboards(chrome, address):
+    phone = {
+        "viewport": {"width": 390, "height": 844},
+        "is_mobile": True,
+        "has_touch": True,
+    }
+    with opened(chrome, address, reduced_motion="reduce", **phone) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert tab.evaluate("document.activeElement.textContent") == "Pause"
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(".vae-lab[data-running=false]")
+        tab.get_by_role("slider", name="β").focus()
+        tab.keyboard.press("ArrowRight")
+        assert (
+            tab.get_by_role("slider", name="β")
+            .get_attribute("aria-valuetext")
+            .startswith("1.1")
+        )
+
+
+JUDGE = "(seen) => judgeThreshold(new Map(seen))"
+
+
+def test_the_exercises_are_judged(page, chrome, address):
+    page.add_script_tag(content=asset("ideas.js", "lab_exercises.js"))
+    judged = lambda *seen: page.evaluate(JUDGE, list(seen))
+    assert "Train for" in judged() and "Raise" in judged([1, 2])
+    assert "Lower" in judged([50, 0]) and "lies between" in judged([1, 2], [50, 0])
+    assert judged([10, 2], [12, 1]).startswith("Right") and "starts" in judged(
+        [10, 1], [12, 2]
+    )
+    collapse = lambda kl, step: page.evaluate(
+        "(state) => judgeCollapse(state)", {"kl": kl, "step": step}
+    )
+    assert "first" in collapse([0, 0], 10) and collapse([0.01, 0], 900).startswith(
+        "Right"
+    )
+    assert "3.00 nats" in collapse([2, 1], 900)
+    with opened(chrome, address) as tab:
+        tab.get_by_text("Exercises").click()
+        tab.get_by_role("button", name="It is this one").click()
+        assert "first" in tab.locator(".verdict").nth(2).inner_text()
+        tab.get_by_role("button", name="Hide a bug").click()
+        assert tab.get_by_role("combobox", name="bug", exact=True).is_disabled()
+        assert (
+            tab.get_by_role("combobox", name="bug", exact=True).input_value() == "none"
+        )
+        tab.get_by_role("button", name="It is this one").click()
+        assert "400 steps" in tab.locator(".verdict").nth(2).inner_text()
+
+
+# --- data, and the kernel's side ---
+
+UNPACK = """async (packed) => { const stream = new Blob([bytesOf(packed)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const { pixels, labels, n, shape } = unpackImages(new Uint8Array(await new Response(stream).arrayBuffer()));
+    let text = ""; for (const byte of pixels) text += String.fromCharCode(byte);
+    return { pixels: btoa(text), labels: [...labels], n, shape } }"""
+
+
+def unpacked(page, packed):
+    found = page.evaluate(UNPACK, base64.b64encode(packed).decode())
+    raw = bytearray(base64.b64decode(found["pixels"]))
+    pixels = torch.frombuffer(raw, dtype=torch.uint8).reshape(-1, 1, *found["shape"])
+    return pixels, found["labels"]
+
+
+def test_the_page_unpacks_the_embedded_digits_and_others(page):
+    page.add_script_tag(content=asset("lab_worker.js"))
+    assert len(_digits()) * 4 / 3 < 100_000
+    parts = [load("digits", split=split) for split in ("train", "valid", "test")]
+    pixels, labels = unpacked(page, _digits())
+    truth = torch.cat([part.pixels for part in parts])
+    assert (pixels.int() - truth.int()).abs().max() <= 1
+    assert (pixels != truth).double().mean() < 1e-3
+    assert labels == torch.cat([part.labels for part in parts]).tolist()
+    pixels, labels = unpacked(page, _images(parts[0][:7]))
+    assert (
+        torch.equal(pixels, parts[0].pixels[:7])
+        and labels == parts[0].labels[:7].tolist()
+    )
+    one = torch.rand(1, 1, 3, 5)
+    assert torch.equal(unpacked(page, _images(one))[0], (one * 255).round().byte())
+
+
+def test_one_image_is_trained_on(chrome, tmp_path):
+    page = Lab(torch.rand(1, 1, 8, 6)).to_html(tmp_path / "lab.html").as_uri()
+    with opened(chrome, page) as tab:
+        trained(tab, 20)
+        assert "training images" in tab.get_by_text("below them").inner_text()
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: Lab(torch.zeros(5, 3, 16, 16)), "one channel and at most 32×32"),
+        (lambda: Lab(torch.zeros(5, 1, 40, 16)), r"of shape \(1, 40, 16\)"),
+        (lambda: Lab(torch.zeros(0, 1, 8, 8)), "no images"),
+        (lambda: Lab(torch.full((5, 1, 8, 8), 3.0)), "values from 3 to 3"),
+        (lambda: Lab(torch.zeros(20_001, 1, 2, 2)), "at most 20,000"),
+        (lambda: Lab("digit"), "'digits'"),
+        (lambda: Lab(bug="typo"), "bug must be one of"),
+        (lambda: Lab(beta=-1), "beta must be a finite number"),
+        (lambda: Lab(latent_dim=0), "latent_dim must be made of positive integers"),
+        (lambda: Lab().model(), "press Train"),
+    ],
+)
+def test_bad_input_is_refused_in_words(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_the_kernel_gets_what_the_page_has_trained(page):
+    lab = Lab(latent_dim=LATENTS, hidden=9)
+    source = made(dtype=torch.float32)
+    buffers = [memoryview(p.detach().numpy().tobytes()) for p in source.parameters()]
+    lab._answer(None, {"trained": lab.settings | {"shape": list(SHAPE[1:])}}, buffers)
+    z = torch.randn(4, LATENTS)
+    assert torch.equal(lab.model().decode(z).mean, source.decode(z).mean)
+    sent = []
+    lab.send = lambda content, parts: sent.append((content, parts))
+    lab._answer(None, {"want": lab.data["key"]}, [])
+    assert sent == [({"weights": lab.data["key"]}, [_digits()])]

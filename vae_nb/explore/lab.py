@@ -89,7 +89,7 @@ def _check_images(shape: tuple, n: int) -> None:
             f"images[:{_MOST}] are the first of them."
         )
 
-
+# %% ../../nbs/lib/65_explore_lab.ipynb #a7830792
 def _images(images: Any) -> bytes:  # as `as_data` takes them
     "Any small images, with their labels where they have some."
     data = as_data(images)
@@ -127,7 +127,7 @@ _BUGS = (
     "shared_noise",
 )
 
-
+# %% ../../nbs/lib/65_explore_lab.ipynb #73f9a41f
 def _settings(latent_dim: int, hidden: int, beta: float, lr: float, **others: Any):
     "What the page and the kernel share, checked."
     check_sizes(latent_dim=latent_dim, hidden=hidden, batch=others["batch"])
