@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
+from book import vendor
 from book.browser import chromium
+from book.project import BUILD
 from vae_nb.data import load
 from vae_nb.explore import Lab
 from vae_nb.explore.lab import _digits, _images
@@ -504,6 +506,24 @@ def test_phones_and_keyboards(chrome, address):
             .get_attribute("aria-valuetext")
             .startswith("1.1")
         )
+
+
+AXE = "async () => (await axe.run('.vae-lab')).violations.map(v => `${v.impact}: ${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_lab(chrome, address, scheme):
+    try:
+        code = vendor.package("axe-core", BUILD / "vendor") / "axe.min.js"
+    except SystemExit as error:
+        pytest.skip(str(error).splitlines()[0])
+    with opened(chrome, address, color_scheme=scheme) as tab:
+        paused(tab)
+        tab.evaluate(
+            "document.querySelectorAll('details').forEach(d => (d.open = true))"
+        )
+        tab.add_script_tag(content=code.read_text())
+        assert tab.evaluate(AXE) == []
 
 
 JUDGE = "(seen) => judgeThreshold(new Map(seen))"

@@ -156,7 +156,7 @@ function paintCurve({ canvas, begin }, history) {
   [low, high] = [low - 0.08 * (high - low) - 1e-3, high + 0.08 * (high - low) + 1e-3];
   const last = known.at(-1).images, x = (images) => left + ((width - left - 8) * images) / last, y = (nats) => top + ((height - top - bottom) * (high - nats)) / (high - low);
   Object.assign(context, { textBaseline: "middle", textAlign: "right", fillStyle: colour("text"), strokeStyle: colour("faint"), lineWidth: 1 });
-  const ticks = ticksBetween(low, high), digits = ticks[1] - ticks[0] < 1 ? 1 : 0;
+  const ticks = ticksBetween(low, high), digits = Math.max(0, Math.ceil(-Math.log10(ticks[1] - ticks[0]) - 1e-9));
   for (const tick of ticks) {
     context.fillText(written(tick, digits), left - 6, y(tick));
     context.beginPath();
@@ -165,7 +165,7 @@ function paintCurve({ canvas, begin }, history) {
     context.stroke();
   }
   context.textAlign = "center";
-  for (const tick of ticksBetween(0, last).slice(1)) if (x(tick) < width - 60) context.fillText(tick.toLocaleString("en"), x(tick), height - 9);
+  for (const tick of ticksBetween(0, last).slice(1)) if (x(tick) < width - 84) context.fillText(tick.toLocaleString("en"), x(tick), height - 9);
   context.textAlign = "right";
   context.fillText("images", width - 8, height - 9);
   context.save();
@@ -286,7 +286,7 @@ export function open({ model, root, data, signal }) {
   const grid = tiles("What the decoder draws over the map"), originals = tiles("Held-out images"), rebuilt = tiles("Their reconstructions"), samples = tiles("Samples from the prior");
   const rebuiltCloud = makeCanvas("Reconstructions"), [gridText, rowsText] = [make("figcaption"), make("figcaption")];
   const gridFigure = make("figure", {}, grid, cloud.canvas, gridText), rows = make("div", { className: "pair" }, make("figure", {}, originals, rebuilt, rowsText), figure("Samples: what is drawn from the prior, decoded", samples));
-  const rebuiltFigure = figure("The reconstructions of the points", rebuiltCloud.canvas);
+  const rebuiltFigure = make("div", { className: "pair" }, figure("The points, rebuilt from the means of q(z|x)", rebuiltCloud.canvas), make("div"));
   const curveText = make("figcaption", {}, make("i", { className: "key solid" }), "training loss; the band is its spread from step to step ", make("i", { className: "key dash" }), "−ELBO of held-out images");
 
   // A digit of the reader's own, or a held-out one, shown on the map.

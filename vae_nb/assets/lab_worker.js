@@ -62,7 +62,8 @@ const upTo = (n) => Array.from({ length: n }, (_, i) => i);
 function makeRun(kernels, data, settings) {
   const { latents, width, activation, likelihood, seed } = settings, batch = 256;
   const vae = makeVae(kernels, { pixels: data.size, latents, hidden: [width], activation, batch,
-    likelihood: likelihood === "bernoulli" ? "bernoulli" : "normal", sigma: likelihood === "normal" ? 0.2 : "learned" });
+    likelihood: likelihood === "bernoulli" ? "bernoulli" : "normal", sigma: likelihood === "normal" ? 0.2 : "learned",
+    start: data.points ? 0.03 : 0.3 }); // with a large σ the arms look like noise, and the latents die before σ has shrunk
   const random = makeRandom(seed), other = makeRandom(seed + 1000); // `other` draws what is looked at, and changes nothing in training
   startVae(vae, random, meanImage(data));
   const draws = (source, n) => Float32Array.from({ length: latents * n }, () => source.normal());

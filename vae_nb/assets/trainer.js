@@ -69,8 +69,8 @@ function backward(kernels, chain, n, dInput) {
 
 // --- the model ---
 
-// pixels-hidden-latents-hidden-pixels. `sigma` belongs to the likelihood "normal": a number, or "learned". `batch`: images at a time, at most.
-function makeVae(kernels, { pixels, latents, hidden, activation, likelihood, sigma, batch }) {
+// pixels-hidden-latents-hidden-pixels. `sigma` belongs to the likelihood "normal": a number, or "learned" from `start` on. `batch`: images at a time, at most.
+function makeVae(kernels, { pixels, latents, hidden, activation, likelihood, sigma, start = 0.3, batch }) {
   const { take, view } = makeRoom(kernels), widths = [pixels, ...hidden];
   // Everything that is learned lies in one stretch, its gradient and Adam's two averages in three others of the same length.
   const counts = (sizes) => sizes.slice(1).map((rows, i) => ((rows * sizes[i] + 3) & ~3) + ((rows + 3) & ~3)).reduce((a, b) => a + b);
@@ -86,7 +86,7 @@ function makeVae(kernels, { pixels, latents, hidden, activation, likelihood, sig
   const encoder = makeChain(encoderSizes, activation, batch, take, own);
   const decoder = makeChain(decoderSizes, activation, batch, take, own);
   const [logSigma, dLogSigma] = own(1), learned = sigma === "learned";
-  view(logSigma, 1)[0] = Math.log(learned ? 0.3 : (sigma ?? 1));
+  view(logSigma, 1)[0] = Math.log(learned ? start : (sigma ?? 1));
   const [rows, x, z, dz] = [pixels, pixels, latents, latents].map((size) => take(size * batch));
   const [head, tail] = [encoder.at(-1), decoder.at(-1)];
   let steps = 0;
