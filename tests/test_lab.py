@@ -2,8 +2,9 @@
 
 import base64
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import nbformat
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
@@ -241,6 +242,25 @@ def test_gradients_are_finite_differences(page, bug):
     assert len(pairs) == 9
     for difference, slope in pairs:
         assert difference == pytest.approx(slope, rel=0.02, abs=2e-3)
+
+
+PARTS = """async (options) => { const { instance } = await WebAssembly.instantiate(bytesOf(TRAINING));
+    return makeVae(instance.exports, options).parameters().map((values) => values.length) }"""
+
+
+@pytest.mark.parametrize(
+    "likelihood, sigma", [("bernoulli", 1), ("normal", 1), ("normal", "learned")]
+)
+def test_the_page_learns_what_the_library_learns(page, likelihood, sigma):
+    options = {"pixels": 35, "latents": LATENTS, "hidden": [9], "activation": "silu"}
+    options |= {
+        "likelihood": likelihood,
+        "sigma": "learned" if sigma != 1 or likelihood == "bernoulli" else 1,
+        "batch": 4,
+    }
+    model = made(sigma=None if likelihood == "bernoulli" else sigma)
+    sizes = [p.numel() for p in model.parameters() if p.requires_grad]
+    assert sorted(page.evaluate(PARTS, options)) == sorted(sizes)
 
 
 CHANCE = "(seed) => { const random = makeRandom(seed); return Array.from({ length: 20000 }, () => random.normal()) }"
@@ -629,3 +649,41 @@ def test_the_kernel_gets_what_the_page_has_trained(page):
     lab.send = lambda content, parts: sent.append((content, parts))
     lab._answer(None, {"want": lab.data["key"]}, [])
     assert sent == [({"weights": lab.data["key"]}, [_digits()])]
+
+
+CELL = """import pathlib
+from vae_nb.explore import Lab
+lab = Lab(hidden=50)
+lab.on_msg(lambda widget, content, buffers: "trained" in content and pathlib.Path("seen.txt").write_text(str(tuple(lab.model().sample(2).shape))))
+lab"""
+
+
+@pytest.mark.slow
+def test_the_lab_talks_to_a_kernel_in_jupyterlab(chrome, tmp_path):
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
+    from test_widgets import jupyterlab
+
+    cell = nbformat.v4.new_code_cell(CELL)
+    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    with jupyterlab(tmp_path) as home:
+        tab = chrome.new_context(viewport={"width": 1200, "height": 1000}).new_page()
+        tab.goto(f"{home}/lab/tree/x.ipynb?token=t")
+        idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+        tab.wait_for_selector(idle, timeout=90_000)
+        for _ in range(4):  # JupyterLab may drop a key while it is still connecting
+            tab.locator(".jp-CodeCell .cm-content").first.click()
+            tab.keyboard.press("Shift+Enter")
+            with suppress(Exception):
+                tab.wait_for_selector(".vae-lab img", timeout=45_000)
+                break
+        tab.get_by_role("button", name="Train a VAE here").click()
+        trained(tab, 3)
+        paused(tab)
+        for _ in range(100):
+            if (tmp_path / "seen.txt").exists():
+                break
+            tab.wait_for_timeout(100)
+        assert (tmp_path / "seen.txt").read_text() == "(2, 1, 28, 28)"
+        tab.context.close()

@@ -284,9 +284,9 @@ export function open({ model, root, data, signal }) {
   const map = makeCanvas("The latent map"), cloud = makeCanvas("Data and what the decoder makes of a grid"), curve = makeCanvas("The loss", 2.4), table = makeTable();
   const tiles = (alt) => { const canvas = make("canvas", { ariaLabel: alt, className: "tiles" }); canvas.setAttribute("role", "img"); return canvas; };
   const grid = tiles("What the decoder draws over the map"), originals = tiles("Held-out images"), rebuilt = tiles("Their reconstructions"), samples = tiles("Samples from the prior");
-  const rebuiltCloud = makeCanvas("Reconstructions"), [gridText, rowsText] = [make("figcaption"), make("figcaption")];
+  const rebuiltCloud = makeCanvas("Reconstructions"), sampleCloud = makeCanvas("Samples"), [gridText, rowsText] = [make("figcaption"), make("figcaption")];
   const gridFigure = make("figure", {}, grid, cloud.canvas, gridText), rows = make("div", { className: "pair" }, make("figure", {}, originals, rebuilt, rowsText), figure("Samples: what is drawn from the prior, decoded", samples));
-  const rebuiltFigure = make("div", { className: "pair" }, figure("The points, rebuilt from the means of q(z|x)", rebuiltCloud.canvas), make("div"));
+  const rebuiltFigure = make("div", { className: "pair" }, figure("The points, rebuilt from the means of q(z|x)", rebuiltCloud.canvas), figure("Samples: what is drawn from the prior, decoded", sampleCloud.canvas));
   const curveText = make("figcaption", {}, make("i", { className: "key solid" }), "training loss; the band is its spread from step to step ", make("i", { className: "key dash" }), "−ELBO of held-out images");
 
   // A digit of the reader's own, or a held-out one, shown on the map.
@@ -318,7 +318,7 @@ export function open({ model, root, data, signal }) {
     gridText.textContent = points ? "The data, and the decoder's image of a square grid from −3 to 3 on the map." : `What the decoder draws from −3 to 3 on the map${more}.`;
     rowsText.textContent = `Five ${state.latest.held ? "held-out" : "training"} images, and below them their reconstructions`;
     paintMap(map, state);
-    if (points) { paintCloud(cloud, points, state.labels, state.grid); paintCloud(rebuiltCloud, state.cloud, state.labels); }
+    if (points) { paintCloud(cloud, points, state.labels, state.grid); paintCloud(rebuiltCloud, state.cloud, state.labels); paintCloud(sampleCloud, state.samples, Array(state.samples.length / 2).fill(0)); }
     else {
       paintTiles(grid, state.grid, shape, Math.sqrt(state.grid.length / (shape[0] * shape[1])));
       paintTiles(originals, state.originals, shape, 5);

@@ -67,7 +67,7 @@ function makeRun(kernels, data, settings) {
   const random = makeRandom(seed), other = makeRandom(seed + 1000); // `other` draws what is looked at, and changes nothing in training
   startVae(vae, random, meanImage(data));
   const draws = (source, n) => Float32Array.from({ length: latents * n }, () => source.normal());
-  const held = upTo(data.held).map((i) => data.trained + i), heldNoise = draws(other, data.held), sampleCodes = draws(other, SAMPLES);
+  const held = upTo(data.held).map((i) => data.trained + i), heldNoise = draws(other, data.held), sampleCodes = draws(other, data.points ? 256 : SAMPLES);
   // The pictures that are rebuilt: held-out ones, each with another label where there are labels.
   const pool = held.length ? held : upTo(Math.min(data.trained, 50));
   const shown = [...pool.filter((image, i) => pool.findIndex((other) => data.labels[other] === data.labels[image]) === i), ...pool].slice(0, 5);

@@ -85,7 +85,7 @@ function makeVae(kernels, { pixels, latents, hidden, activation, likelihood, sig
   };
   const encoder = makeChain(encoderSizes, activation, batch, take, own);
   const decoder = makeChain(decoderSizes, activation, batch, take, own);
-  const [logSigma, dLogSigma] = own(1), learned = sigma === "learned";
+  const [logSigma, dLogSigma] = own(1), learned = likelihood === "normal" && sigma === "learned";
   view(logSigma, 1)[0] = Math.log(learned ? start : (sigma ?? 1));
   const [rows, x, z, dz] = [pixels, pixels, latents, latents].map((size) => take(size * batch));
   const [head, tail] = [encoder.at(-1), decoder.at(-1)];
