@@ -175,6 +175,8 @@ def main():
         version = chrome.version
     (ASSETS / "lab.svg").write_text(still_picture(still))
     frames = statistics.median(painted)
+    many = f"medians of {ROUNDS} runs, a PyTorch run after each"
+    runs = many if ROUNDS > 1 else "one run, and a PyTorch run after it"
     first = statistics.median(m["wall", SECONDS[0]]["first"] for m in pages)
     write(
         "lab",
@@ -184,7 +186,7 @@ def main():
             row("the lab, seconds of the clock", pages, "wall"),
             row("PyTorch, a plain loop, processor seconds", loops, "processor"),
         ],
-        f"Headless Chromium {version}, medians of {ROUNDS} runs, a PyTorch run after each. One thread each; the seconds of the page's process contain all that it paints and the held-out images, on which it is judged "
+        f"Headless Chromium {version}, {runs}. One thread each; the seconds of the page's process contain all that it paints and the held-out images, on which it is judged "
         f"with every picture. −ELBO in nats per image on {HELD} held-out digits, after training on 1,597. From the click to the first picture of a training map: {first:.0f} ms; frames a second that the page paints while it trains: {frames:.0f}. The machine was shared: "
         "the seconds of the clock depend on its other work, of which the load below tells.",
     )
