@@ -92,9 +92,9 @@ dist: env ## the wheel and the source archive in dist/, the README's links made 
 	$(PY) -m book.readme --absolute build/source/README.md
 	.venv/bin/uv build --build-constraints requirements/dev.txt --require-hashes --out-dir dist build/source
 
-wasm: env ## compile the explorers' engine: vae_nb/assets/kernels.wasm from kernels.c
-	$(PY) -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -nostdlib -Wl,--no-entry -Wl,--strip-all -o vae_nb/assets/kernels.wasm vae_nb/assets/kernels.c
-	@chmod 644 vae_nb/assets/kernels.wasm
+wasm: env ## compile the explorers' kernels: vae_nb/assets/*.wasm from the C files beside them
+	for name in kernels training; do $(PY) -m ziglang cc -target wasm32-freestanding -O3 -msimd128 -nostdlib -Wl,--no-entry -Wl,--strip-all -o vae_nb/assets/$$name.wasm vae_nb/assets/$$name.c || exit 1; done
+	@chmod 644 vae_nb/assets/*.wasm
 
 requirements: env ## pin the environment anew: requirements/dev.txt
 	.venv/bin/uv pip compile pyproject.toml --universal --extra dev --python-version 3.11 --no-emit-index-url --no-header --no-annotate --generate-hashes --quiet -o requirements/dev.txt

@@ -275,7 +275,8 @@ def test_compiled_kernels_are_those_of_the_source(tmp_path):
     )
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "vae_nb/assets").mkdir(parents=True)
-    shutil.copy(ROOT / "vae_nb/assets/kernels.c", tmp_path / "vae_nb/assets")
+    for source in ("four.h", "kernels.c", "training.c"):
+        shutil.copy(ROOT / "vae_nb/assets" / source, tmp_path / "vae_nb/assets")
     done = subprocess.run(
         ["make", "wasm", f"PY={sys.executable}", "-o", "env"],
         cwd=tmp_path,
@@ -283,10 +284,11 @@ def test_compiled_kernels_are_those_of_the_source(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    built = (tmp_path / "vae_nb/assets/kernels.wasm").read_bytes()
-    assert built == (ROOT / "vae_nb/assets/kernels.wasm").read_bytes(), (
-        "kernels.c has changed: run `make wasm` and commit kernels.wasm"
-    )
+    for name in ("kernels", "training"):
+        built = (tmp_path / f"vae_nb/assets/{name}.wasm").read_bytes()
+        assert built == (ROOT / f"vae_nb/assets/{name}.wasm").read_bytes(), (
+            f"{name}.c has changed: run `make wasm` and commit {name}.wasm"
+        )
 
 
 # --- explorers in a page ---

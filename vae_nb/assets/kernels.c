@@ -1,20 +1,6 @@
 // The arithmetic of the in-browser engine: matrix products, and convolutions written as matrix products.
 // `make wasm` compiles this file to kernels.wasm. All numbers are float32, all matrices are stored row by row.
-#include <wasm_simd128.h>
-
-#define EXPORT(name) __attribute__((export_name(#name)))
-
-typedef v128_t Four;  // four floats at once
-extern unsigned char __heap_base;
-
-static Four fill(float value) { return wasm_f32x4_splat(value); }
-static Four multiply_add(Four sum, Four a, Four b) { return wasm_f32x4_add(sum, wasm_f32x4_mul(a, b)); }
-static float sum_of(Four v) {
-  return wasm_f32x4_extract_lane(v, 0) + wasm_f32x4_extract_lane(v, 1) + wasm_f32x4_extract_lane(v, 2) + wasm_f32x4_extract_lane(v, 3);
-}
-
-// Where the page may put its numbers: everything from here on is free.
-EXPORT(heap) int heap(void) { return (int)&__heap_base; }
+#include "four.h"
 
 // y[rows] = W[rows, n] x[n] + bias[rows]
 EXPORT(matvec) void matvec(const float *W, const float *x, const float *bias, float *y, int rows, int n) {

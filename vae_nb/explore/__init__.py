@@ -2,6 +2,7 @@
 
 from ..core import moved
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
+from .lab import Lab
 from .latents import Interpolator, LatentExplorer
 from .layers import NotInBrowser
 from .network import to_onnx
@@ -19,6 +20,8 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
+    # train one in the page
+    "Lab",
     # for other programs
     "to_onnx",
 ]

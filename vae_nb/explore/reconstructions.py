@@ -49,7 +49,9 @@ class ReconstructionExplorer(NetworkExplorer):
         show: sliders, at most
     """
 
-    _esm = engine() + asset("ideas.js", "pictures.js", "reconstruction.js")
+    _esm = engine() + asset(
+        "ideas.js", "pictures.js", "drawing.js", "reconstruction.js"
+    )
     z = Numbers(traitlets.Float(), help="the latent that is decoded").tag(sync=True)
     mu = Numbers(traitlets.Float(), help="of q(z|x), by the page").tag(sync=True)
     sigma = Numbers(traitlets.Float(), help="of q(z|x), by the page").tag(sync=True)

@@ -26,7 +26,7 @@ from ..core import atomic_path
 from .network import BrowserNetwork
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #15565b41
-_ASSETS = files("vae_nb") / "assets"
+ASSETS = files("vae_nb") / "assets"
 
 
 def asset(
@@ -40,7 +40,7 @@ def asset(
     Returns:
         their texts, one after the other
     """
-    return "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #a912076c
 def engine() -> str:  # JavaScript, to be followed by what uses it
@@ -49,8 +49,8 @@ def engine() -> str:  # JavaScript, to be followed by what uses it
     Returns:
         JavaScript, to be followed by what uses it
     """
-    kernels = base64.b64encode((_ASSETS / "kernels.wasm").read_bytes()).decode()
-    return f'const KERNELS = "{kernels}";\n' + asset("engine.js")
+    kernels = base64.b64encode((ASSETS / "kernels.wasm").read_bytes()).decode()
+    return f'const KERNELS = "{kernels}";\n' + asset("weights.js", "engine.js")
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #1aee3669
 def _png_url(png: bytes) -> str:
