@@ -131,9 +131,13 @@ def outlined(target, titles, begins):
     writer = PdfWriter(clone_from=target)
     for caption, names in parts(titles):
         here = [name for name in names if name in begins]
-        above = caption and writer.add_outline_item(caption, begins[here[0]])
+        above = caption and writer.add_outline_item(
+            title=caption, page_number=begins[here[0]]
+        )
         for name in here:
-            writer.add_outline_item(titles[name], begins[name], parent=above)
+            writer.add_outline_item(
+                title=titles[name], page_number=begins[name], parent=above
+            )
     writer.compress_identical_objects(remove_unreferenced=True)
     writer.write(target)
 

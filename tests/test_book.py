@@ -645,6 +645,33 @@ def test_the_accessibility_check_finds_what_is_wrong(chrome, axe):
 
 
 @needs_browser
+def test_a_question_answers_at_a_click_and_without_a_script_stays_a_fold(html, chrome):
+    page = f"{html.as_uri()}/02_mlp_vae.html"
+    tab = chrome.new_page()
+    tab.goto(page)
+    answers = tab.locator(".predict-answers").first.locator("button")
+    said = tab.locator(".predict-said").first
+    assert answers.count() >= 2 and said.inner_text() == ""
+    for number in range(answers.count()):
+        answers.nth(number).focus()
+        tab.keyboard.press("Enter")
+        right = [b.get_attribute("data-answer") for b in answers.all()].index("right")
+        starts = [line[:5] for line in said.inner_text().split("\n") if line.strip()]
+        assert "Right" in starts[-1] and (number == right) == ("No." not in starts[0])
+    tab.close()
+    plain = chrome.new_context(java_script_enabled=False).new_page()
+    plain.goto(page)
+    fold = plain.get_by_text("Answer", exact=True).first
+    assert (
+        fold.is_visible()
+        and not plain.get_by_text("Right.", exact=True).first.is_visible()
+    )
+    fold.click()
+    assert plain.get_by_text("Right.", exact=True).first.is_visible()
+    plain.context.close()
+
+
+@needs_browser
 def test_folds_open_from_the_keyboard(html, chrome):
     tab = chrome.new_page()
     tab.goto(f"{html.as_uri()}/02a_digits_and_their_score.html")
