@@ -44,13 +44,6 @@ AMOUNT = re.compile(
 )  # parameters that say how much is computed, not what
 FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
     "02_mlp_vae": {"n_train": 300, "epochs": 1},
-    "02a_digits_and_their_score": {
-        "n_train": 300,
-        "epochs": 1,
-        "epochs_large": 1,
-        "n_score": 30,
-        "k_score": 5,
-    },
     "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
     "03a_bits_per_dimension": {"n_train": 200, "n_valid": 50, "epochs": 1},
     "04a_sorting_without_labels": {
@@ -59,15 +52,7 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "n_faces": 100,
         "epochs_faces": 1,
     },
-    "04b_latent_walks": {"n_train": 300, "epochs": 1, "n_side": 7},
     "05a_edits_counted": {"epochs": 4},
-    "05b_how_good_is_it": {
-        "n_train": 300,
-        "epochs": 1,
-        "n_score": 30,
-        "k_max": 16,
-        "n_pictures": 60,
-    },
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),
