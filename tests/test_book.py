@@ -61,6 +61,14 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_max": 16,
         "n_pictures": 60,
     },
+    "07_tighter_bounds": {
+        "draws": 4000,
+        "n_train": 200,
+        "epochs": 1,
+        "n_score": 30,
+        "k_score": 20,
+        "n_gap": 10,
+    },
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['importance_weighted']
 
-# %% ../nbs/07_tighter_bounds.ipynb #ae2213be
+# %% ../nbs/07_tighter_bounds.ipynb #5811554a
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,15 +17,62 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 
 from .core import check_choice, evaluating
-from .elbo import DiagonalNormal, VAELike
+from .elbo import DiagonalNormal
 from .joint.model import Product
 from .likelihoods import Pixels, check_unit_range
 from .vae import images_for
 
-# %% ../nbs/07_tighter_bounds.ipynb #92b3cd94
+# %% ../nbs/07_tighter_bounds.ipynb #925ba058
 GRADIENTS = ("plain", "stl", "dreg")
 
-# %% ../nbs/07_tighter_bounds.ipynb #80902bcf
+# %% ../nbs/07_tighter_bounds.ipynb #86c02b83
+class Weighed(NamedTuple):
+    "What `weigh` makes of log weights; all are constants, without gradients."
+
+    bound: Tensor  # on log p(x), nats, (batch,)
+    share: Tensor  # derivative of the bound by each log weight, (n, batch)
+    of_z: Tensor  # what takes its place on the way to z in DReG, (n, batch)
+    effective: Tensor  # how many samples of a group count, (batch,)
+
+
+def weigh(
+    log_w: Tensor,  # log p(x, z) − log q(z|x) in nats, (groups · k, batch)
+    k: int,
+    elbo_share: float = 0.0,
+) -> Weighed:
+    """The bound from groups of k samples (Burda et al. 2016; Rainforth et al. 2018).
+
+    Args:
+        log_w: log p(x, z) − log q(z|x) in nats, (groups · k, batch)
+    """
+    n, batch = log_w.shape
+    grouped = log_w.detach().view(-1, k, batch)
+    inside = grouped.softmax(1)  # the samples' shares of their group
+    bound = (grouped.logsumexp(1) - math.log(k)).mean(0)
+    bound = elbo_share * grouped.mean((0, 1)) + (1 - elbo_share) * bound
+    mix = lambda w: elbo_share / n + (1 - elbo_share) * k / n * w.reshape(n, batch)
+    effective = 1 / inside.square().sum(1).mean(0)
+    return Weighed(bound, mix(inside), mix(inside**2), effective)
+
+# %% ../nbs/07_tighter_bounds.ipynb #f0e5c9d7
+def held(
+    q: Distribution,  # posterior of a batch
+) -> Distribution:
+    """The same density as a constant: its `log_prob` has a gradient by z alone.
+
+    Args:
+        q: posterior of a batch
+    """
+    if isinstance(q, Product):
+        return Product([held(part) for part in q.parts])
+    if isinstance(q, DiagonalNormal):
+        return DiagonalNormal(q.mu.detach(), q.logvar.detach())
+    raise TypeError(
+        "gradient='stl' and 'dreg' hold the posterior's parameters, which is written "
+        f"for Gaussians, and this one is a {type(q).__name__}: use gradient='plain'."
+    )
+
+# %% ../nbs/07_tighter_bounds.ipynb #d24b280f
 class _BernoulliLogProb(torch.autograd.Function):
     "Σ x·η + log σ(−η) over pixels; backwards x − σ(η), from the sigmoid of before."
 
@@ -69,54 +116,7 @@ def log_likelihood(
     # beyond a logit of 100 the sigmoid is 0 in float32
     return values if values.isfinite().all() else p.log_prob(x)
 
-# %% ../nbs/07_tighter_bounds.ipynb #2660249a
-class Weighed(NamedTuple):
-    "What `weigh` makes of log weights; all are constants, without gradients."
-
-    bound: Tensor  # on log p(x), nats, (batch,)
-    share: Tensor  # derivative of the bound by each log weight, (n, batch)
-    of_z: Tensor  # what takes its place on the way to z in DReG, (n, batch)
-    effective: Tensor  # how many samples of a group count, (batch,)
-
-
-def weigh(
-    log_w: Tensor,  # log p(x, z) − log q(z|x) in nats, (groups · k, batch)
-    k: int,
-    elbo_share: float = 0.0,
-) -> Weighed:
-    """The bound from groups of k samples (Burda et al. 2016; Rainforth et al. 2018).
-
-    Args:
-        log_w: log p(x, z) − log q(z|x) in nats, (groups · k, batch)
-    """
-    n, batch = log_w.shape
-    grouped = log_w.detach().view(-1, k, batch)
-    inside = grouped.softmax(1)  # the samples' shares of their group
-    bound = (grouped.logsumexp(1) - math.log(k)).mean(0)
-    bound = elbo_share * grouped.mean((0, 1)) + (1 - elbo_share) * bound
-    mix = lambda w: elbo_share / n + (1 - elbo_share) * k / n * w.reshape(n, batch)
-    effective = 1 / inside.square().sum(1).mean(0)
-    return Weighed(bound, mix(inside), mix(inside**2), effective)
-
-# %% ../nbs/07_tighter_bounds.ipynb #ba0a2c48
-def held(
-    q: Distribution,  # posterior of a batch
-) -> Distribution:
-    """The same density as a constant: its `log_prob` has a gradient by z alone.
-
-    Args:
-        q: posterior of a batch
-    """
-    if isinstance(q, Product):
-        return Product([held(part) for part in q.parts])
-    if isinstance(q, DiagonalNormal):
-        return DiagonalNormal(q.mu.detach(), q.logvar.detach())
-    raise TypeError(
-        "gradient='stl' and 'dreg' hold the posterior's parameters, which is written "
-        f"for Gaussians, and this one is a {type(q).__name__}: use gradient='plain'."
-    )
-
-# %% ../nbs/07_tighter_bounds.ipynb #efa3bebf
+# %% ../nbs/07_tighter_bounds.ipynb #a467c26f
 class _InPieces(torch.autograd.Function):
     "Σ share · log p(x|z), its gradient taken at once, a few images at a time."
 
@@ -148,7 +148,7 @@ class _InPieces(torch.autograd.Function):
 
 
 def _weighted_likelihood(
-    model: VAELike,
+    model: Any,
     x: Tensor,
     z: Tensor,  # (n, batch, latent)
     rest: Tensor,  # log p(z) − log q(z|x), a constant, (n, batch)
@@ -163,7 +163,7 @@ def _weighted_likelihood(
     weights = [w for w in model.parameters() if w.requires_grad]
     return _InPieces.apply(model, x, rest, shares, size, z, *weights)
 
-# %% ../nbs/07_tighter_bounds.ipynb #87bccef9
+# %% ../nbs/07_tighter_bounds.ipynb #8ce84744
 def _check_counts(**counts) -> None:
     "Refuse what is no whole number from 1 up, by name."
     for name, n in counts.items():
@@ -202,7 +202,7 @@ def _check_model(model, q: Distribution) -> None:
                 f"{name}={value:g}: set model.{name} = {usual}."
             )
 
-# %% ../nbs/07_tighter_bounds.ipynb #7ecde021
+# %% ../nbs/07_tighter_bounds.ipynb #50670c8d
 def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
     "What a process may still take: of the device, the machine, or its container."
     if device.type == "cuda":
@@ -249,7 +249,7 @@ def _check_memory(model: Any, x: Tensor, q: Distribution, n: int) -> None:
             f"a sample: about {max(1, fits):,} do. Lower k or groups, or the batch_size."
         )
 
-# %% ../nbs/07_tighter_bounds.ipynb #91dadf97
+# %% ../nbs/07_tighter_bounds.ipynb #2cdb4faa
 def importance_weighted(
     # samples in an average; or a function of the optimiser step, for k to grow
     k: int | Callable[[int], int] = 5,
@@ -314,7 +314,7 @@ def importance_weighted(
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
 
-# %% ../nbs/07_tighter_bounds.ipynb #c91890aa
+# %% ../nbs/07_tighter_bounds.ipynb #58906f9d
 def best_posterior(
     model: Any,  # trained, with a Gaussian posterior
     x: Tensor,  # images, (batch, ...)
