@@ -61,8 +61,8 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_max": 16,
         "n_pictures": 60,
     },
-    "07_tighter_bounds": {
-        "draws": 4000,
+    "07_tighter_bounds": {"draws": 4000, "batch_size": 32},
+    "07a_tighter_bounds_on_digits": {
         "n_train": 200,
         "epochs": 1,
         "n_score": 30,

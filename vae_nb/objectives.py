@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['importance_weighted']
 
-# %% ../nbs/07_tighter_bounds.ipynb #5811554a
+# %% ../nbs/07_tighter_bounds.ipynb #a9ffcecd
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,10 +22,7 @@ from .joint.model import Product
 from .likelihoods import Pixels, check_unit_range
 from .vae import images_for
 
-# %% ../nbs/07_tighter_bounds.ipynb #925ba058
-GRADIENTS = ("plain", "stl", "dreg")
-
-# %% ../nbs/07_tighter_bounds.ipynb #86c02b83
+# %% ../nbs/07_tighter_bounds.ipynb #c39ca859
 class Weighed(NamedTuple):
     "What `weigh` makes of log weights; all are constants, without gradients."
 
@@ -54,7 +51,7 @@ def weigh(
     effective = 1 / inside.square().sum(1).mean(0)
     return Weighed(bound, mix(inside), mix(inside**2), effective)
 
-# %% ../nbs/07_tighter_bounds.ipynb #f0e5c9d7
+# %% ../nbs/07_tighter_bounds.ipynb #f0025aea
 def held(
     q: Distribution,  # posterior of a batch
 ) -> Distribution:
@@ -72,7 +69,7 @@ def held(
         f"for Gaussians, and this one is a {type(q).__name__}: use gradient='plain'."
     )
 
-# %% ../nbs/07_tighter_bounds.ipynb #d24b280f
+# %% ../nbs/07_tighter_bounds.ipynb #d81d9ab0
 class _BernoulliLogProb(torch.autograd.Function):
     "Σ x·η + log σ(−η) over pixels; backwards x − σ(η), from the sigmoid of before."
 
@@ -116,7 +113,7 @@ def log_likelihood(
     # beyond a logit of 100 the sigmoid is 0 in float32
     return values if values.isfinite().all() else p.log_prob(x)
 
-# %% ../nbs/07_tighter_bounds.ipynb #a467c26f
+# %% ../nbs/07_tighter_bounds.ipynb #53903769
 class _InPieces(torch.autograd.Function):
     "Σ share · log p(x|z), its gradient taken at once, a few images at a time."
 
@@ -163,7 +160,10 @@ def _weighted_likelihood(
     weights = [w for w in model.parameters() if w.requires_grad]
     return _InPieces.apply(model, x, rest, shares, size, z, *weights)
 
-# %% ../nbs/07_tighter_bounds.ipynb #8ce84744
+# %% ../nbs/07_tighter_bounds.ipynb #19dcddd9
+GRADIENTS = ("plain", "stl", "dreg")
+
+
 def _check_counts(**counts) -> None:
     "Refuse what is no whole number from 1 up, by name."
     for name, n in counts.items():
@@ -202,7 +202,7 @@ def _check_model(model, q: Distribution) -> None:
                 f"{name}={value:g}: set model.{name} = {usual}."
             )
 
-# %% ../nbs/07_tighter_bounds.ipynb #50670c8d
+# %% ../nbs/07_tighter_bounds.ipynb #e9e76566
 def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
     "What a process may still take: of the device, the machine, or its container."
     if device.type == "cuda":
@@ -249,7 +249,7 @@ def _check_memory(model: Any, x: Tensor, q: Distribution, n: int) -> None:
             f"a sample: about {max(1, fits):,} do. Lower k or groups, or the batch_size."
         )
 
-# %% ../nbs/07_tighter_bounds.ipynb #2cdb4faa
+# %% ../nbs/07_tighter_bounds.ipynb #19c0eb47
 def importance_weighted(
     # samples in an average; or a function of the optimiser step, for k to grow
     k: int | Callable[[int], int] = 5,
@@ -314,7 +314,7 @@ def importance_weighted(
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
 
-# %% ../nbs/07_tighter_bounds.ipynb #58906f9d
+# %% ../nbs/07_tighter_bounds.ipynb #b7808feb
 def best_posterior(
     model: Any,  # trained, with a Gaussian posterior
     x: Tensor,  # images, (batch, ...)
