@@ -8,13 +8,13 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 from vae_nb.conv import conv_vae
+from vae_nb.decodings import log_likelihood
 from vae_nb.elbo import LinearGaussian, importance_weighted_bound
 from vae_nb.joint import joint_vae
 from vae_nb.objectives import (
     best_posterior,
     held,
     importance_weighted,
-    log_likelihood,
     weigh,
 )
 from vae_nb.train import fit
@@ -367,7 +367,7 @@ def test_samples_that_do_not_fit_are_refused_with_the_number_that_does():
 
 
 def test_the_number_that_fits_counts_what_a_decoding_keeps(monkeypatch):
-    import vae_nb.objectives as module
+    import vae_nb.decodings as module
 
     monkeypatch.setattr(module, "_free_memory", lambda device: 200_000_000)
     model, x = mlp_vae((1, 28, 28), 3, (8,)), binary()

@@ -5,24 +5,22 @@
 # %% auto #0
 __all__ = ['importance_weighted']
 
-# %% ../nbs/07_tighter_bounds.ipynb #a9ffcecd
+# %% ../nbs/07_tighter_bounds.ipynb #ae0a123a
 import math
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution
+from torch.distributions import Distribution
 
 from .core import check_choice, evaluating
+from .decodings import check_memory, log_likelihood, weighted_likelihood
 from .elbo import DiagonalNormal
 from .joint.model import Product
-from .likelihoods import Pixels, check_unit_range
 from .vae import images_for
 
-# %% ../nbs/07_tighter_bounds.ipynb #c39ca859
+# %% ../nbs/07_tighter_bounds.ipynb #afb1b5a4
 class Weighed(NamedTuple):
     "What `weigh` makes of log weights; all are constants, without gradients."
 
@@ -31,7 +29,7 @@ class Weighed(NamedTuple):
     of_z: Tensor  # what takes its place on the way to z in DReG, (n, batch)
     effective: Tensor  # how many samples of a group count, (batch,)
 
-
+# %% ../nbs/07_tighter_bounds.ipynb #21363292
 def weigh(
     log_w: Tensor,  # log p(x, z) − log q(z|x) in nats, (groups · k, batch)
     k: int,
@@ -51,7 +49,7 @@ def weigh(
     effective = 1 / inside.square().sum(1).mean(0)
     return Weighed(bound, mix(inside), mix(inside**2), effective)
 
-# %% ../nbs/07_tighter_bounds.ipynb #f0025aea
+# %% ../nbs/07_tighter_bounds.ipynb #f501cd5e
 def held(
     q: Distribution,  # posterior of a batch
 ) -> Distribution:
@@ -69,98 +67,7 @@ def held(
         f"for Gaussians, and this one is a {type(q).__name__}: use gradient='plain'."
     )
 
-# %% ../nbs/07_tighter_bounds.ipynb #d81d9ab0
-class _BernoulliLogProb(torch.autograd.Function):
-    "Σ x·η + log σ(−η) over pixels; backwards x − σ(η), from the sigmoid of before."
-
-    @staticmethod
-    def forward(ctx, logits, x):  # (k, batch, pixels), (batch, pixels)
-        black = torch.neg(logits).sigmoid_()  # probability of a black pixel
-        ctx.save_for_backward(black, x)
-        return black.log().addcmul_(logits, x).sum(-1)
-
-    @staticmethod
-    def backward(ctx, grad):
-        black, x = ctx.saved_tensors
-        # in place: torch refuses to come here a second time
-        return black.add_(x - 1).mul_(grad[..., None]), None
-
-
-def log_likelihood(
-    p: Distribution,  # p(x|z) at k latents for each image, batch shape (k, batch)
-    x: Tensor,  # images, (batch, ...)
-) -> Tensor:  # log p(x|z) in nats, (k, batch)
-    """`p.log_prob(x)`, with fewer passes over the pixels where they are black or white.
-
-    Args:
-        p: p(x|z) at k latents for each image, batch shape (k, batch)
-        x: images, (batch, ...)
-
-    Returns:
-        log p(x|z) in nats, (k, batch)
-    """
-    base = getattr(p, "base_dist", None)
-    if (
-        type(base) is not Bernoulli
-        or not isinstance(p, Pixels)
-        or p.batch_shape[1:] != x.shape[:1]
-    ):
-        return p.log_prob(x)
-    check_unit_range(x, "Bernoulli")
-    values = _BernoulliLogProb.apply(
-        base.logits.flatten(2), x.flatten(1).to(base.logits)
-    )
-    # beyond a logit of 100 the sigmoid is 0 in float32
-    return values if values.isfinite().all() else p.log_prob(x)
-
-# %% ../nbs/07_tighter_bounds.ipynb #53903769
-class _InPieces(torch.autograd.Function):
-    "Σ share · log p(x|z), its gradient taken at once, a few images at a time."
-
-    @staticmethod
-    def forward(ctx, model, x, rest, shares, size, z, *weights):
-        values, of_z = torch.empty_like(rest), torch.empty_like(z)
-        total, sums = rest.new_zeros(()), [None] * len(weights)
-        for start in range(0, len(x), size):
-            part = slice(start, start + size)
-            with torch.enable_grad():
-                some = z[:, part].detach().requires_grad_()
-                value = log_likelihood(model.decode(some), x[part])
-                share = shares(value.detach() + rest[:, part])
-                weighted = (share * value).sum()
-                grads = torch.autograd.grad(
-                    weighted, [some, *weights], allow_unused=True
-                )
-            values[:, part], of_z[:, part] = value.detach(), grads[0]
-            total += weighted.detach()
-            sums = [b if a is None else a.add_(b) for a, b in zip(sums, grads[1:])]
-        ctx.gradients = (of_z, *sums)
-        ctx.mark_non_differentiable(values)
-        return total, values
-
-    @staticmethod
-    def backward(ctx, grad, _):
-        scaled = [None if g is None else grad * g for g in ctx.gradients]
-        return (None,) * 5 + tuple(scaled)
-
-
-def _weighted_likelihood(
-    model: Any,
-    x: Tensor,
-    z: Tensor,  # (n, batch, latent)
-    rest: Tensor,  # log p(z) − log q(z|x), a constant, (n, batch)
-    shares: Callable[[Tensor], Tensor],  # log weights → their shares
-    chunk: int,  # decodings at once
-) -> tuple[Tensor, Tensor]:  # Σ share · log p(x|z), (); log p(x|z), (n, batch)
-    "Decode and weigh, whole images at a time: at most `chunk` decodings, or one image."
-    size = max(1, chunk // len(z))
-    if size >= len(x) or not torch.is_grad_enabled():
-        value = log_likelihood(model.decode(z), x)
-        return (shares(value.detach() + rest) * value).sum(), value.detach()
-    weights = [w for w in model.parameters() if w.requires_grad]
-    return _InPieces.apply(model, x, rest, shares, size, z, *weights)
-
-# %% ../nbs/07_tighter_bounds.ipynb #19dcddd9
+# %% ../nbs/07_tighter_bounds.ipynb #6a7d5d3a
 GRADIENTS = ("plain", "stl", "dreg")
 
 
@@ -170,7 +77,7 @@ def _check_counts(**counts) -> None:
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a whole number from 1 up, not {n!r}.")
 
-
+# %% ../nbs/07_tighter_bounds.ipynb #2b8cbda0
 def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
     "Refuse numbers that cannot mean anything."
     counts = {} if callable(k) else {"k": k}
@@ -181,7 +88,7 @@ def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
         raise ValueError(f"elbo_share must be from 0 to 1, not {elbo_share!r}.")
     check_choice(gradient=(gradient, GRADIENTS))
 
-
+# %% ../nbs/07_tighter_bounds.ipynb #8b35995e
 def _check_model(model, q: Distribution) -> None:
     "Refuse a model for which the bound is not defined."
     if any(hasattr(part, "probs") for part in getattr(q, "parts", [])):
@@ -202,54 +109,7 @@ def _check_model(model, q: Distribution) -> None:
                 f"{name}={value:g}: set model.{name} = {usual}."
             )
 
-# %% ../nbs/07_tighter_bounds.ipynb #e9e76566
-def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
-    "What a process may still take: of the device, the machine, or its container."
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )
-        return torch.cuda.mem_get_info(device)[0] + cached
-    read = lambda name: Path(name).read_text()
-    free = [math.inf]
-    with suppress(OSError, ValueError, IndexError):
-        line = read("/proc/meminfo").split("MemAvailable:")[1]
-        free.append(1024 * int(line.split()[0]))
-    with suppress(OSError, ValueError):
-        limit = int(read("/sys/fs/cgroup/memory.max"))
-        free.append(limit - int(read("/sys/fs/cgroup/memory.current")))
-    return min(free)
-
-
-def _bytes_per_sample(model: Any, x: Tensor, z: Tensor) -> int:  # z: (1, 1, latent)
-    "What one more sample takes: a decoding kept for the gradient, a latent an image."
-    kept, known = {}, {w.untyped_storage().data_ptr() for w in model.parameters()}
-    known.add(x.untyped_storage().data_ptr())
-
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with evaluating(model), torch.enable_grad(), hooks:
-        value = log_likelihood(model.decode(z.requires_grad_()), x[:1])
-    del value
-    decoding = sum(size for where, size in kept.items() if where not in known)
-    return 2 * decoding + 8 * len(x) * z.nbytes  # 2 and 8: with what is made on the way
-
-
-def _check_memory(model: Any, x: Tensor, q: Distribution, n: int) -> None:
-    "Refuse samples that do not fit, and say how many do."
-    each = _bytes_per_sample(model, x, q.mean[:1].detach()[None].clone())
-    fits = int(_free_memory(x.device) / 2 / max(1, each))
-    if n > fits:
-        raise ValueError(
-            f"{n:,} samples of each image do not fit into memory, at {each:,} bytes "
-            f"a sample: about {max(1, fits):,} do. Lower k or groups, or the batch_size."
-        )
-
-# %% ../nbs/07_tighter_bounds.ipynb #19c0eb47
+# %% ../nbs/07_tighter_bounds.ipynb #eb11e71b
 def importance_weighted(
     # samples in an average; or a function of the optimiser step, for k to grow
     k: int | Callable[[int], int] = 5,
@@ -286,14 +146,14 @@ def importance_weighted(
         q, n = model.encode(x), groups * now
         _check_model(model, q)
         if n * len(x) > fitting:
-            _check_memory(model, x, q, n)
+            check_memory(model, x, q, n)
             fitting = n * len(x)
         z = q.rsample((n,))
         density = q if gradient == "plain" else held(q)
         rest = model.prior.log_prob(z) - density.log_prob(z)
         shares = lambda log_w: weigh(log_w, now, elbo_share).share
         at_once = chunk or (16_384 if x.is_cuda else 1024)
-        weighted, value = _weighted_likelihood(
+        weighted, value = weighted_likelihood(
             model, x, z, rest.detach(), shares, at_once
         )
         found = weigh(value + rest.detach(), now, elbo_share)
@@ -314,7 +174,7 @@ def importance_weighted(
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
 
-# %% ../nbs/07_tighter_bounds.ipynb #b7808feb
+# %% ../nbs/07_tighter_bounds.ipynb #7a1d0a0f
 def best_posterior(
     model: Any,  # trained, with a Gaussian posterior
     x: Tensor,  # images, (batch, ...)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lib/74_exercises_bounds.ipynb #d2236c0d
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #21ce4738
 import math
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from .checks import EXERCISES, Exercise, normal, uniform
 
-# %% ../../nbs/lib/74_exercises_bounds.ipynb #cd272a36
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #919409f6
 def _ratios(log_w: Tensor) -> Tensor:
     "Weights over their mean, (n, batch)."
     return len(log_w) * log_w.softmax(0)
 
-
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #f29d0b1e
 EXERCISES["the gap ahead"] = Exercise(
     lambda g: (normal(g, 500, 4) - 900, int(uniform(g, 5, 60))),
     lambda log_w, k: _ratios(log_w).var(0) / (2 * k),
@@ -40,7 +40,7 @@ EXERCISES["the gap ahead"] = Exercise(
     },
 )
 
-# %% ../../nbs/lib/74_exercises_bounds.ipynb #c65a5e47
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #afb7c19b
 EXERCISES["a louder signal"] = Exercise(
     lambda g: (normal(g, 50, 5) + normal(g, 5), int(uniform(g, 5, 60))),
     lambda g, n: g.mean(0).abs() / g.std(0) * n**0.5,
@@ -57,7 +57,7 @@ EXERCISES["a louder signal"] = Exercise(
     },
 )
 
-# %% ../../nbs/lib/74_exercises_bounds.ipynb #40a55ff1
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #8d9ec115
 def _left_out(log_w: Tensor) -> Tensor:
     "The bound with each sample left out, (k, batch)."
     rows = [torch.cat([log_w[:i], log_w[i + 1 :]]) for i in range(len(log_w))]
@@ -67,7 +67,7 @@ def _left_out(log_w: Tensor) -> Tensor:
 def _bound(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
-
+# %% ../../nbs/lib/74_exercises_bounds.ipynb #444a2285
 EXERCISES["leave one out"] = Exercise(
     lambda g: (normal(g, 8, 4),),
     lambda w: 8 * _bound(w) - 7 * _left_out(w).mean(0),
