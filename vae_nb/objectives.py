@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['importance_weighted']
 
-# %% ../nbs/07_tighter_bounds.ipynb #753b1249
+# %% ../nbs/07_tighter_bounds.ipynb #d9ed8799
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from .elbo import DiagonalNormal
 from .joint.model import Product
 from .vae import images_for
 
-# %% ../nbs/07_tighter_bounds.ipynb #952512f9
+# %% ../nbs/07_tighter_bounds.ipynb #f5a471f9
 class Weighed(NamedTuple):
     "What `weigh` makes of log weights; all are constants, without gradients."
 
@@ -29,7 +29,7 @@ class Weighed(NamedTuple):
     of_z: Tensor  # what takes its place on the way to z in DReG, (n, batch)
     effective: Tensor  # how many samples of a group count, (batch,)
 
-# %% ../nbs/07_tighter_bounds.ipynb #3ce170b4
+# %% ../nbs/07_tighter_bounds.ipynb #912174cb
 def weigh(
     log_w: Tensor,  # log p(x, z) − log q(z|x) in nats, (groups · k, batch)
     k: int,
@@ -49,7 +49,7 @@ def weigh(
     effective = 1 / inside.square().sum(1).mean(0)
     return Weighed(bound, mix(inside), mix(inside**2), effective)
 
-# %% ../nbs/07_tighter_bounds.ipynb #c7b6c565
+# %% ../nbs/07_tighter_bounds.ipynb #4b78d992
 def held(
     q: Distribution,  # posterior of a batch
 ) -> Distribution:
@@ -67,7 +67,7 @@ def held(
         f"for Gaussians, and this one is a {type(q).__name__}: use gradient='plain'."
     )
 
-# %% ../nbs/07_tighter_bounds.ipynb #1909dc67
+# %% ../nbs/07_tighter_bounds.ipynb #2525ec6f
 GRADIENTS = ("plain", "stl", "dreg")
 
 
@@ -77,7 +77,7 @@ def _check_counts(**counts) -> None:
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a whole number from 1 up, not {n!r}.")
 
-# %% ../nbs/07_tighter_bounds.ipynb #ec9bfe41
+# %% ../nbs/07_tighter_bounds.ipynb #63c2c706
 def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
     "Refuse numbers that cannot mean anything."
     counts = {} if callable(k) else {"k": k}
@@ -88,7 +88,7 @@ def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
         raise ValueError(f"elbo_share must be from 0 to 1, not {elbo_share!r}.")
     check_choice(gradient=(gradient, GRADIENTS))
 
-# %% ../nbs/07_tighter_bounds.ipynb #acd7ecdd
+# %% ../nbs/07_tighter_bounds.ipynb #5143a26c
 def _check_model(model, q: Distribution) -> None:
     "Refuse a model for which the bound is not defined."
     if any(hasattr(part, "probs") for part in getattr(q, "parts", [])):
@@ -109,7 +109,7 @@ def _check_model(model, q: Distribution) -> None:
                 f"{name}={value:g}: set model.{name} = {usual}."
             )
 
-# %% ../nbs/07_tighter_bounds.ipynb #e701b76a
+# %% ../nbs/07_tighter_bounds.ipynb #45072efb
 def importance_weighted(
     # samples in an average; or a function of the optimiser step, for k to grow
     k: int | Callable[[int], int] = 5,
@@ -174,7 +174,7 @@ def importance_weighted(
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
 
-# %% ../nbs/07_tighter_bounds.ipynb #a6a8f487
+# %% ../nbs/07_tighter_bounds.ipynb #1ffb628b
 def best_posterior(
     model: Any,  # trained, with a Gaussian posterior
     x: Tensor,  # images, (batch, ...)
