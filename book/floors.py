@@ -13,8 +13,8 @@ from html import escape
 from .project import ROOT, dotted, library, module_path, toc_files
 
 # the one list of the order of imports
-ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv augment joint
-train evaluate latent explore exercises recipes cli""".split()
+ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv augment joint decodings
+objectives priors train evaluate latent explore exercises recipes cli""".split()
 
 
 def imports(path, name, package=False):

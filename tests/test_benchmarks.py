@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import __main__ as every
 from benchmarks import book as book_cost
-from benchmarks import curves, engines, mnist_nll, peers, record, scaling
+from benchmarks import curves, engines, iwae, mnist_nll, peers, record, scaling
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from book import pictures
 from vae_nb.conv import conv_vae
@@ -193,6 +193,35 @@ def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypa
     pixels, bad = read_decoded(tmp_path / "map.npy")
     assert pixels.shape == (5000, 3, 8, 8) and bad == {}
     assert 120 < pixels[4999].float().mean() < 135, "the last images are bytes too"
+
+
+def test_iwae_spends_its_minutes_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    from vae_nb.data import load
+
+    images = load("digits").take(300).binarised()
+    monkeypatch.setattr(iwae, "BATCH", 50)
+    for minutes in (0.5 / 60, 1.0 / 60):  # the second goes on
+        run = iwae.train("iwae5", minutes, 1, images, tmp_path)
+        assert 60 * minutes <= run.cpu < 60 * minutes + 1
+    first, again = run.steps, iwae.train("iwae5", 1.0 / 60, 1, images, tmp_path)
+    assert again.steps == first and all(
+        torch.equal(a, b)
+        for a, b in zip(run.model.parameters(), again.model.parameters())
+    ), "finished runs are only read"
+
+
+def test_iwae_rows_have_folders_of_their_own_and_a_k_that_grows():
+    places = {
+        iwae.place(name, seed)
+        for name, (*_, seeds) in iwae.ROWS.items()
+        for seed in seeds
+    }
+    assert len(places) == sum(len(seeds) for *_, seeds in iwae.ROWS.values())
+    ks = [iwae.samples("grow", share / 100) for share in range(101)]
+    assert ks == sorted(ks) and ks[0] == 1 and ks[-1] == 50
+    assert iwae.samples("vae", 0.5) == 0 and iwae.samples("iwae5", 0.5) == 5
+    rates = [iwae.learning_rate(share / 100) for share in range(101)]
+    assert max(rates) == rates[30] == pytest.approx(iwae.LR) and rates[-1] < 1e-9
 
 
 def test_the_runs_of_mnist_nll_have_folders_of_their_own(monkeypatch):

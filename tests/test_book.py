@@ -53,6 +53,14 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "epochs_faces": 1,
     },
     "05a_edits_counted": {"epochs": 4},
+    "07_tighter_bounds": {"draws": 4000, "batch_size": 32},
+    "07a_tighter_bounds_on_digits": {
+        "n_train": 200,
+        "epochs": 1,
+        "n_score": 30,
+        "k_score": 20,
+        "n_gap": 10,
+    },
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),

@@ -19,6 +19,7 @@ _NAMES = {  # room → what it gives, in the order of use
     "saving": "load_model save_model",
     "conv": "conv_vae",
     "joint": "joint_vae JointVAE joint_loss Capacity",
+    "objectives": "importance_weighted",
     "train": "fit validate History Snapshots",
     "recipes": "recipe RECIPES pretrained PRETRAINED",
     "evaluate": "diagnose nll nll_by_k encode_all active_units",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares
         joint_loss as joint_loss,
         Capacity as Capacity,
     )
+    from .objectives import importance_weighted as importance_weighted
     from .train import (
         fit as fit,
         validate as validate,
