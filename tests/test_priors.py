@@ -123,10 +123,16 @@ def test_a_flowed_sample_knows_the_density_that_the_way_back_finds():
 
 
 @pytest.mark.parametrize(
-    "prior", [mixture_prior(3, 4), flow_prior(3, 3, (8,)), full_mixture(3, 4)]
+    "make",
+    [
+        lambda: mixture_prior(3, 4),
+        lambda: flow_prior(3, 3, (8,)),
+        lambda: full_mixture(3, 4),
+    ],
 )
-def test_samples_come_from_the_generator_and_have_the_density(prior):
-    stirred(prior)
+def test_samples_come_from_the_generator_and_have_the_density(make):
+    torch.manual_seed(0)
+    prior = stirred(make(), 0.1)
     g = torch.Generator()
     one, same = (prior.sample((5, 2), g.manual_seed(1)) for _ in range(2))
     assert torch.equal(one, same) and one.shape == (5, 2, 3)
@@ -190,7 +196,9 @@ def test_a_model_trains_with_it_and_its_parts_learn(options):
     before = [w.clone() for m in parts for w in m.parameters()]
     history = fit(model, images(), images(), epochs=3, batch_size=16, progress=False)
     row = history.rows[-1]
-    assert math.isclose(row["valid_loss"], row["valid_recon"] + row["valid_kl"])
+    assert row["valid_loss"] == pytest.approx(
+        row["valid_recon"] + row["valid_kl"], abs=1e-3
+    )
     after = [w for m in parts for w in m.parameters()]
     moved = [not torch.equal(a, b) for a, b in zip(before, after)]
     assert sum(moved) >= 0.7 * len(moved)
@@ -279,19 +287,30 @@ def test_bfloat16_keeps_the_density_of_the_mixture():
 
 @pytest.mark.parametrize("options", PARTS.values(), ids=PARTS)
 def test_scores_of_a_model_with_it(options):
-    model, x = stirred(model_of(**options)).eval(), images(30)
+    x = images(30)
+    torch.manual_seed(0)
+    model = stirred(mlp_vae(SHAPE, 3, (16,), **options)).eval()
     bound, elbo = nll(model, x, k=50)[0], nll(model, x, k=1)[0]
     assert math.isfinite(bound) and bound < elbo
     with pytest.raises(ValueError, match="no KL per latent"):
         mean_kl_per_dim(model, x)
     assert latent_order(model, x)[1] is None
+    large = (1, 12, 12)  # SSIM needs 11 pixels
+    model = stirred(mlp_vae(large, 3, (16,), **options)).eval()
+    x = torch.rand(30, *large).round()
     assert math.isfinite(float(evaluate(model, x, k=2)["value"].iloc[0]))
-    assert diagnose(model, x).numbers
+    assert math.isfinite(diagnose(model, x).numbers["KL"])
 
 
 def test_information_needs_no_gaussian_prior():
     model, x = stirred(model_of(prior="mixture")).eval(), images(30)
     assert math.isfinite(information(model, x, n=30)["mi_low"])
+
+
+def test_information_of_a_flow_posterior():
+    model, x = stirred(model_of(posterior="flow")).eval(), images(30)
+    found = information(model, x, n=30)
+    assert math.isfinite(found["mi_low"]) and found["mi_low"] <= found["mi_high"]
 
 
 def test_the_best_prior_is_the_aggregate_posterior():

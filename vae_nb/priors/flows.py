@@ -182,6 +182,8 @@ class Flowed(Distribution):
         "Log-density in nats, (...)."
         if self._last is not None and value is self._last[0]:
             return self._last[1]  # known from the way there
+        shape = torch.broadcast_shapes(value.shape, (*self.batch_shape, 1))
+        value = value.expand(shape)  # as many as there are images
         u, log_det = self.flow.inverse(value, self.context)
         return self.base.log_prob(u) - log_det
 
