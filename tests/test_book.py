@@ -63,6 +63,7 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_max": 16,
         "n_pictures": 60,
     },
+    "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),

@@ -79,7 +79,7 @@ class Coupling(nn.Module):
             seen = torch.cat([a, context.expand(*a.shape[:-1], -1)], -1)
         out = self.net(seen.to(self.net[0].weight.dtype))
         s, t = at_least_float32(out).chunk(2, -1)
-        return a, b, 2 * torch.tanh(s / 2), t  # a layer scales by e² at most
+        return a, b, s.tanh(), t  # a layer scales by e at most: tails stay near
 
     def forward(self, u: Tensor, context: Tensor | None = None):
         "u → z, and the log-determinant of dz/du, (...)."
