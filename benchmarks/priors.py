@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vae_nb.builders import builder
 from vae_nb.core import seed_everything
 from vae_nb.data import load
 from vae_nb.evaluate import active_units, nll
@@ -50,28 +51,36 @@ def network(sizes):
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
-def parts(kind, images):
+def parts(kind, shape, components):
     "prior= and posterior= of a row."
     return {
-        "standard": lambda: {},
-        "mixture": lambda: {"prior": mixture_prior(LATENT, COMPONENTS)},
-        "vampprior": lambda: {
-            "prior": vamp_prior(images.shape, COMPONENTS).start_from(images)
-        },
+        "standard": dict,
+        "mixture": lambda: {"prior": mixture_prior(LATENT, components)},
+        "vampprior": lambda: {"prior": vamp_prior(shape, components)},
         "flow": lambda: {"prior": flow_prior(LATENT, layers=8, hidden=(128,))},
         "flow posterior": lambda: {"posterior": flow_posterior(LATENT)},
     }[kind]()
 
 
-def model_of(kind, images, seed):
-    "A new model."
-    seed_everything(seed)
-    pixels, shape = 784, images.shape
+@builder
+def gated_vae(shape: tuple, kind: str, components: int) -> VAE:
+    "784-300-300-40 with gated layers, and one of the priors."
+    pixels, shape = 784, tuple(shape)
     encoder = nn.Sequential(nn.Flatten(), network([pixels, WIDTH, WIDTH, 2 * LATENT]))
     decoder = nn.Sequential(
         network([LATENT, WIDTH, WIDTH, pixels]), nn.Unflatten(1, shape)
     )
-    return VAE(encoder, decoder, "bernoulli", shape, LATENT, **parts(kind, images))
+    options = parts(kind, shape, components)
+    return VAE(encoder, decoder, "bernoulli", shape, LATENT, **options)
+
+
+def model_of(kind, images, seed):
+    "A new model, its pseudo-inputs at training digits."
+    seed_everything(seed)
+    model = gated_vae(images.shape, kind, COMPONENTS)
+    if kind == "vampprior":
+        model.prior_module.start_from(images)
+    return model
 
 
 def digits():
