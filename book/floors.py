@@ -13,7 +13,7 @@ from html import escape
 from .project import ROOT, dotted, library, module_path, toc_files
 
 # the one list of the order of imports
-ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv augment joint decodings
+ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv decodings augment joint
 objectives priors train evaluate latent explore exercises recipes cli""".split()
 
 

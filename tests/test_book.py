@@ -61,6 +61,7 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_score": 20,
         "n_gap": 10,
     },
+    "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),

@@ -11,7 +11,6 @@ from vae_nb.core import seed_everything
 from vae_nb.data import load
 from vae_nb.elbo import DiagonalNormal, LinearGaussian, standard_normal
 from vae_nb.evaluate import (
-    WithPrior,
     active_units,
     cluster_accuracy,
     copy_scores,
@@ -19,7 +18,6 @@ from vae_nb.evaluate import (
     digit_features,
     encode_all,
     evaluate,
-    fit_density,
     frechet_distance,
     inception_features,
     information,
@@ -31,6 +29,7 @@ from vae_nb.evaluate import (
     small_classifier,
 )
 from vae_nb.evaluate.codes import moment_mismatch
+from vae_nb.priors import fit_density, with_prior
 from vae_nb.train import fit
 from vae_nb.vae import LatentModel, mlp_vae
 
@@ -578,7 +577,7 @@ def test_density_finds_two_lumps_and_scores_them():
     )
     one, two = fit_density(z), fit_density(z, components=2)
     assert torch.allclose(one.mean, z.mean(0), atol=1e-3) and torch.allclose(
-        one.component_distribution.covariance_matrix[0], z.T.cov(), rtol=0.01
+        one.covariances[0], z.T.cov(), rtol=0.01
     )
     assert two.log_prob(z).mean().item() == pytest.approx(
         -math.log(2 * math.pi * math.e), abs=0.06
@@ -901,7 +900,7 @@ def test_looking_leaves_gradients_and_modes_alone(digits):
 def test_a_density_for_a_prior_is_diagnosed_too(digits):
     model = small(digits, "bernoulli")
     found = diagnose(
-        WithPrior(model, fit_density(encode_all(model, digits), components=3)), digits
+        with_prior(model, fit_density(encode_all(model, digits), components=3)), digits
     )
     assert "weight of the KL" in found.skipped and math.isfinite(found.numbers["KL"])
 
@@ -995,7 +994,7 @@ def test_another_prior_changes_samples_and_likelihood_and_nothing_else(digits):
     with torch.no_grad():
         torch.manual_seed(0)
         codes = model.encode(digits.floats()).sample()
-    refitted = WithPrior(model, fit_density(codes, components=5))
+    refitted = with_prior(model, fit_density(codes, components=5))
     x = digits.floats()[:100]
     assert torch.equal(refitted.encode(x).mean, model.encode(x).mean)
     assert nll(refitted, x, k=20)[0] < nll(model, x, k=20)[0]
@@ -1043,6 +1042,6 @@ def test_every_score_takes_images_in_any_form(digits):
     ):
         assert evaluate(model, form, k=2)["value"].equals(table)
     assert information(
-        WithPrior(model, model.prior), pixels.numpy(), n=30
+        with_prior(model, model.prior), pixels.numpy(), n=30
     ) == information(model, x, n=30)
     assert diagnose(model, pairs).numbers == diagnose(model, x).numbers

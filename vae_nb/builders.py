@@ -13,10 +13,17 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
+from .core import check_choice
+
 # %% ../nbs/lib/03_builders.ipynb #e5a81e7f
 # path → function, None until its module is imported; a file cannot ask for another
 _BUILDERS: dict[str, Callable | None] = dict.fromkeys(
-    ("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae")
+    (
+        *("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"),
+        *("vae_nb.priors.mixture_prior", "vae_nb.priors.vamp_prior"),
+        *("vae_nb.priors.flow_prior", "vae_nb.priors.flow_posterior"),
+        "vae_nb.priors.full_mixture",
+    )
 )
 
 # %% ../nbs/lib/03_builders.ipynb #190acc4c
@@ -25,14 +32,19 @@ def plain_number(value):
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 # %% ../nbs/lib/03_builders.ipynb #ddce6934
+def _as_json(value):
+    "For JSON: the config of what a builder made, and plain numbers."
+    return getattr(value, "config", None) or plain_number(value)
+
+
 def as_read_back(path: str, arguments: dict) -> dict:
     "The arguments as a file gives them back: tuples become lists."
     try:
-        return json.loads(json.dumps(arguments, default=plain_number))
+        return json.loads(json.dumps(arguments, default=_as_json))
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{path} got an argument that no file can hold ({error}): "
-            "a builder takes numbers, texts and tuples of them."
+            f"{path} got an argument that no file can hold ({error}): a builder takes "
+            "numbers, texts, tuples of them, and what another builder made."
         ) from error
 
 # %% ../nbs/lib/03_builders.ipynb #ae98d88a
@@ -174,3 +186,26 @@ def build_from(
     """
     build = build or known_builder(config["builder"])
     return build(**_renamed(config["arguments"], build))
+
+# %% ../nbs/lib/03_builders.ipynb #e9d7b415
+def build_part(
+    part: Any,  # the part itself, its config, its name, or None
+    names: dict[str, str],  # name → dotted path of its builder
+    **sizes,  # of the model: those that the builder asks for are passed on
+) -> Any:
+    """A part of a model, such as its prior.
+
+    Args:
+        part: the part itself, its config, its name, or None
+        names: name → dotted path of its builder
+        sizes: of the model: those that the builder asks for are passed on
+    """
+    if isinstance(part, dict):
+        check_config(part, 1000)
+        return build_from(part)
+    if not isinstance(part, str):
+        return part
+    check_choice(part=(part, names))
+    build = known_builder(names[part])
+    asked = inspect.signature(build).parameters
+    return build(**{name: size for name, size in sizes.items() if name in asked})

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .builders import builder
+from .builders import build_part, builder
 from .core import check_choice, moved
 from .likelihoods import make_likelihood
 from .networks import ACTIVATIONS, check_shape, check_sizes, mlp_layers
-from .vae import VAE
+from .vae import POSTERIORS, PRIORS, VAE
 
 __getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")
 
@@ -235,6 +235,9 @@ def conv_vae(
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
+    # "mixture", "vampprior" or "flow", or one that `vae_nb.priors` made; None: N(0, I)
+    prior: nn.Module | str | dict | None = None,
+    posterior: nn.Module | str | dict | None = None,  # "flow", or one of vae_nb.priors
 ) -> VAE:
     """A convolutional VAE for images from 16 pixels up; the output has the input's size.
 
@@ -253,6 +256,8 @@ def conv_vae(
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
         variational: False: a plain autoencoder
+        prior: "mixture", "vampprior" or "flow", or one that `vae_nb.priors` made; None: N(0, I)
+        posterior: "flow", or one of vae_nb.priors
     """
     check_sizes(latent_dim=latent_dim)
     n_out = 2 * latent_dim if variational else latent_dim
@@ -269,5 +274,11 @@ def conv_vae(
         dropout,
     )
     p = make_likelihood(likelihood, shape[0], sigma)
-    model = VAE(encoder, decoder, p, shape, latent_dim, variational, beta, free_bits)
+    sizes = {"shape": shape, "latent_dim": latent_dim}
+    parts = (
+        build_part(prior, PRIORS, **sizes),
+        build_part(posterior, POSTERIORS, **sizes),
+    )
+    networks = encoder, decoder
+    model = VAE(*networks, p, shape, latent_dim, variational, beta, free_bits, *parts)
     return model.to(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ __all__ = ['reparameterise', 'DiagonalNormal', 'standard_normal', 'kl_normal', '
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +197,7 @@ def kl_per_dim(
     assert isinstance(q, Independent) and isinstance(prior, Independent)
     return kl_divergence(q.base_dist, prior.base_dist)
 
-
+# %% ../nbs/01a_the_loss_in_code.ipynb #5bf53d4d
 def kl_monte_carlo(
     q: Distribution,  # posterior, batch shape (batch,)
     prior: Distribution,
@@ -214,6 +214,32 @@ def kl_monte_carlo(
     """
     z = q.rsample((n,))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
+
+# %% ../nbs/01a_the_loss_in_code.ipynb #25ea3967
+def has_formula(q: Distribution, prior: Distribution) -> bool:
+    "Whether `kl_per_dim` knows KL(q ‖ prior): both are products over latents."
+    if hasattr(q, "kl_per_dim"):
+        return isinstance(prior, type(q))
+    return isinstance(q, Independent) and isinstance(prior, Independent)
+
+
+def kl_at(
+    q: Distribution,  # q(z|x) of a batch
+    prior: Any,
+    z: Tensor,  # a sample of q, (batch, latent)
+) -> Tensor:  # nats, (batch,)
+    """KL(q ‖ prior) by its formula; without one, log q − log p at the sample.
+
+    Args:
+        q: q(z|x) of a batch
+        z: a sample of q, (batch, latent)
+
+    Returns:
+        nats, (batch,)
+    """
+    if has_formula(q, prior):
+        return kl_per_dim(q, prior).sum(-1)
+    return q.log_prob(z) - prior.log_prob(z)
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #aa1a3af5
 class SupportsLogProb(Protocol):
@@ -276,10 +302,13 @@ def elbo_terms(
     prior: Distribution,
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
+    # the sample at which `p` is: needed where the KL has no formula
+    z: Tensor | None = None,
 ) -> dict[str, Tensor]:  # loss, recon, kl: (batch,); kl_per_dim: (batch, latent)
     """The negative ELBO and its two halves, nats per image, one value per example.
 
-    `recon + kl` is the −ELBO whatever beta and free_bits are.
+    `recon + kl` is the −ELBO whatever beta and free_bits are. Where the KL has no
+    formula it is estimated at z, and there is no kl_per_dim.
 
     Args:
         x: batch, (batch, ...)
@@ -287,11 +316,20 @@ def elbo_terms(
         p: likelihood p(x|z) at a sample z ~ q
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
+        z: the sample at which `p` is: needed where the KL has no formula
 
     Returns:
         loss, recon, kl: (batch,); kl_per_dim: (batch, latent)
     """
     recon = -p.log_prob(x)
+    if not has_formula(q, prior):
+        if z is None or free_bits:
+            raise ValueError(
+                "this prior and posterior are no products over latents, so there is no "
+                "KL per latent: use free_bits=0, and give elbo_terms the sample z."
+            )
+        kl = kl_at(q, prior, z)
+        return {"loss": recon + beta * kl, "recon": recon, "kl": kl}
     per_dim = kl_per_dim(q, prior)
     kl = per_dim.sum(-1)
     pressure = free_bits_kl(per_dim, free_bits) if free_bits else kl
@@ -429,8 +467,9 @@ def log_weights(
     """
     if k < 1 or chunk < 1:
         raise ValueError(f"k and chunk must be at least 1, not k={k}, chunk={chunk}.")
+    prior = model.prior  # once: one that learns may have to be computed
     weights = [
-        model.decode(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
+        model.decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
         for z in _samples(q, k, chunk)
     ]
     return torch.cat(weights)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .builders import build_from, builder
+from .builders import build_from, build_part, builder
 from .core import evaluating, moved
 from .data.tensors import as_batch
 from .elbo import Delta, DiagonalNormal, elbo_terms, standard_normal
@@ -80,9 +80,9 @@ class LatentModel(nn.Module):
         "loss, recon and kl: nats per image, (batch,); and kl_per_dim, (batch, latent)."
         x = images_for(self, x)
         q = self.encode(x)
-        p = self.decode(q.rsample())
+        z = q.rsample()
         beta = self.beta if beta is None else beta
-        return elbo_terms(x, q, p, self.prior, beta, self.free_bits)
+        return elbo_terms(x, q, self.decode(z), self.prior, beta, self.free_bits, z)
 
     def forward(self, x: Tensor) -> Distribution:
         """p(x|z), the reconstruction as a distribution; its `mean` is the image.
@@ -136,6 +136,8 @@ class LatentModel(nn.Module):
 class VAE(LatentModel):
     """A Gaussian prior and posterior around any encoder and decoder.
 
+    A prior that learns and a posterior that is no Gaussian are in `vae_nb.priors`.
+
     Args:
         encoder: (batch, C, H, W) → means and log-variances, (batch, 2·latent) or a pair; means only, (batch, latent), if not variational
         decoder: (batch, latent) → (batch, C, H, W), before the likelihood's activation
@@ -145,6 +147,8 @@ class VAE(LatentModel):
         variational: False: a plain autoencoder, z = mu and no KL
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
+        prior: None: N(0, I); see `vae_nb.priors`
+        posterior: of the encoder's Gaussian another one
     """
 
     initialised: Tensor  # has `initialise_from` run?
@@ -163,6 +167,8 @@ class VAE(LatentModel):
         variational: bool = True,  # False: a plain autoencoder, z = mu and no KL
         beta: float = 1.0,  # weight of the KL
         free_bits: float = 0.0,  # nats per latent dimension without pressure
+        prior: Any = None,  # None: N(0, I); see `vae_nb.priors`
+        posterior: nn.Module | None = None,  # of the encoder's Gaussian another one
     ):
         super().__init__()
         check_shape(shape)
@@ -173,21 +179,29 @@ class VAE(LatentModel):
         self.shape, self.latent_dim = tuple(shape), int(latent_dim)
         self.variational, self.beta, self.free_bits = variational, beta, free_bits
         self.register_buffer("initialised", torch.tensor(False))
+        check_parts(self, prior, posterior)
+        self.prior_module, self.posterior_module = prior, posterior
 
     @property
-    def prior(self) -> Any:  # `DiagonalNormal`, and other distributions in subclasses
-        """p(z) = N(0, I).
+    def prior(self) -> Any:  # a distribution; `DiagonalNormal` if it is N(0, I)
+        """p(z): N(0, I), or the prior that the model was built with.
 
         Returns:
-            `DiagonalNormal`, and other distributions in subclasses
+            a distribution; `DiagonalNormal` if it is N(0, I)
         """
-        return standard_normal(self.latent_dim, self.initialised.device)
+        if self.prior_module is None:
+            return standard_normal(self.latent_dim, self.initialised.device)
+        make = getattr(self.prior_module, "distribution", None)
+        return self.prior_module if make is None else make(self)
 
     def encode(self, x: Tensor) -> Distribution:
         "q(z|x) for images x, (batch, C, H, W)."
         n_out = self.latent_dim * (1 + self.variational)
         out = through("encoder", self.encoder, images_for(self, x), (n_out,))
-        return DiagonalNormal(*out.chunk(2, -1)) if self.variational else Delta(out)
+        if not self.variational:
+            return Delta(out)
+        q = DiagonalNormal(*out.chunk(2, -1))
+        return q if self.posterior_module is None else self.posterior_module(q)
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
@@ -221,10 +235,44 @@ class VAE(LatentModel):
         link = getattr(self.likelihood, "link", None)
         if bias is not None and link is not None:
             per_pixel = bias.numel() == mean.numel()
-            mean = (mean if per_pixel else mean.mean((1, 2))).to(bias.device)
-            bias.copy_(link(mean).flatten())
+            level = (mean if per_pixel else mean.mean((1, 2))).to(bias.device)
+            bias.copy_(link(level).flatten())
+        if hasattr(self.prior_module, "initialise_from"):
+            self.prior_module.initialise_from(mean)
 
 # %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
+PRIORS = {
+    "mixture": "vae_nb.priors.mixture_prior",
+    "vampprior": "vae_nb.priors.vamp_prior",
+    "flow": "vae_nb.priors.flow_prior",
+}
+POSTERIORS = {"flow": "vae_nb.priors.flow_posterior"}
+
+
+def check_parts(model: VAE, prior: Any, posterior: Any) -> None:
+    "Refuse a prior or posterior that is not this model's, in words."
+    for name, part in {"prior": prior, "posterior": posterior}.items():
+        if part is None:
+            continue
+        if not model.variational:
+            raise ValueError(
+                f"a plain autoencoder (variational=False) has no KL to train its {name}"
+                " by: leave it out, and fit one to the codes with fit_density."
+            )
+        n = getattr(part, "latent_dim", model.latent_dim)
+        if n != model.latent_dim:
+            raise ValueError(
+                f"the {name} is over {n} latents and the model has {model.latent_dim}: "
+                f"build it with latent_dim={model.latent_dim}."
+            )
+        shape = tuple(getattr(part, "shape", model.shape))
+        if shape != model.shape:
+            raise ValueError(
+                f"the {name} is made of images of shape {shape} and the model takes "
+                f"{model.shape}: build it with shape={model.shape}."
+            )
+
+# %% ../nbs/02_mlp_vae.ipynb #73ddef77
 @builder("vae_nb.vae.mlp_vae")
 def mlp_vae(
     shape: tuple,  # of one image, (C, H, W)
@@ -238,6 +286,9 @@ def mlp_vae(
     beta: float = 1.0,  # weight of the KL
     free_bits: float = 0.0,  # nats per latent dimension without pressure
     variational: bool = True,  # False: a plain autoencoder
+    # "mixture", "vampprior" or "flow", or one that `vae_nb.priors` made; None: N(0, I)
+    prior: nn.Module | str | dict | None = None,
+    posterior: nn.Module | str | dict | None = None,  # "flow", or one of vae_nb.priors
 ) -> VAE:
     """A VAE of multilayer perceptrons (Kingma & Welling 2014, app. C).
 
@@ -251,12 +302,19 @@ def mlp_vae(
         beta: weight of the KL
         free_bits: nats per latent dimension without pressure
         variational: False: a plain autoencoder
+        prior: "mixture", "vampprior" or "flow", or one that `vae_nb.priors` made; None: N(0, I)
+        posterior: "flow", or one of vae_nb.priors
     """
     check_sizes(latent_dim=latent_dim)
     n_out = 2 * latent_dim if variational else latent_dim
     networks = mlp_networks(shape, n_out, latent_dim, hidden, activation)
     p = make_likelihood(likelihood, shape[0], sigma)
-    return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits)
+    sizes = {"shape": shape, "latent_dim": latent_dim}
+    parts = (
+        build_part(prior, PRIORS, **sizes),
+        build_part(posterior, POSTERIORS, **sizes),
+    )
+    return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits, *parts)
 
 # %% ../nbs/02_mlp_vae.ipynb #a4432a09
 __getattr__ = moved(

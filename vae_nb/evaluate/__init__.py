@@ -8,7 +8,6 @@ from .codes import (
     mutual_information_gap,
     pair_information,
 )
-from .density import WithPrior, fit_density
 from .doctor import diagnose
 from .findings import Finding, Findings
 from .pictures import (
@@ -47,9 +46,6 @@ __all__ = [
     "small_classifier",
     "digit_features",
     "inception_features",
-    # another prior
-    "fit_density",
-    "WithPrior",
 ]
 
 __getattr__ = moved(
@@ -62,6 +58,8 @@ __getattr__ = moved(
     score_edit="latent.scores.score_edit",
     score_edits="latent.score_edits",
     wilson="latent.scores.wilson",
+    fit_density="priors.fit_density",
+    WithPrior="priors.with_prior",
     _ssim="evaluate.pictures.ssim",
     gaussian_part="evaluate.codes.gaussian_part",
     moment_mismatch="evaluate.codes.moment_mismatch",

@@ -18,7 +18,9 @@ from ..core import HasWeights, device_of, evaluating
 from ..data import Data, as_data
 from vae_nb.elbo import (
     VAELike,
+    has_formula,
     importance_weighted_bound,
+    kl_at,
     kl_per_dim,
     log_weights,
 )
@@ -89,6 +91,12 @@ def mean_kl_per_dim(
     """
     data = as_data(images, model)
     with evaluating(model):
+        batches = data.batches(batch_size, device=device_of(model))
+        if not has_formula(model.encode(next(iter(batches))), model.prior):
+            raise ValueError(
+                "there is no KL per latent: this prior or posterior is no product over "
+                "latents. kl_monte_carlo estimates the whole KL."
+            )
         batches = data.batches(batch_size, device=device_of(model))
         sums = [kl_per_dim(model.encode(x), model.prior).sum(0).cpu() for x in batches]
     return torch.stack(sums).sum(0) / len(data)
@@ -202,25 +210,6 @@ def nll_by_k(
             columns.append(torch.stack(list(groups)))
     means = torch.cat(columns, 1)  # of log-sums, (ks, N)
     return {k: mean_and_error(math.log(k) - row) for k, row in zip(ks, means)}
-
-# %% ../../nbs/lib/40_evaluate_bounds.ipynb #87386251
-def kl_at(
-    q,  # q(z|x) of a batch
-    prior,
-    z: Tensor,  # a sample of q, (batch, latent)
-) -> Tensor:  # nats, (batch,)
-    """KL(q ‖ prior) in closed form, or its estimate at z where a mixture has none.
-
-    Args:
-        q: q(z|x) of a batch
-        z: a sample of q, (batch, latent)
-
-    Returns:
-        nats, (batch,)
-    """
-    if isinstance(prior, torch.distributions.MixtureSameFamily):
-        return q.log_prob(z) - prior.log_prob(z)
-    return kl_per_dim(q, prior).sum(-1)
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #e91d5a43
 def elbo_values(

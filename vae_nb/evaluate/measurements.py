@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..core import evaluating
-from .bounds import kl_at, mean_and_error
+from ..elbo import kl_at
+from .bounds import mean_and_error
 from .codes import gaussian_part, is_standard_normal
 
 # %% ../../nbs/lib/45_evaluate_measurements.ipynb #0ddb28a7

@@ -226,3 +226,71 @@ EXERCISES["samples that count"] = Exercise(
         ),
     },
 )
+
+# %% ../../nbs/lib/73_exercises_latents.ipynb #50d90932
+EXERCISES["all posteriors together"] = Exercise(
+    lambda g: (3 * normal(g, 5, 8) - 900,),
+    lambda log_q: log_q.logsumexp(1) - math.log(log_q.shape[1]),
+    {
+        "exp(−900) is 0 in a computer, use logsumexp": lambda log_q: (
+            log_q.exp().mean(1).log()
+        ),
+        "this is the mean of logarithms, not the logarithm of the mean": lambda log_q: (
+            log_q.mean(1)
+        ),
+        "this is the sum of the densities, and q̄ is their mean": lambda log_q: (
+            log_q.logsumexp(1)
+        ),
+        "the sum runs over codes, and should run over images": lambda log_q: (
+            log_q.logsumexp(0) - math.log(len(log_q))
+        ),
+    },
+)
+
+# %% ../../nbs/lib/73_exercises_latents.ipynb #f189c1e6
+def _drew(z: Tensor, logits: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    "Which component drew each code, as logarithms up to a constant, (n, k)."
+    squares = (z[:, None] - mu) ** 2 / logvar.exp()
+    return logits - 0.5 * (squares + logvar).sum(-1)
+
+
+EXERCISES["who drew it"] = Exercise(
+    lambda g: (normal(g, 6, 2), normal(g, 3), normal(g, 3, 2), normal(g, 3, 2)),
+    lambda *given: _drew(*given).softmax(-1),
+    {
+        "the weights of the components are left out": lambda z, w, mu, logvar: _drew(
+            z, 0 * w, mu, logvar
+        ).softmax(-1),
+        "a wide component is thinner: − ½ logvar is missing": lambda z, w, mu, logvar: (
+            _drew(z, w, mu, logvar) + 0.5 * logvar.sum(-1)
+        ).softmax(-1),
+        "normalised over codes, and each code has one component": lambda *given: _drew(
+            *given
+        ).softmax(0),
+        "these are logarithms, and probabilities are asked for": lambda *given: _drew(
+            *given
+        ).log_softmax(-1),
+    },
+)
+
+# %% ../../nbs/lib/73_exercises_latents.ipynb #316ed5aa
+EXERCISES["scaled and shifted"] = Exercise(
+    lambda g: (normal(g, 5, 3), normal(g, 3), normal(g, 3)),
+    lambda z, s, t: (
+        (-0.5 * (((z - t) / s.exp()) ** 2 + math.log(2 * math.pi))).sum(1) - s.sum()
+    ),
+    {
+        "the change of volume is left out": lambda z, s, t: (
+            -0.5 * (((z - t) / s.exp()) ** 2 + math.log(2 * math.pi))
+        ).sum(1),
+        "the sign of the change of volume is turned": lambda z, s, t: (
+            (-0.5 * (((z - t) / s.exp()) ** 2 + math.log(2 * math.pi))).sum(1) + s.sum()
+        ),
+        "this goes from u to z, and the density needs u": lambda z, s, t: (
+            (-0.5 * ((z * s.exp() + t) ** 2 + math.log(2 * math.pi))).sum(1) - s.sum()
+        ),
+        "one value for each code is asked for, and you average latents": lambda z, s, t: (
+            (-0.5 * (((z - t) / s.exp()) ** 2 + math.log(2 * math.pi)) - s).mean(1)
+        ),
+    },
+)

@@ -54,7 +54,11 @@ def latent_order(
     gaussian, _ = latent_layout(model)
     if images is None:
         return gaussian, None
-    if not getattr(model, "variational", True):  # no KL: by how far the codes spread
+    learns = getattr(model, "prior_module", None) or getattr(
+        model, "posterior_module", None
+    )
+    # no KL of each latent: by how far the codes spread
+    if learns or not getattr(model, "variational", True):
         spread = encode_all(model, images).var(0)
         return sorted(gaussian, key=lambda i: -spread[i]), None
     kl = mean_kl_per_dim(model, images)
