@@ -1546,6 +1546,8 @@ d = { 'settings': { 'branch': 'main',
                             'vae_nb.vae.VAE.initialise_from': ('mlp_vae.html#vae.initialise_from', 'vae_nb/vae.py'),
                             'vae_nb.vae.VAE.prior': ('mlp_vae.html#vae.prior', 'vae_nb/vae.py'),
                             'vae_nb.vae.VAE.terms': ('mlp_vae.html#vae.terms', 'vae_nb/vae.py'),
+                            'vae_nb.vae.check_latents': ('mlp_vae.html#check_latents', 'vae_nb/vae.py'),
                             'vae_nb.vae.check_parts': ('mlp_vae.html#check_parts', 'vae_nb/vae.py'),
                             'vae_nb.vae.images_for': ('mlp_vae.html#images_for', 'vae_nb/vae.py'),
-                            'vae_nb.vae.mlp_vae': ('mlp_vae.html#mlp_vae', 'vae_nb/vae.py')}}}
+                            'vae_nb.vae.mlp_vae': ('mlp_vae.html#mlp_vae', 'vae_nb/vae.py'),
+                            'vae_nb.vae.start_bias': ('mlp_vae.html#start_bias', 'vae_nb/vae.py')}}}

@@ -153,7 +153,7 @@ class Delta(Independent):
             "hence no KL, ELBO or NLL bound."
         )
 
-# %% ../nbs/01a_the_loss_in_code.ipynb #6f4bc975
+
 __getattr__ = moved(__name__, Point="elbo.Delta")
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #86259084
@@ -215,7 +215,24 @@ def kl_monte_carlo(
     z = q.rsample((n,))
     return (q.log_prob(z) - prior.log_prob(z)).mean(0)
 
-# %% ../nbs/01a_the_loss_in_code.ipynb #25ea3967
+# %% ../nbs/01a_the_loss_in_code.ipynb #aa1a3af5
+class SupportsLogProb(Protocol):
+    "A likelihood p(x|z) of given latents: all that a loss asks of it is `log_prob`."
+
+    def log_prob(self, value: Tensor, /) -> Tensor: ...
+
+
+class VAELike(Protocol):
+    "Anything with `encode`, `decode` and `prior`: a model as bounds and scores see it."
+
+    @property
+    def prior(self) -> Distribution: ...
+
+    def encode(self, x: Tensor, /) -> Distribution: ...
+
+    def decode(self, z: Tensor, /) -> Distribution: ...
+
+
 def has_formula(q: Distribution, prior: Distribution) -> bool:
     "Whether `kl_per_dim` knows KL(q ‖ prior): both are products over latents."
     if hasattr(q, "kl_per_dim"):
@@ -240,23 +257,6 @@ def kl_at(
     if has_formula(q, prior):
         return kl_per_dim(q, prior).sum(-1)
     return q.log_prob(z) - prior.log_prob(z)
-
-# %% ../nbs/01a_the_loss_in_code.ipynb #aa1a3af5
-class SupportsLogProb(Protocol):
-    "A likelihood p(x|z) of given latents: all that a loss asks of it is `log_prob`."
-
-    def log_prob(self, value: Tensor, /) -> Tensor: ...
-
-
-class VAELike(Protocol):
-    "Anything with `encode`, `decode` and `prior`: a model as bounds and scores see it."
-
-    @property
-    def prior(self) -> Distribution: ...
-
-    def encode(self, x: Tensor, /) -> Distribution: ...
-
-    def decode(self, z: Tensor, /) -> Distribution: ...
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #3b0afdee
 def free_bits_kl(

@@ -49,6 +49,23 @@ def images_for(
     shape = getattr(model, "shape", None)
     return x if shape is None else as_batch(x, shape, next(model.parameters()))
 
+
+def check_latents(z: Tensor, latent_dim: int) -> None:
+    "Refuse latents of another size than the model's, in words."
+    if z.shape[-1:] != (latent_dim,):
+        raise ValueError(
+            f"decode takes latents of shape (..., {latent_dim}), not {tuple(z.shape)}."
+        )
+
+
+def start_bias(model: Any, mean: Tensor) -> None:
+    "Set the decoder's output bias so that every image starts as the mean image."
+    bias = output_bias(model.decoder, model.latent_dim, model.shape)
+    link = getattr(model.likelihood, "link", None)
+    if bias is not None and link is not None:
+        level = mean if bias.numel() == mean.numel() else mean.mean((1, 2))
+        bias.copy_(link(level.to(bias.device)).flatten())
+
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class LatentModel(nn.Module):
     """What every model of this book can do.
@@ -134,9 +151,7 @@ class LatentModel(nn.Module):
 
 # %% ../nbs/02_mlp_vae.ipynb #39453eca
 class VAE(LatentModel):
-    """A Gaussian prior and posterior around any encoder and decoder.
-
-    A prior that learns and a posterior that is no Gaussian are in `vae_nb.priors`.
+    """A Gaussian prior and posterior, or those of `vae_nb.priors`, around two networks.
 
     Args:
         encoder: (batch, C, H, W) → means and log-variances, (batch, 2·latent) or a pair; means only, (batch, latent), if not variational
@@ -205,11 +220,7 @@ class VAE(LatentModel):
 
     def decode(self, z: Tensor) -> Distribution:
         "p(x|z) for latents z, (..., latent): any number of leading dimensions."
-        if z.shape[-1:] != (self.latent_dim,):
-            raise ValueError(
-                f"decode takes latents of shape (..., {self.latent_dim}), "
-                f"not {tuple(z.shape)}."
-            )
+        check_latents(z, self.latent_dim)
         flat = z.reshape(-1, self.latent_dim)
         out = through("decoder", self.decoder, flat, self.shape)
         return self.likelihood(out.reshape(*z.shape[:-1], *self.shape))
@@ -231,12 +242,7 @@ class VAE(LatentModel):
         if self.initialised:
             return
         self.initialised.fill_(True)
-        bias = output_bias(self.decoder, self.latent_dim, self.shape)
-        link = getattr(self.likelihood, "link", None)
-        if bias is not None and link is not None:
-            per_pixel = bias.numel() == mean.numel()
-            level = (mean if per_pixel else mean.mean((1, 2))).to(bias.device)
-            bias.copy_(link(level).flatten())
+        start_bias(self, mean)
         if hasattr(self.prior_module, "initialise_from"):
             self.prior_module.initialise_from(mean)
 
@@ -271,6 +277,15 @@ def check_parts(model: VAE, prior: Any, posterior: Any) -> None:
                 f"the {name} is made of images of shape {shape} and the model takes "
                 f"{model.shape}: build it with shape={model.shape}."
             )
+
+
+__getattr__ = moved(
+    __name__,
+    Triple="vae.LatentModel",
+    check_images="data.as_batch",
+    _check_shape="networks.check_shape",
+    _through="networks.through",
+)
 
 # %% ../nbs/02_mlp_vae.ipynb #73ddef77
 @builder("vae_nb.vae.mlp_vae")
@@ -315,12 +330,3 @@ def mlp_vae(
         build_part(posterior, POSTERIORS, **sizes),
     )
     return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits, *parts)
-
-# %% ../nbs/02_mlp_vae.ipynb #a4432a09
-__getattr__ = moved(
-    __name__,
-    Triple="vae.LatentModel",
-    check_images="data.as_batch",
-    _check_shape="networks.check_shape",
-    _through="networks.through",
-)
