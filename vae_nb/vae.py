@@ -229,8 +229,7 @@ class VAE(LatentModel):
         "As `LatentModel.terms`; a plain autoencoder has loss and recon only."
         if self.variational:
             return super().terms(x, beta)
-        x = images_for(self, x)
-        recon = -self.decode(self.encode(x).mean).log_prob(x)
+        recon = -self(x).log_prob(images_for(self, x))
         return {"loss": recon, "recon": recon}
 
     @torch.no_grad()

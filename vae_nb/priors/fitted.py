@@ -45,7 +45,13 @@ class FullMixture(LearnedPrior):
     @property
     def covariances(self) -> Tensor:
         "Of the components, (k, latent, latent)."
-        return torch.cholesky_inverse(self.factor.triu().mT)
+        inverse = self.inverse()
+        return inverse.mT @ inverse
+
+    def inverse(self) -> Tensor:
+        "Of the factors: noise @ inverse has a component's covariance, (k, latent, latent)."
+        unit = torch.eye(self.latent_dim).to(self.factor)
+        return torch.linalg.solve_triangular(self.factor.triu(), unit, upper=True)
 
     def log_prob(self, z: Tensor) -> Tensor:
         "Log-density in nats, (...)."
@@ -64,10 +70,8 @@ class FullMixture(LearnedPrior):
     ) -> Tensor:
         "(*sample_shape, latent)."
         which, noise = pick(self.logits, sample_shape, self.latent_dim, generator)
-        inverse = torch.linalg.solve_triangular(
-            self.factor.triu(), torch.eye(self.latent_dim).to(noise), upper=True
-        )
-        return self.mu[which] + torch.einsum("...i,...ij->...j", noise, inverse[which])
+        inverse = self.inverse()[which]
+        return self.mu[which] + torch.einsum("...i,...ij->...j", noise, inverse)
 
 # %% ../../nbs/lib/29_priors_fitted.ipynb #e6566473
 @builder("vae_nb.priors.full_mixture")
