@@ -82,7 +82,7 @@ def pick(
     noise = torch.randn(size, generator=generator, device=device, dtype=logits.dtype)
     return which.reshape(tuple(shape)), noise
 
-
+# %% ../../nbs/08_priors.ipynb #e6e86969
 class Mixture(Distribution):
     """A mixture of axis-parallel Gaussians over (latent,).
 
