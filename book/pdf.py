@@ -5,6 +5,7 @@ and its outline is the book's. It is printed twice: the first time shows on whic
 """
 
 import argparse
+import io
 import posixpath
 import re
 from html import escape
@@ -138,8 +139,25 @@ def outlined(target, titles, begins):
             writer.add_outline_item(
                 title=titles[name], page_number=begins[name], parent=above
             )
+    lighter(writer)
     writer.compress_identical_objects(remove_unreferenced=True)
     writer.write(target)
+
+
+def lighter(writer, quality=88, worth=100_000):
+    "Photographs of more than `worth` bytes as JPEG, where that is less than half as large; drawings stay as they are, to the pixel."
+    for sheet in writer.pages:
+        held = sheet["/Resources"].get("/XObject", {})
+        for name in (n for n in sheet.images.keys() if isinstance(n, str)):
+            stored = held[name].get_object()
+            before = len(stored._data)
+            if before <= worth or stored.get("/Filter") == "/DCTDecode":
+                continue  # looking at pixels takes time
+            picture, buffer = sheet.images[name], io.BytesIO()
+            colours = picture.image.convert("RGB")
+            colours.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() < before / 2:
+                picture.replace(colours, quality=quality)
 
 
 def make(html, target):

@@ -554,6 +554,8 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
                 and tab.locator(".explorer-still").count() == 0
             ), name
             for explorer in tab.locator(".explorer").all():
+                if explorer.locator(".vae-lab").count():
+                    continue  # it has sliders once it trains: tests/test_lab.py
                 slider = explorer.locator("input[type=range]").first
                 before = slider.input_value()
                 slider.focus()

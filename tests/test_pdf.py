@@ -1,5 +1,7 @@
 "The book as one PDF: links between pages stay links, the contents know the numbers, and the outline is the book's."
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pypdf import PdfReader
 
@@ -49,7 +51,10 @@ def test_contents_say_where_pages_begin():
 @pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium")
 def test_a_book_is_printed(html):
     target = html / pdf.NAME
-    pdf.make(html, target)
+    with ThreadPoolExecutor(
+        1
+    ) as alone:  # another test's browser may live in this thread
+        alone.submit(pdf.make, html, target).result()
     pdf.offer(html / "index.html")
     assert f'href="{pdf.NAME}"' in (html / "index.html").read_text()
     reader = PdfReader(target)

@@ -66,6 +66,47 @@ def start_bias(model: Any, mean: Tensor) -> None:
         level = mean if bias.numel() == mean.numel() else mean.mean((1, 2))
         bias.copy_(link(level.to(bias.device)).flatten())
 
+# %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
+PRIORS = {
+    "mixture": "vae_nb.priors.mixture_prior",
+    "vampprior": "vae_nb.priors.vamp_prior",
+    "flow": "vae_nb.priors.flow_prior",
+}
+POSTERIORS = {"flow": "vae_nb.priors.flow_posterior"}
+
+
+def check_parts(model: Any, prior: Any, posterior: Any) -> None:
+    "Refuse a prior or posterior that is not this model's, in words."
+    for name, part in {"prior": prior, "posterior": posterior}.items():
+        if part is None:
+            continue
+        if not model.variational:
+            raise ValueError(
+                f"a plain autoencoder (variational=False) has no KL to train its {name}"
+                " by: leave it out, and fit one to the codes with fit_density."
+            )
+        n = getattr(part, "latent_dim", model.latent_dim)
+        if n != model.latent_dim:
+            raise ValueError(
+                f"the {name} is over {n} latents and the model has {model.latent_dim}: "
+                f"build it with latent_dim={model.latent_dim}."
+            )
+        shape = tuple(getattr(part, "shape", model.shape))
+        if shape != model.shape:
+            raise ValueError(
+                f"the {name} is made of images of shape {shape} and the model takes "
+                f"{model.shape}: build it with shape={model.shape}."
+            )
+
+
+__getattr__ = moved(
+    __name__,
+    Triple="vae.LatentModel",
+    check_images="data.as_batch",
+    _check_shape="networks.check_shape",
+    _through="networks.through",
+)
+
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class LatentModel(nn.Module):
     """What every model of this book can do.
@@ -244,47 +285,6 @@ class VAE(LatentModel):
         start_bias(self, mean)
         if hasattr(self.prior_module, "initialise_from"):
             self.prior_module.initialise_from(mean)
-
-# %% ../nbs/02_mlp_vae.ipynb #9c3e5cbe
-PRIORS = {
-    "mixture": "vae_nb.priors.mixture_prior",
-    "vampprior": "vae_nb.priors.vamp_prior",
-    "flow": "vae_nb.priors.flow_prior",
-}
-POSTERIORS = {"flow": "vae_nb.priors.flow_posterior"}
-
-
-def check_parts(model: VAE, prior: Any, posterior: Any) -> None:
-    "Refuse a prior or posterior that is not this model's, in words."
-    for name, part in {"prior": prior, "posterior": posterior}.items():
-        if part is None:
-            continue
-        if not model.variational:
-            raise ValueError(
-                f"a plain autoencoder (variational=False) has no KL to train its {name}"
-                " by: leave it out, and fit one to the codes with fit_density."
-            )
-        n = getattr(part, "latent_dim", model.latent_dim)
-        if n != model.latent_dim:
-            raise ValueError(
-                f"the {name} is over {n} latents and the model has {model.latent_dim}: "
-                f"build it with latent_dim={model.latent_dim}."
-            )
-        shape = tuple(getattr(part, "shape", model.shape))
-        if shape != model.shape:
-            raise ValueError(
-                f"the {name} is made of images of shape {shape} and the model takes "
-                f"{model.shape}: build it with shape={model.shape}."
-            )
-
-
-__getattr__ = moved(
-    __name__,
-    Triple="vae.LatentModel",
-    check_images="data.as_batch",
-    _check_shape="networks.check_shape",
-    _through="networks.through",
-)
 
 # %% ../nbs/02_mlp_vae.ipynb #73ddef77
 @builder("vae_nb.vae.mlp_vae")

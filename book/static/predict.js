@@ -14,6 +14,7 @@ addEventListener("DOMContentLoaded", () => {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...(item.querySelector(":scope > p") ?? item).childNodes);
+      for (const link of button.querySelectorAll("a")) link.replaceWith(...link.childNodes); // a button holds no link
       item.replaceChildren(button);
       button.addEventListener("click", () => {
         buttons.forEach((other, at) => {
