@@ -56,7 +56,7 @@ def _digits() -> bytes:
 
     scans = load_digits()
     order = np.random.RandomState(0).permutation(1797)  # as `load` shuffles them
-    enlarge = dict(size=(20, 8), mode="bicubic", antialias=True)
+    enlarge: dict[str, Any] = dict(size=(20, 8), mode="bicubic", antialias=True)
     matrix = F.interpolate(torch.eye(8)[None, None], **enlarge)[0, 0]
     header = {
         "n": 1797,

@@ -134,10 +134,6 @@ def _curly_back(canvas: Canvas, face: Face, hat: int) -> None:
 def _curly_front(canvas: Canvas, face: Face, hat: int) -> None:
     _draw_curls(canvas, face, hat, _FRONT_CURLS)
 
-
-def _curly_front(canvas: Canvas, face: Face, hat: int) -> None:
-    _draw_curls(canvas, face, hat, _FRONT_CURLS)
-
 # %% ../../nbs/lib/08_faces_hair.ipynb #f50a9d7d
 def _buns_back(canvas: Canvas, face: Face, hat: int) -> None:
     "Two balls with a ribbon each."

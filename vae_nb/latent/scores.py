@@ -8,7 +8,7 @@ __all__ = ['attribute_classifier', 'decisions', 'judge_table', 'flippable', 'sco
 # %% ../../nbs/lib/50_latent_scores.ipynb #c3d66626
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -133,7 +133,9 @@ def attribute_classifier(
         return net.loss_of(x.flip(-1) if mirror and step % 2 else x, targets[index])
 
     places = TensorData(torch.arange(len(images)), images.name)
-    options = dict(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    options: dict[str, Any] = dict(
+        epochs=epochs, batch_size=batch_size, lr=lr, seed=seed
+    )
     options |= dict(weight_decay=0.01, training_loss=learn, progress=progress)
     fit(net, places, **options)
     return net.eval()
