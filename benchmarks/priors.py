@@ -15,7 +15,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,17 +22,16 @@ from torch import nn
 
 from vae_nb.builders import builder
 from vae_nb.core import seed_everything
-from vae_nb.data import load
 from vae_nb.evaluate import active_units, nll
 from vae_nb.priors import flow_posterior, flow_prior, mixture_prior, vamp_prior
 from vae_nb.train import fit
 from vae_nb.vae import VAE
 
+from .mnist_nll import SCALE, SPLIT, digits
 from .record import write
 
 LATENT, WIDTH = 40, 300
 PRIORS = ("standard", "mixture", "vampprior", "flow", "flow posterior")
-SPLIT, SCALE = os.environ.get("SPLIT", "test"), float(os.environ.get("SCALE", 1))
 COMPONENTS = int(os.environ.get("COMPONENTS", 500))
 LR, CLIP = float(os.environ.get("LR", 3e-3)), 50.0
 MINUTES, SEEDS = (10, 60), (411,)
@@ -81,19 +79,6 @@ def model_of(kind, images, seed):
     if kind == "vampprior":
         model.prior_module.start_from(images)
     return model
-
-
-def digits():
-    "What to train on, and what to score."
-    train, valid = load("mnist"), load("mnist", split="valid")
-    if SPLIT == "valid":
-        return train.binarised(), valid.take(1000).binarised("fixed")
-    every = replace(
-        train,
-        pixels=torch.cat([train.pixels, valid.pixels]),
-        labels=torch.cat([train.labels, valid.labels]),
-    )
-    return every.binarised(), load("mnist", split="test").binarised("fixed")
 
 
 def one(kind, minutes, seed, images, held_out):

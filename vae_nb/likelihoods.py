@@ -146,7 +146,9 @@ class NormalLikelihood(nn.Module):
         elif self.optimal:
             self.register_buffer("log_sigma", start.log())
         elif _is_positive(sigma):
-            self.register_buffer("log_sigma", torch.full_like(start, sigma).log())
+            self.register_buffer(
+                "log_sigma", torch.full_like(start, float(sigma)).log()
+            )
         else:
             raise ValueError(
                 "sigma must be a positive number, 'learned', 'per_channel' or "

@@ -78,7 +78,9 @@ EXERCISES["price of a code"] = Exercise(
         ).sum(),
         "the ½ is missing": lambda *a: 2 * _gap(*a),
         "the sign is turned, a KL is never negative": lambda *a: -_gap(*a),
-        "this is KL(true ‖ q), the other way round": lambda *a: _gap(*a, flip=True),
+        "this is KL(true ‖ q), the other way round": lambda s, d, v: _gap(
+            s, d, v, flip=True
+        ),
         "the shift is left out": lambda s, d, v: _gap(s, 0 * d, v),
         "the stretch is left out": lambda s, d, v: _gap(1.0, d, v),
         "stretch multiplies σ, so the variance grows by its square": lambda s, d, v: (

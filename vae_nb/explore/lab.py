@@ -132,7 +132,11 @@ def _settings(latent_dim: int, hidden: int, beta: float, lr: float, **others: An
     "What the page and the kernel share, checked."
     check_sizes(latent_dim=latent_dim, hidden=hidden, batch=others["batch"])
     check_weights(beta=beta, lr=lr)
-    known = {"likelihood": _SIGMAS, "activation": ACTIVATIONS, "bug": _BUGS}
+    known: dict[str, Any] = {
+        "likelihood": _SIGMAS,
+        "activation": ACTIVATIONS,
+        "bug": _BUGS,
+    }
     check_choice(**{name: (others[name], known[name]) for name in known})
     numbers = {"latents": int(latent_dim), "width": int(hidden), "beta": float(beta)}
     return {"version": _VERSION, "rate": float(lr)} | numbers | others

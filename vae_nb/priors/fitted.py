@@ -8,6 +8,7 @@ __all__ = ['fit_density', 'with_prior']
 # %% ../../nbs/lib/29_priors_fitted.ipynb #c3f883ac
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class FullMixture(LearnedPrior):
     @torch.no_grad()
     def sample(
         self,
-        sample_shape: torch.Size | tuple = (),
+        sample_shape: torch.Size | Sequence[int] = (),
         generator: torch.Generator | None = None,
     ) -> Tensor:
         "(*sample_shape, latent)."
@@ -137,7 +138,8 @@ def with_prior(
             "with_prior gives a VAE of Gaussian latents another prior, and this is a "
             f"{type(model).__name__}."
         )
-    n = getattr(prior, "latent_dim", None) or prior.event_shape[-1]
+    shape: Any = getattr(prior, "event_shape", None)
+    n = getattr(prior, "latent_dim", None) or shape[-1]
     if n != model.latent_dim:
         raise ValueError(
             f"the prior is over {n} latents and the model has {model.latent_dim}: "

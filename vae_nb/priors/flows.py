@@ -68,8 +68,9 @@ class Coupling(nn.Module):
         self.register_buffer("back", order.argsort(), persistent=False)
         sizes = [len(kept) + context, *hidden, 2 * len(moved)]
         self.net = nn.Sequential(*mlp_layers(sizes, "silu"))
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
+        last: Any = self.net[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def halves(self, z, context):
         "What is kept, what is moved, and by how much: a, b, s, t."
@@ -115,7 +116,7 @@ class Flow(nn.Module):
                 "a flow moves some latents by the others and needs latent_dim of at "
                 "least 2, not 1: with one latent, use mixture_prior."
             )
-        self.couplings = nn.ModuleList(
+        self.couplings: Any = nn.ModuleList(
             Coupling(latent_dim, i, hidden, context) for i in range(layers)
         )
 
