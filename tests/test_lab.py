@@ -2,7 +2,7 @@
 
 import base64
 import math
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -661,7 +661,7 @@ lab"""
 @pytest.mark.slow
 def test_the_lab_talks_to_a_kernel_in_jupyterlab(chrome, tmp_path):
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-    from test_widgets import jupyterlab
+    from test_widgets import jupyterlab, run_first_cell
 
     cell = nbformat.v4.new_code_cell(CELL)
     kernel = {"name": "python3", "display_name": "python3", "language": "python"}
@@ -670,14 +670,8 @@ def test_the_lab_talks_to_a_kernel_in_jupyterlab(chrome, tmp_path):
     with jupyterlab(tmp_path) as home:
         tab = chrome.new_context(viewport={"width": 1200, "height": 1000}).new_page()
         tab.goto(f"{home}/lab/tree/x.ipynb?token=t")
-        idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
-        tab.wait_for_selector(idle, timeout=90_000)
-        for _ in range(4):  # JupyterLab may drop a key while it is still connecting
-            tab.locator(".jp-CodeCell .cm-content").first.click()
-            tab.keyboard.press("Shift+Enter")
-            with suppress(Exception):
-                tab.wait_for_selector(".vae-lab img", timeout=45_000)
-                break
+        tab.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content", timeout=60_000)
+        run_first_cell(tab, home, ".vae-lab img")
         tab.get_by_role("button", name="Train a VAE here").click()
         trained(tab, 3)
         paused(tab)
