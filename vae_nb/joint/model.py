@@ -265,9 +265,7 @@ def _check_latents(continuous, categorical, tau, estimator) -> None:
 
 # %% ../../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
-    """A VAE with Gaussian latents, then one-hot categoricals.
-
-    Categories are relaxed in training and true one-hots in evaluation.
+    """A VAE with Gaussian latents, then categoricals: relaxed only while it is trained.
 
     Args:
         encoder: images → (batch, 2·continuous + sum of categorical)
