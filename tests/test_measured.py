@@ -163,7 +163,9 @@ def test_a_finished_benchmark_appears_by_itself(monkeypatch, tmp_path):
     seeds = [entry["ours"]["where"] | {"NLL": f"84.{n}0 ± 0.23"} for n in (3, 4, 5)]
     (tmp_path / "iwae.json").write_text(json.dumps({"rows": seeds}))
     after = published.row(entry)
-    assert after["ours"] == "84.40 ± 0.10 (3 seeds)" and after["ours − paper"] == "−0.38"
+    assert (
+        after["ours"] == "84.40 ± 0.10 (3 seeds)" and after["ours − paper"] == "−0.38"
+    )
     assert after["cost of ours"] == "60 CPU-minutes a seed"
     (tmp_path / "iwae.json").write_text(json.dumps({"rows": [{"NLL": "84"}]}))
     with pytest.raises(SystemExit, match="asks iwae.json for CPU-min, objective"):
