@@ -208,7 +208,7 @@ def test_a_region_that_ends_beyond_the_map_is_closed(models):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda: {}, "needs a model"),
+        (dict, "needs a model"),
         (lambda: {"wide": mlp_vae((1, 28, 28), 5)}, "'wide' has 5 latents"),
         (
             lambda: {"a": mlp_vae((1, 28, 28), 2), "b": mlp_vae((1, 16, 16), 2)},

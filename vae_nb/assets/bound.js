@@ -93,7 +93,14 @@ function numbersTable() {
 
 function render({ model, el, signal }) {
   const root = make("div", { className: "vae-idea" }), svg = draw("svg", { role: "img" });
-  const parts = () => boundParts(q.state().mu, q.state().sigma, q.bumps(), model.get("k"));
+  let known = {}; // the transform is needed several times for one picture
+  const table = () => {
+    const state = [q.state().mu, q.state().sigma, q.bumps()], key = JSON.stringify(state);
+    if (known.key !== key) known = { key, table: transform(...state) };
+    return known.table;
+  };
+  const at = (k) => boundParts(q.state().mu, q.state().sigma, q.bumps(), k, table());
+  const parts = () => at(model.get("k"));
   const said = () => { const t = parts(); return `bound ${written(t.bound)}, gap ${written(t.gap, 3)}, spread ${written(t.spread)} nats`; };
   const q = makeQ({ model, said });
   const nearest = () => KS.reduce((best, n, i) => (Math.abs(n - model.get("k")) < Math.abs(KS[best] - model.get("k")) ? i : best), 0);
@@ -105,12 +112,11 @@ function render({ model, el, signal }) {
 
   const numbers = numbersTable(), say = announcer(root);
   const paint = (width) => {
-    const { mu, sigma } = q.state(), bumps = q.bumps(), k = model.get("k"), table = transform(mu, sigma, bumps);
+    const { mu, sigma } = q.state(), bumps = q.bumps(), k = model.get("k"), now = parts();
     const shown = drawParts(mu, sigma, bumps, noise()), floor = 158, bars = floor + 34, chart = bars + 78;
-    const rows = KS.map((n) => boundParts(mu, sigma, bumps, n, table)), now = boundParts(mu, sigma, bumps, k, table);
     svg.setAttribute("viewBox", `0 0 ${width} ${chart + 156}`);
     svg.style.height = `${chart + 156}px`;
-    svg.replaceChildren(...densities(width, floor, { mu, sigma }, bumps), level(0, width, bars), ...paintDraws(width, bars, noise().map((e) => mu + sigma * e), shown.shares), ...paintBound(width, chart, rows, k, shown.estimate));
+    svg.replaceChildren(...densities(width, floor, { mu, sigma }, bumps), level(0, width, bars), ...paintDraws(width, bars, noise().map((e) => mu + sigma * e), shown.shares), ...paintBound(width, chart, KS.map(at), k, shown.estimate));
     svg.setAttribute("aria-label", `Densities over z with ${k} draws from q and their weights; below, the bound for 1 to ${KS.at(-1)} samples, which rises towards log p(x).`);
     numbers.refresh({ ...now, ...shown });
     samples.refresh();
