@@ -75,7 +75,7 @@ function paintBound(width, top, rows, k, estimate) {
     draw("line", { x1: now, x2: now, y1: top, y2: top + high, stroke: "var(--idea-line)" }),
     draw("circle", { cx: now, cy: y(estimate), r: 6, fill: "var(--idea-third)", stroke: "var(--idea-face)", "stroke-width": 2 }),
     ...ticks,
-    draw("text", { x: left, y: top - 8 }, "nats from log p(x), the dashed line; below: samples k"),
+    draw("text", { x: left, y: top - 8 }, "nats from log p(x), against samples k"),
   ];
 }
 

@@ -6,6 +6,7 @@ function render({ model, el, signal }) {
   const entries = model.get("entries"), entry = () => entries[model.get("chosen")];
   const picture = makePicture({ poster: model.get("first"), alt: "The picture decoded from where the map starts", shape: model.get("shape"), className: "picture" });
   const map = makeMap({ reach: model.get("map_reach"), at: () => model.get("z"), move: (z) => put({ z }) });
+  map.svg.classList.add("large");
   const prior = make("select", { ariaLabel: "prior" }, ...entries.map(({ label }, i) => new Option(label, i)));
   prior.dataset.lmSuppressShortcuts = "true";
   prior.addEventListener("change", () => put({ chosen: Number(prior.value) }));

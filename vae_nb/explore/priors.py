@@ -112,9 +112,9 @@ def _check_on_map(models: Mapping[str, VAE]) -> None:
 
 # %% ../../nbs/lib/67_explore_priors.ipynb #1006293c
 def _reach(codes: list[Tensor], draws: list[Tensor]) -> float:
-    "How far one map must reach for all models: ±, in halves, at most 8."
+    "How far one map must reach for all models: ±, in halves, at most 10."
     far = max(z.abs().quantile(0.99).item() for z in [*codes, *draws])
-    return min(8.0, max(3.0, math.ceil(2 * far) / 2))
+    return min(10.0, max(3.0, math.ceil(2 * far) / 2))
 
 # %% ../../nbs/lib/67_explore_priors.ipynb #529d0784
 def _map_entry(
@@ -140,11 +140,14 @@ def _map_entry(
 def _priors_figure(entries: list[dict], reach: float):
     "The poster of PriorExplorer."
     import matplotlib.pyplot as plt
+    from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
+
+    from vae_nb.plots.style import nth_colour
 
     rows = math.ceil(len(entries) / 2)
     fig, axs = plt.subplots(
-        rows, min(2, len(entries)), figsize=(6.6, 3.4 * rows), squeeze=False
+        rows, min(2, len(entries)), figsize=(5.4, 2.8 * rows), squeeze=False
     )
     for ax in axs.flat[len(entries) :]:
         ax.axis("off")
@@ -154,11 +157,10 @@ def _priors_figure(entries: list[dict], reach: float):
                 Outline(torch.tensor(xy).reshape(-1, 2), closed=True) for xy in lines
             ]
             joined = Outline.make_compound_path(*outline)
-            ax.add_patch(
-                plt.matplotlib.patches.PathPatch(joined, fc="0.4", alpha=0.2, lw=0.5)
-            )
+            ax.add_patch(PathPatch(joined, fc="0.4", alpha=0.2, lw=0.5))
         for dots in entry["points"]:
-            ax.plot(*torch.tensor(dots["xy"]).reshape(-1, 2).T, ".", ms=2)
+            xy = torch.tensor(dots["xy"]).reshape(-1, 2)
+            ax.plot(*xy.T, ".", ms=2, color=nth_colour(dots["colour"] % 10))
         ax.set(
             title=entry["label"],
             aspect="equal",
