@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import hypothesis.strategies as some
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from nasty_names import NASTY
 
 from book import build, execute, images, vendor, widgets
@@ -682,7 +682,12 @@ def test_the_page_computes_what_python_computes(chrome):
         list
     )
 
-    @settings(max_examples=100, database=None, derandomize=True)
+    @settings(
+        max_examples=100,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],  # on a busy machine
+    )
     @given(
         number_in(-2.5, 2.5),
         number_in(0.15, 1.6),
