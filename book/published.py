@@ -78,14 +78,26 @@ def row(entry):
         "ours": ours,
         "ours − paper": difference(ours, paper),
         "cost of ours": re.sub(r"\{([^}]+)\}", fill, entry["cost"]) if rows else "",
-        "command": f"`{entry['command']}`",
     }
 
 
+def commands(entries):
+    "The command of each row; one line where all rows have the same."
+    lines = {entry["what"]: f"`{entry['command']}`" for entry in entries}
+    if len({*lines.values()}) == 1:
+        return f"All rows: {next(iter(lines.values()))}"
+    return "\n".join(f"* {what}: {command}" for what, command in lines.items())
+
+
 def tables():
-    "All groups as Markdown: a heading, what is measured, a table."
+    "All groups as Markdown: a heading, what is measured, a table, the commands."
     parts = []
     for group in groups():
         table = typeset(markdown([row(entry) for entry in group["rows"]]))
-        parts.append(f"## {group['group']}\n\n{group['about']}\n\n{table}")
+        parts += [
+            f"## {group['group']}",
+            group["about"],
+            table,
+            commands(group["rows"]),
+        ]
     return "\n\n".join(parts)
