@@ -160,7 +160,7 @@ def _priors_figure(entries: list[dict], reach: float):
             ax.add_patch(PathPatch(joined, fc="0.4", alpha=0.2, lw=0.5))
         for dots in entry["points"]:
             xy = torch.tensor(dots["xy"]).reshape(-1, 2)
-            ax.plot(*xy.T, ".", ms=2, color=nth_colour(dots["colour"] % 10))
+            ax.plot(*xy.T, ".", ms=2, color=nth_colour(dots["colour"]))
         ax.set(
             title=entry["label"],
             aspect="equal",
