@@ -217,9 +217,12 @@ def test_iwae_rows_have_folders_of_their_own_and_a_k_that_grows():
         for seed in seeds
     }
     assert len(places) == sum(len(seeds) for *_, seeds in iwae.ROWS.values())
-    ks = [iwae.samples("grow", share / 100) for share in range(101)]
+    ks = [iwae.samples("grow", share / 100)[1] for share in range(101)]
     assert ks == sorted(ks) and ks[0] == 1 and ks[-1] == 50
-    assert iwae.samples("vae", 0.5) == 0 and iwae.samples("iwae5", 0.5) == 5
+    assert iwae.samples("vae", 0.5) == (1, 0) and iwae.samples("iwae5", 0.5) == (1, 5)
+    assert iwae.loss_of(*iwae.samples("miwae", 0.5)).__name__.startswith(
+        "importance_weighted_5x4_"
+    )
     rates = [iwae.learning_rate(share / 100) for share in range(101)]
     assert max(rates) == rates[30] == pytest.approx(iwae.LR) and rates[-1] < 1e-9
 

@@ -28,7 +28,6 @@ function makeExercises({ settings, reset, go, hide, bugs }) {
   const seen = new Map(); // β → latents alive
   let latest = null, secret = null;
   const answer = () => { const said = make("p", { className: "verdict" }); said.setAttribute("role", "status"); return said; };
-  const button = (text, act) => { const element = make("button", { type: "button", textContent: text }); element.addEventListener("click", act); return element; };
   const task = (text, said, ...parts) => make("section", {}, make("p", { textContent: text }), make("div", { className: "buttons" }, ...parts), said);
   const [threshold, collapse, found] = [answer(), answer(), answer()];
   const guess = make("select", { ariaLabel: "Which bug is on?" }, ...Object.entries(bugs).filter(([name]) => name !== "autoencoder").map(([name, [text]]) => new Option(text, name)));

@@ -1,17 +1,20 @@
 "Interactive explorers that live in Jupyter, in Colab and on a page without a kernel."
 
 from ..core import moved
+from .bounds import BoundExplorer
 from .ideas import SCENES, ElboExplorer, TemperatureExplorer, elbo_parts
 from .lab import Lab
 from .latents import Interpolator, LatentExplorer
 from .layers import NotInBrowser
 from .network import to_onnx
+from .priors import PriorExplorer
 from .reconstructions import BetaExplorer, ReconstructionExplorer
 from .widgets import NetworkExplorer
 
 __all__ = [
     # explore an idea: no model is needed
     "ElboExplorer",
+    "BoundExplorer",
     "TemperatureExplorer",
     "SCENES",
     "elbo_parts",
@@ -20,6 +23,7 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
+    "PriorExplorer",
     # train one in the page
     "Lab",
     # for other programs
