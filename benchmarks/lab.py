@@ -33,23 +33,30 @@ FRAMES = "(seconds) => new Promise((done) => { let n = 0; const start = performa
 STILL = "() => ({ map: lab.map.map((axis) => [...axis]), labels: [...lab.labels], grid: [...lab.grid] })"
 
 
-def processor_seconds(kind="renderer"):
-    "Of every process of this session's browser that shows pages: the worker, the page, and painting."
-    ticks, mine = os.sysconf("SC_CLK_TCK"), {os.getpid()}
-    found, stats = 0, []
+def page_processes():
+    "Folders in /proc of every process of this session's browser that shows pages: the worker, the page, and painting."
+    mine, stats = {os.getpid()}, []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            text, command = path.read_text(), (path.parent / "cmdline").read_bytes()
+            parent = path.read_text().rpartition(")")[2].split()[1]
+            command = (path.parent / "cmdline").read_bytes()
         except OSError:
             continue
-        fields = text.rpartition(")")[2].split()
-        stats.append((int(path.parent.name), int(fields[1]), fields[11:13], command))
-    for pid, parent, used, command in sorted(stats):
+        stats.append((int(path.parent.name), int(parent), command, path.parent))
+    for pid, parent, command, folder in sorted(stats):
         if parent in mine:
             mine.add(pid)
-            if f"--type={kind}".encode() in command:
-                found += sum(map(int, used)) / ticks
-    return found
+            if b"--type=renderer" in command:
+                yield folder
+
+
+def processor_seconds():
+    "What those processes have used."
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = lambda folder: (
+        (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+    )
+    return sum(sum(map(int, used(folder))) for folder in page_processes()) / ticks
 
 
 def trained_in_the_page(chrome, address):
