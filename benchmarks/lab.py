@@ -33,21 +33,26 @@ FRAMES = "(seconds) => new Promise((done) => { let n = 0; const start = performa
 STILL = "() => ({ map: lab.map.map((axis) => [...axis]), labels: [...lab.labels], grid: [...lab.grid] })"
 
 
+# What the command line of a process has that shows pages, in Chromium, Firefox and WebKitGTK.
+SHOWS_PAGES = (b"--type=renderer", b"-contentproc", b"WebKitWebProcess")
+
+
 def page_processes():
-    "Folders in /proc of every process of this session's browser that shows pages: the worker, the page, and painting."
-    mine, stats = {os.getpid()}, []
+    "Folders in /proc of every process of this session's browsers that shows pages: the worker, the page, and painting."
+    children = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parent = path.read_text().rpartition(")")[2].split()[1]
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
             command = (path.parent / "cmdline").read_bytes()
         except OSError:
             continue
-        stats.append((int(path.parent.name), int(parent), command, path.parent))
-    for pid, parent, command, folder in sorted(stats):
-        if parent in mine:
-            mine.add(pid)
-            if b"--type=renderer" in command:
-                yield folder
+        children.setdefault(parent, []).append((path.parent, command))
+    waiting = children.get(os.getpid(), [])
+    while waiting:
+        folder, command = waiting.pop()
+        waiting += children.get(int(folder.name), [])
+        if any(sign in command for sign in SHOWS_PAGES):
+            yield folder
 
 
 def processor_seconds():

@@ -379,7 +379,7 @@ def test_a_learning_rate_that_overflows_is_told_and_mended(chrome, address):
         rate = tab.get_by_role("slider", name="learning rate")
         rate.fill("0.5")
         tab.wait_for_function(
-            "document.querySelector('.message').textContent.includes('no number any more')",
+            "document.querySelector('.message').textContent.includes('no longer a number')",
             timeout=120_000,
         )
         assert "learning rate of 3.2" in message(tab)
@@ -460,7 +460,7 @@ def test_a_drawing_is_encoded_while_it_is_drawn(chrome, address):
         ({"version": 99}, "another version of vae_nb: its settings have version 99"),
         ({"bug": "typo"}, 'bug is "typo"'),
         ({"latents": 0}, "latents is 0"),
-        ({"beta": None}, "no number: beta is null"),
+        ({"beta": None}, "not a number: beta is null"),
     ],
 )
 def test_saved_settings_that_do_not_fit_are_told(chrome, tmp_path, change, says):

@@ -36,6 +36,7 @@ function makeExercises({ settings, reset, go, hide, bugs }) {
   const names = [...guess.options].map((option) => option.value);
   const start = () => {
     secret = names[Math.floor(Math.random() * names.length)];
+    latest = null;
     found.textContent = "A bug is on, or none. Compare the columns of the table, the sum of its first two rows with the loss, the band of the curve, and the map.";
     hide(secret);
     reset({ bug: secret, beta: 1, data: "images", likelihood: "bernoulli", latents: 2 });
