@@ -55,13 +55,18 @@ def page_processes():
             yield folder
 
 
+def spent(stat):
+    "Name and processor seconds of a process or a thread, from its file in /proc."
+    try:
+        name, _, fields = stat.read_text().partition("(")[2].rpartition(")")
+    except OSError:  # it has ended
+        return "", 0.0
+    return name, sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def processor_seconds():
     "What those processes have used."
-    ticks = os.sysconf("SC_CLK_TCK")
-    used = lambda folder: (
-        (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
-    )
-    return sum(sum(map(int, used(folder))) for folder in page_processes()) / ticks
+    return sum(spent(folder / "stat")[1] for folder in page_processes())
 
 
 def trained_in_the_page(chrome, address):

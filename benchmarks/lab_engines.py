@@ -19,7 +19,7 @@ from vae_nb.explore.widgets import ASSETS, asset
 from vae_nb.networks import ACTIVATIONS
 
 from .engines import engines
-from .lab import page_processes
+from .lab import page_processes, spent
 from .record import write
 
 # What the three engines call the thread of a worker.
@@ -93,12 +93,8 @@ def distance(found, truth):
 
 def worker_seconds():
     "Processor seconds of the workers' threads of this session's browsers."
-    found = 0
-    for folder in page_processes():
-        for path in folder.glob("task/*/stat"):
-            name, _, fields = path.read_text().partition("(")[2].rpartition(")")
-            found += sum(map(int, fields.split()[11:13])) * (name in WORKERS)
-    return found / os.sysconf("SC_CLK_TCK")
+    threads = (path for f in page_processes() for path in f.glob("task/*/stat"))
+    return sum(seconds for name, seconds in map(spent, threads) if name in WORKERS)
 
 
 @contextmanager

@@ -330,6 +330,11 @@ def message(tab):
     return tab.locator(".message").inner_text()
 
 
+SAID = (
+    "[...document.querySelectorAll('[role=status]')].map((e) => e.textContent).join('')"
+)
+
+
 def test_one_click_sorts_digits_and_asks_nobody(chrome, address):
     with opened(chrome, address, start=False, offline=True) as tab:
         assert tab.locator("img").is_visible() and tab.locator("canvas").count() == 0
@@ -339,6 +344,7 @@ def test_one_click_sorts_digits_and_asks_nobody(chrome, address):
             f"Number(document.querySelectorAll('tr.sum td')[1].textContent) < {GOOD}",
             timeout=120_000,
         )
+        assert tab.evaluate(SAID) == "", "nothing is announced while it trains"
         paused(tab)
         recon, kl = (
             float(tab.locator("tbody tr").nth(row).locator("td").nth(1).inner_text())
@@ -508,13 +514,26 @@ def test_a_page_without_a_kernel_loads_the_lab_when_its_button_is_pressed(
         )
 
 
+MAP_BOTTOM = "document.querySelector('.drawn').getBoundingClientRect().bottom"
+PICTURES = """(ms) => new Promise((done) => { let n = 0; new MutationObserver(() => n++).observe(document.querySelector(".vae-lab"), { attributeFilter: ["data-step"] });
+    setTimeout(() => done(n), ms) })"""
+
+
 def test_phones_and_keyboards(chrome, address):
     phone = {
         "viewport": {"width": 390, "height": 844},
         "is_mobile": True,
         "has_touch": True,
     }
-    with opened(chrome, address, reduced_motion="reduce", **phone) as tab:
+    still = {"start": False, "reduced_motion": "reduce"}
+    with opened(chrome, address, **still, **phone) as tab:
+        tab.add_style_tag(content="body { padding-top: 700px }")
+        tab.get_by_role("button").click()
+        trained(tab, 1)
+        assert tab.evaluate(MAP_BOTTOM) <= 844, "the map is in view"
+        assert tab.evaluate(PICTURES, 1200) <= 2, (
+            "few pictures, where motion is unwanted"
+        )
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
         assert tab.evaluate("document.activeElement.textContent") == "Pause"
         tab.keyboard.press("Enter")
