@@ -307,7 +307,7 @@ export function open({ model, root, data, signal }) {
   const draw = folded("Draw your own digit", make("div", { className: "side-by-side" }, make("figure", {}, field.canvas, make("figcaption", { textContent: "draw here" })), figure("what is encoded", seen), figure("what is rebuilt", back)),
     make("div", { className: "buttons" }, press("Clear", () => { field.clear(); tell({ draw: null }); }), press("Take a held-out image", () => tell({ draw: "held", which: drawing.which++ }))), where);
 
-  const exercises = makeExercises({ settings: () => settings, reset, go, hide: (name) => { hidden = name; refresh(); }, bugs: BUGS });
+  const exercises = makeExercises({ begun, reset, go, hide: (name) => { hidden = name; refresh(); }, bugs: BUGS });
   const more = folded("More settings", make("div", { className: "controls" }, ...pickers.flatMap(({ row }) => row)));
   root.append(make("div", { className: "buttons" }, startButton, stepButton, resetButton), pace, message,
     make("div", { className: "controls" }, ...sliders.flatMap(({ row }) => row), ...bug.row), watch,
