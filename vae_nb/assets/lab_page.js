@@ -343,7 +343,7 @@ export function open({ model, root, data, signal }) {
       paintTiles(back, state.drawing.rebuilt, shape, 1);
       where.textContent = `q(z|x): ${state.drawing.mu.map((mu, i) => `z[${i}] ${written(mu)} ± ${written(state.drawing.sigma[i])}`).join(", ")}. The ellipses on the map are one and two standard deviations.`;
     } else where.textContent = "";
-    const speed = state.speed ? ` · ${Math.round(state.speed / 100) * 100 >= 1000 ? (Math.round(state.speed / 100) * 100).toLocaleString("en") : Math.round(state.speed)} images per second` : "";
+    const speed = state.speed ? ` · ${Math.round(state.speed / 100) * 100 >= 1000 ? (Math.round(state.speed / 100) * 100).toLocaleString("en") : Math.round(state.speed)} images/s` : "";
     pace.textContent = `step ${state.step.toLocaleString("en")} · epoch ${written(state.epoch, 1)}${speed}`;
     map.canvas.ariaLabel = `The latent map after ${state.step} steps. KL of each latent: ${state.kl.map((value) => written(value)).join(", ")} nats`;
     root.dataset.step = state.step;
