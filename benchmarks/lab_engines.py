@@ -171,7 +171,7 @@ def main():
             row(version, found, runs[0][0][1], each, every[0])
             for (version, _), found, each in zip(three, runs, every)
         ],
-        f"The page of `Lab().to_html`, opened from the disk; medians of {ROUNDS} rounds, the engines in turn. Seconds are of the clock, from the press of the button; images per second are those of the first {SECONDS[-1]} s, by the clock, which depends on the other work of a shared machine, and by the processor seconds of the page's processes. "
+        f"The page of `Lab().to_html`, opened from the disk; medians of {ROUNDS} rounds, the engines in turn. Seconds are of the clock, from the press of the button; images per second are those of the first {SECONDS[-1]} s, by the clock, with all that is painted, and by the processor seconds of the thread that trains. The machine was shared: the clock depends on its other work, of which the load below tells; and WebKitGTK, which has no graphics card here, paints with the processor. "
         f"Weights are compared with Chromium's from the same seed, as a share of their length: those of the lab after {FEW} steps, and those of {len(asked)} small networks, one for each likelihood, activation and bug, after {MANY}. "
         "Chromium's are compared with PyTorch's by the tests. WebKitGTK stands for Safari, which runs on no machine of ours.",
     )
