@@ -494,6 +494,20 @@ def test_damaged_data_are_told(chrome, tmp_path):
         assert "damaged" in message(tab)
 
 
+HASTY = "const plain = setTimeout; window.setTimeout = (act, ms) => plain(act, ms / 100); vaeNbWeights = undefined"
+
+
+def test_a_notebook_whose_kernel_has_gone_says_so(chrome, address):
+    with opened(chrome, address, start=False) as tab:
+        tab.evaluate(HASTY)  # nothing in the page, so the kernel is asked
+        tab.get_by_role("button").click()
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.length > 20"
+        )
+        assert "kernel" in message(tab) and "Run its cell again" in message(tab)
+        assert tab.locator("img").is_visible() and tab.errors == []
+
+
 def test_a_page_without_a_kernel_loads_the_lab_when_its_button_is_pressed(
     chrome, tmp_path
 ):
