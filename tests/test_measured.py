@@ -104,6 +104,15 @@ def test_a_new_seed_moves_an_edit_by_seven_points():
         assert numbers(row["s.d. over trainings, points"])[0] >= half
 
 
+def test_the_lab_takes_the_same_steps_everywhere_and_its_memory_stays_level():
+    assert len(rows("lab_engines")) == 3
+    for name in list(rows("lab_engines")[0])[-2:]:
+        assert max(column("lab_engines", name)) < 1e-3
+    for name in list(rows("lab_memory")[0])[-2:]:
+        held = column("lab_memory", name)
+        assert held[-1] < 1.05 * held[0], name
+
+
 def test_no_chapter_takes_five_minutes():
     chapters = [r for r in rows("book") if not r["notebook"].startswith("lib/")]
     assert max(numbers(row["run, s"])[0] for row in chapters) < 300
