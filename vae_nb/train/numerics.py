@@ -15,6 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from ..core import at_least_float32
 from .history import History
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #54c46916
@@ -56,7 +57,10 @@ def bfloat16_share(
     Returns:
         below 1 where bfloat16 is faster
     """
-    a, threads = torch.ones(512, 512, device=device_type), torch.get_num_threads()
+    side = (
+        512 if device_type == "cpu" else 4096
+    )  # a GPU would be done before it is timed
+    a, threads = torch.ones(side, side, device=device_type), torch.get_num_threads()
     torch.set_num_threads(1)  # the time of one is counted, that of the others is not
     try:
         seconds = {
@@ -140,9 +144,34 @@ def nonfinite_weights(
     Returns:
         names of weights (and buffers)
     """
-    return [
-        name for name, value in model.state_dict().items() if not value.isfinite().all()
-    ]
+    state = model.state_dict()
+    if not state:
+        return []
+    place = next(iter(state.values())).device
+    # one number to read and not one for each weight: an accelerator is waited for once
+    fine = torch.stack([value.isfinite().all().to(place) for value in state.values()])
+    return [name for name, good in zip(state, fine.tolist()) if not good]
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #076fd17f
+def gradients_not_finite(
+    model: nn.Module,
+    loss: Callable[[], Tensor],  # runs the model forward
+) -> tuple[list[str], bool]:  # weights; whether the squared norm is finite
+    """The weights whose gradient holds a NaN or an infinity.
+
+    Args:
+        loss: runs the model forward
+
+    Returns:
+        weights; whether the squared norm is finite
+    """
+    weights = {n: w for n, w in model.named_parameters() if w.requires_grad}
+    with torch.enable_grad():
+        grads = torch.autograd.grad(loss(), [*weights.values()], allow_unused=True)
+    used = {name: g for name, g in zip(weights, grads) if g is not None}
+    bad = [name for name, g in used.items() if not g.isfinite().all()]
+    norm = nn.utils.get_total_norm([*used.values()])
+    return bad, bool(at_least_float32(norm).square().isfinite())
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #cfc75935
 def why_not_finite(
