@@ -126,15 +126,25 @@ BACKEND = "inductor"  # what torch.compile hands the loss to
 
 
 class CompiledLoss:
-    "A loss through torch.compile; as it is, with a warning, where that fails."
+    """A loss through torch.compile; as it is, with a warning, where that fails.
 
-    def __init__(self, loss: TrainingLoss):
+    Args:
+        batch_size: batches of another size are not worth a compilation
+    """
+
+    def __init__(
+        self,
+        loss: TrainingLoss,
+        batch_size: int,  # batches of another size are not worth a compilation
+    ):
         self.plain, self.own = loss.forward, loss.training_loss is not None
-        self.fast: Callable | None = torch.compile(loss.forward, backend=BACKEND)
+        self.batch_size = batch_size
+        fast = torch.compile(loss.forward, backend=BACKEND, dynamic=False)
+        self.fast: Callable | None = fast
 
     def __call__(self, x: Tensor, step: int | Tensor) -> dict[str, Tensor]:
         "The terms of a batch."
-        if self.fast is None:
+        if self.fast is None or len(x) != self.batch_size:
             return self.plain(x, step)
         from torch._dynamo.exc import TorchDynamoException
 
@@ -171,6 +181,6 @@ def compile_steps(
     elif how == "graph":
         run.step = CapturedStep(run, GRAPHS[place], batch_size)
     elif how:
-        run.forward = CompiledLoss(run.loss)  # type: ignore[arg-type]
+        run.forward = CompiledLoss(run.loss, batch_size)  # type: ignore[arg-type]
     if why:
         warnings.warn(f"compile={how!r} is not used: {why}.", stacklevel=3)

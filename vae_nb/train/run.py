@@ -400,14 +400,23 @@ def stop_not_finite(run: Run, x: Tensor, terms: dict[str, Tensor]) -> NoReturn:
     text = f"step {step}: {reason} The model holds its last good weights."
     raise NotFinite(text, step, run.history)
 
-# %% ../../nbs/lib/33_train_run.ipynb #5f07587a
+# %% ../../nbs/lib/33_train_run.ipynb #3ad11f72
+def _mend(run: Run) -> None:
+    "Give what holds NaN or infinity its value from the start of the epoch."
+    state = run.model.state_dict()
+    for name in nonfinite_weights(run.model):
+        state[name].copy_(run.epoch_weights[name])
+
+# %% ../../nbs/lib/33_train_run.ipynb #cbe7a4a5
 def _why_noted(run: Run, x: Tensor) -> str:  # a sentence
     "Run the batch again: what was not finite? An error in words is raised as it is."
 
     def loss():
         with run.autocast(x):
             plain = getattr(run.loss, "module", run.loss)
-            return plain.forward(x, run.position.step)
+            terms = plain.forward(x, run.position.step)
+        _mend(run)
+        return terms
 
     with torch.no_grad():
         terms = loss()
@@ -425,13 +434,6 @@ def _why_noted(run: Run, x: Tensor) -> str:  # a sentence
         "The loss or its gradient was not finite; for the same images and other noise "
         "both are. Lower lr, set clip, or use precision='float32'."
     )
-
-# %% ../../nbs/lib/33_train_run.ipynb #3ad11f72
-def _mend(run: Run) -> None:
-    "Give what holds NaN or infinity its value from the start of the epoch."
-    state = run.model.state_dict()
-    for name in nonfinite_weights(run.model):
-        state[name].copy_(run.epoch_weights[name])
 
 # %% ../../nbs/lib/33_train_run.ipynb #517443af
 def stop_at_note(run: Run, data, batch_size: int) -> NoReturn:
