@@ -22,7 +22,7 @@ from vae_nb.data import Images, TensorData
 from vae_nb.data import batches as travel
 from vae_nb.joint import Capacity, joint_loss, joint_vae
 from vae_nb.objectives import importance_weighted
-from vae_nb.train import NotFinite, capture, fit, loop, validate
+from vae_nb.train import NotFinite, capture, fit, loop, numerics, validate
 from vae_nb.train import run as one_run
 from vae_nb.train.checkpoint import CHECKPOINT
 from vae_nb.vae import mlp_vae
@@ -46,7 +46,7 @@ def one_thread(monkeypatch):
 @pytest.fixture
 def watched(monkeypatch):
     "The CPU takes note, and is looked at every five steps."
-    monkeypatch.setitem(one_run.LOOK_EVERY, "cpu", 5)
+    monkeypatch.setitem(numerics.LOOK_EVERY, "cpu", 5)
 
 
 def images(n=96, channels=1, size=8, seed=0):
@@ -230,7 +230,7 @@ def test_a_watched_run_takes_the_same_steps(monkeypatch):
     plain, noted = small_vae(), small_vae()
     options = dict(valid=images(40, seed=1), clip=5.0)
     expected = run(plain, images(124).binarised(), **options)
-    monkeypatch.setitem(one_run.LOOK_EVERY, "cpu", 5)
+    monkeypatch.setitem(numerics.LOOK_EVERY, "cpu", 5)
     history = run(noted, images(124).binarised(), **options)
     assert weights(noted).equal(weights(plain))
     assert np.allclose(losses(history), losses(expected), rtol=1e-6)
@@ -336,7 +336,7 @@ def test_pixels_out_of_range_are_refused_in_the_same_words(valid, monkeypatch):
     said = []
     for every in (None, 5):
         if every:
-            monkeypatch.setitem(one_run.LOOK_EVERY, "cpu", every)
+            monkeypatch.setitem(numerics.LOOK_EVERY, "cpu", every)
         model = small_vae()
         with pytest.raises(ValueError, match="divide|Divide") as error:
             run(model, *((data,) if valid is None else (images(64), data)))
@@ -420,9 +420,9 @@ def test_a_run_is_continued_where_it_is_watched_and_where_not(
     run(whole, data)
 
     def place(every):
-        monkeypatch.delitem(one_run.LOOK_EVERY, "cpu", raising=False)
+        monkeypatch.delitem(numerics.LOOK_EVERY, "cpu", raising=False)
         if every:
-            monkeypatch.setitem(one_run.LOOK_EVERY, "cpu", every)
+            monkeypatch.setitem(numerics.LOOK_EVERY, "cpu", every)
 
     place(first)
     options = dict(checkpoint=tmp_path, checkpoint_seconds=0)

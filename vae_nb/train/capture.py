@@ -39,7 +39,7 @@ class CudaGraphs:
             work()
         return graph.replay
 
-
+# %% ../../nbs/lib/34_train_capture.ipynb #0a5a57aa
 # type of device → how work is recorded there
 GRAPHS: dict[str, Any] = {"cuda": CudaGraphs()}
 

@@ -35,14 +35,17 @@ from vae_nb.train.history import (
     progress_bar,
     summary,
 )
-from .numerics import fastest_precision, nonfinite_weights
+from vae_nb.train.numerics import (
+    LOOK_EVERY,
+    Watch,
+    fastest_precision,
+    nonfinite_weights,
+)
 from .processes import World, data_parallel, death_of_others, join_processes
 from vae_nb.train.run import (
-    LOOK_EVERY,
     Run,
     TrainingFunction,
     TrainingLoss,
-    Watch,
     make_optimiser,
     named_terms,
     steps_per_epoch,

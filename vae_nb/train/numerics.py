@@ -9,7 +9,7 @@ __all__ = ['NotFinite']
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import torch
@@ -206,3 +206,37 @@ def why_not_finite(
     return (
         f"Not finite: {names}; {where}. Lower lr, set clip, or use precision='float32'."
     )
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #d3bc844c
+# device → steps between two looks; on other devices every loss is read
+LOOK_EVERY = {"cuda": 100}
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #f4280ac7
+class Watch:
+    """Whether a loss or gradient was not finite, noted where they are computed.
+
+    `bad` is 0 until the first such step and 1 from it on; `since` counts those steps.
+    """
+
+    def __init__(self, device: torch.device, every: int):
+        self.every = every  # steps between two looks
+        self.doubt, self.bad, self.since = torch.zeros(3, device=device).unbind()
+
+    def note(
+        self,
+        loss: Tensor,
+        squared_norm: Tensor,  # of the gradient
+        checks: Iterable[Tensor] = (),  # each true where all was well
+    ) -> None:
+        """Take note of one step. Nothing is read.
+
+        Args:
+            squared_norm: of the gradient
+            checks: each true where all was well
+        """
+        for number in (loss, squared_norm):
+            self.doubt.add_(number, alpha=0)  # 0 · ∞ is NaN, and stays
+        for fine in checks:
+            self.doubt.masked_fill_(~fine, math.nan)
+        torch.ne(self.doubt, 0, out=self.bad)
+        self.since.add_(self.bad)

@@ -23,11 +23,12 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from ..core import at_least_float32, device_of
-from ..data import as_data
+from ..data import TensorData, as_data
 from ..likelihoods import checks_deferred
 from .history import History, progress_bar
 from vae_nb.train.numerics import (
     NotFinite,
+    Watch,
     gradients_not_finite,
     nonfinite_weights,
     why_not_finite,
@@ -208,40 +209,6 @@ class Clock:
         "Count the processor time since the last call, if it went into training steps."
         now = time.process_time()
         self.cpu, self.mark = self.cpu + (now - self.mark if training else 0.0), now
-
-# %% ../../nbs/lib/33_train_run.ipynb #1cdca593
-# device → steps between two looks; on other devices every loss is read
-LOOK_EVERY = {"cuda": 100}
-
-
-class Watch:
-    """Whether a loss or gradient was not finite, noted where they are computed.
-
-    `bad` is 0 until the first such step and 1 from it on; `since` counts those steps.
-    """
-
-    def __init__(self, device: torch.device, every: int):
-        self.every = every  # steps between two looks
-        self.doubt, self.bad, self.since = torch.zeros(3, device=device).unbind()
-
-    def note(
-        self,
-        loss: Tensor,
-        squared_norm: Tensor,  # of the gradient
-        checks: Iterable[Tensor] = (),  # each true where all was well
-    ) -> None:
-        """Take note of one step. Nothing is read.
-
-        Args:
-            squared_norm: of the gradient
-            checks: each true where all was well
-        """
-        for number in (loss, squared_norm):
-            self.doubt.add_(number, alpha=0)  # 0 · ∞ is NaN, and stays
-        for fine in checks:
-            self.doubt.masked_fill_(~fine, math.nan)
-        torch.ne(self.doubt, 0, out=self.bad)
-        self.since.add_(self.bad)
 
 # %% ../../nbs/lib/33_train_run.ipynb #ce417b34
 @dataclass
