@@ -124,7 +124,7 @@ class CapturedStep:
 # %% ../../nbs/lib/34_train_capture.ipynb #1f551050
 BACKEND = "inductor"  # what torch.compile hands the loss to
 
-
+# %% ../../nbs/lib/34_train_capture.ipynb #0cd7e5aa
 class CompiledLoss:
     """A loss through torch.compile; as it is, with a warning, where that fails.
 
