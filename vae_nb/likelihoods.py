@@ -30,19 +30,19 @@ _doubts: ContextVar[list[Tensor] | None] = ContextVar("doubts", default=None)
 
 
 def refuse_unless(
-    fine: Tensor,  # one truth value
     error: Callable[[], Exception],  # makes it
+    *fine: Tensor,  # truth values
 ) -> None:
     """Raise the error, unless all is well; within `checks_deferred` note that instead.
 
     Args:
-        fine: one truth value
         error: makes it
+        fine: truth values
     """
     noted = _doubts.get()
     if noted is not None:
-        noted.append(fine)
-    elif not fine:
+        noted.extend(fine)
+    elif not all(fine):
         raise error()
 
 # %% ../nbs/lib/01_likelihoods.ipynb #3cad6809
@@ -92,7 +92,7 @@ def check_unit_range(
             "by 255, undo any mean/std normalisation."
         )
 
-    refuse_unless((low >= 0) & (high <= 1), error)
+    refuse_unless(error, low >= 0, high <= 1)
 
 # %% ../nbs/lib/01_likelihoods.ipynb #69276972
 class Pixels(Independent):
@@ -297,12 +297,12 @@ def _grey_levels(x: Tensor) -> Tensor:
     levels = at_least_float32(x) * 255
     allowed = max(1e-2, 128 * torch.finfo(x.dtype).eps)
     refuse_unless(
-        ((levels - levels.round()).abs() > allowed).any().logical_not(),
         lambda: ValueError(
             "DiscretisedLogistic scores the 256 grey levels k/255, "
             "and got values between them: do "
             "not binarise, dequantise or resize after loading."
         ),
+        ((levels - levels.round()).abs() > allowed).any().logical_not(),
     )
     # 16 bits round a grey level
     return levels.round() / 255 if x.dtype.itemsize < 4 else x

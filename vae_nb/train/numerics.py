@@ -9,7 +9,7 @@ __all__ = ['NotFinite']
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -226,7 +226,7 @@ class Watch:
         self,
         loss: Tensor,
         squared_norm: Tensor,  # of the gradient
-        checks: Iterable[Tensor] = (),  # each true where all was well
+        checks: Sequence[Tensor] = (),  # each true where all was well
     ) -> None:
         """Take note of one step. Nothing is read.
 
@@ -236,7 +236,7 @@ class Watch:
         """
         for number in (loss, squared_norm):
             self.doubt.add_(number, alpha=0)  # 0 · ∞ is NaN, and stays
-        for fine in checks:
-            self.doubt.masked_fill_(~fine, math.nan)
+        if checks:
+            self.doubt.masked_fill_(~torch.stack([*checks]).all(), math.nan)
         torch.ne(self.doubt, 0, out=self.bad)
         self.since.add_(self.bad)

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NoReturn
@@ -320,8 +320,9 @@ def train_step(
     step = run.position.step if step is None else step
     if world.size > 1:
         torch.manual_seed(world.seed(run.seed, run.position.step))
-    forward, deferred = run.forward or run.loss.forward, watch is not None
-    with run.autocast(x), _one_image_explained(), checks_deferred(deferred) as checks:
+    forward = run.forward or run.loss.forward
+    noted = nullcontext([]) if watch is None else checks_deferred()
+    with run.autocast(x), _one_image_explained(), noted as checks:
         mine = forward(x[world.share(n)], step)
     _check_gradient(mine)
     terms = world.mean(mine, n)
@@ -429,8 +430,8 @@ def _add(
     at_once: bool,  # one launch, where launches count
 ) -> None:
     "Add the terms of a batch to the sums."
-    values = [sums.get(name) for name in terms]
-    if at_once and all(isinstance(value, Tensor) for value in values):
+    values = [sums.get(name) for name in terms] if at_once else [None]
+    if all(isinstance(value, Tensor) for value in values):
         torch._foreach_add_(values, [*terms.values()], alpha=n)
         return
     for name, value in terms.items():
