@@ -52,7 +52,8 @@ def random_words(
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
     # twice as fast as torch's generator on a CPU, and the same draws on every device
     bits = np.random.SFC64(seed)
-    raw = lambda n: send(torch.from_numpy(bits.random_raw(n).view(np.int64)), device)
+    drawn = lambda n: torch.from_numpy(np.asarray(bits.random_raw(n)).view(np.int64))
+    raw = lambda n: send(drawn(n), device)
     return lambda n: raw((n + 3) // 4).view(torch.int16)[:n]
 
 # %% ../../nbs/lib/10_data_images.ipynb #bd360723

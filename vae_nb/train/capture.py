@@ -107,6 +107,7 @@ class CapturedStep:
         rates = [group["lr"] for group in groups]
         for group in groups:
             group["lr"] = self.rate
+        assert self.x is not None
         try:
             self.terms = train_step(run, self.x, self.number)
         finally:
@@ -142,7 +143,7 @@ class CompiledLoss:
         fast = torch.compile(loss.forward, backend=BACKEND, dynamic=False)
         self.fast: Callable | None = fast
 
-    def __call__(self, x: Tensor, step: int | Tensor) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor, step: Any) -> dict[str, Tensor]:
         "The terms of a batch."
         if self.fast is None or len(x) != self.batch_size:
             return self.plain(x, step)

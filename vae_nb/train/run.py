@@ -321,7 +321,7 @@ def train_step(
     if world.size > 1:
         torch.manual_seed(world.seed(run.seed, run.position.step))
     forward = run.forward or run.loss.forward
-    noted = nullcontext([]) if watch is None else checks_deferred()
+    noted: Any = nullcontext([]) if watch is None else checks_deferred()
     with run.autocast(x), _one_image_explained(), noted as checks:
         mine = forward(x[world.share(n)], step)
     _check_gradient(mine)
@@ -339,7 +339,8 @@ def train_step(
         nn.utils.clip_grads_with_norm_(run.model.parameters(), run.clip, norm)
     if watch is not None:
         watch.note(terms["loss"], run.squared_norm, checks)
-        run.optimiser.found_inf = watch.bad  # fused Adam does nothing where it is 1
+        # fused Adam does nothing where it is 1
+        run.optimiser.found_inf = watch.bad  # type: ignore[attr-defined]
     run.optimiser.step()
     return terms
 
@@ -430,7 +431,7 @@ def _add(
     at_once: bool,  # one launch, where launches count
 ) -> None:
     "Add the terms of a batch to the sums."
-    values = [sums.get(name) for name in terms] if at_once else [None]
+    values: list[Any] = [sums.get(name) for name in terms] if at_once else [None]
     if all(isinstance(value, Tensor) for value in values):
         torch._foreach_add_(values, [*terms.values()], alpha=n)
         return
@@ -458,7 +459,7 @@ def train_epoch(
     run.epoch_weights = copy.deepcopy(run.model.state_dict())
     run.order_state, device = run.order.get_state(), device_of(run.model)
     batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device)
-    sums, terms = run.position.sums, {}
+    sums, terms = run.position.sums, dict[str, Tensor]()
     for number, x in enumerate(join_single(batches, batch_size)):
         # done before an interruption; drawn again, so that the noise stays in step
         if number < run.position.batches:
