@@ -6,6 +6,7 @@ a CUDA graph would. What only a GPU can show is marked `NEEDS_CUDA`.
 
 import math
 import signal
+import warnings
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -660,14 +661,23 @@ def test_where_there_are_no_graphs_fit_says_so_and_trains():
 # --- torch.compile --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_compiled_loss_is_the_same_loss(monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [None, 5], ids=["read", "watched"])
+def test_a_compiled_loss_is_the_same_loss(every, monkeypatch):
     "Traced, and handed to a backend that computes as ever: no compiler is needed."
     monkeypatch.setattr(capture, "BACKEND", "eager")
+    if every:
+        monkeypatch.setitem(numerics.LOOK_EVERY, "cpu", every)
     plain, model = small_vae(), small_vae()
-    run(plain, epochs=1), run(model, epochs=1, compile=True)
+    run(plain, epochs=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run(model, epochs=1, compile=True)
+    assert not [w for w in said if str(w.message).startswith("compile=")]
     assert torch.allclose(weights(model), weights(plain), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_the_compiler_fails_the_loss_is_computed_as_it_is(monkeypatch):
     def broken(graph, inputs):
         raise OSError("no compiler here")
