@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from book.measured import RESULTS, fill
@@ -18,6 +20,27 @@ def names():
         for p in HERE.glob("*.py")
         if p.stem not in ("__init__", "__main__", "record")
     )
+
+
+def card():
+    "The GPU, its driver and the libraries for it; nothing where there is none."
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    ask, driver = (
+        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+        "",
+    )
+    with suppress(OSError):
+        driver = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+    found = torch.cuda.get_device_properties(0)
+    return {
+        "card": f"{found.name}, {found.total_memory / 2**30:.0f} GiB",
+        "driver": driver.split("\n")[0] or "unknown",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
 
 
 def machine():
@@ -40,7 +63,7 @@ def machine():
         "python": platform.python_version(),
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d"),
-    }
+    } | card()
 
 
 def write(name, title, rows, note="", benchmark=None, picture=None):

@@ -9,7 +9,8 @@ RESULTS = ROOT / "benchmarks/results"
 WIDEST = 7  # columns that a desktop shows beside the contents
 END = "<!-- end of measured -->"
 MARK = re.compile(
-    rf"<!-- measured: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})?", re.DOTALL
+    rf"<!-- measured(?: if there)?: (\w+) -->(?:\n(?:(?!<!-- measured).)*?{END})?",
+    re.DOTALL,
 )
 
 
@@ -53,6 +54,11 @@ def typeset(table):
 def source_line(name, result):
     "The command that gave a result, and the machine."
     m = result["machine"]
+    if "card" in m:
+        card = (
+            f"{m['card']}, driver {m['driver']}, CUDA {m['cuda']}, cuDNN {m['cudnn']}"
+        )
+        return f"`make bench NAME={result.get('benchmark', name)}` on {card}; {m['cpu']}, {m['cores']} cores, Python {m['python']}, torch {m['torch']}, {m['date']}."
     where = f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread{'s' * (m['threads'] != 1)} used, load {m['load'][0]}, torch {m['torch']}, {m['date']}"
     return f"`make bench NAME={result.get('benchmark', name)}` on {where}."
 
@@ -75,10 +81,15 @@ def section(name):
 
 
 def fill(text, keep_marks=False):
-    "Put the recorded table at each mark `<!-- measured: NAME -->`; with `keep_marks`, between that mark and an end mark, to be filled again later."
+    "Put the recorded table at each mark `<!-- measured: NAME -->` (or `measured if there`, where it may be missing); with `keep_marks`, between that mark and an end mark, to be filled again later."
     frame = (
         f"<!-- measured: {{name}} -->\n{{table}}\n{END}" if keep_marks else "{table}"
     )
-    return MARK.sub(
-        lambda found: frame.format(name=found[1], table=section(found[1])), text
-    )
+
+    def shown(found):
+        name, optional = found[1], found[0].startswith("<!-- measured if there")
+        if optional and not (RESULTS / f"{name}.json").exists():
+            return f"Not measured: `{name}`."
+        return frame.format(name=name, table=section(name))
+
+    return MARK.sub(shown, text)

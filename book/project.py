@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 PROFILES = ("test", "cpu", "gpu")
@@ -22,6 +20,8 @@ def settings():
 
 def toc():
     "The contents, _toc.yml."
+    import yaml  # here: benchmarks read this module where there may be none
+
     return yaml.safe_load((ROOT / "_toc.yml").read_text())
 
 
@@ -110,6 +110,8 @@ def profile_parameters(profile):
         raise SystemExit(
             f"There is no profile {profile!r}: choose one of {', '.join(PROFILES)} (book/profiles/)."
         )
+    import yaml
+
     chapters = (
         yaml.safe_load((ROOT / "book/profiles" / f"{profile}.yaml").read_text()) or {}
     )

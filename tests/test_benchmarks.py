@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import time
+import warnings
 from types import SimpleNamespace
 
 import matplotlib.image
@@ -17,11 +19,13 @@ from benchmarks import book as book_cost
 from benchmarks import (
     curves,
     engines,
+    gpu,
     iwae,
     lab,
     lab_engines,
     mnist_nll,
     peers,
+    published,
     record,
     scaling,
 )
@@ -481,3 +485,157 @@ def test_the_spread_over_trainings_stands_beside_the_interval_over_images():
         table(runs)[0]["from lowest to highest, points"] == "10.0"
         and table(runs)[0]["half of the 95 % interval over images, points"] == "2.0"
     )
+
+
+# --- the command for a GPU ---
+
+
+@pytest.fixture
+def small_gpu(tmp_path, monkeypatch):
+    "The command, its files in a folder of the test."
+    monkeypatch.setattr(gpu, "BUILD", tmp_path)
+    monkeypatch.setattr(gpu, "CARRIED", tmp_path / "carry")
+    monkeypatch.setattr(gpu, "ON_GPU", False)
+    monkeypatch.setattr(gpu, "DEVICE", torch.device("cpu"))
+    return tmp_path
+
+
+def test_what_travels_is_small_and_is_found_again(tmp_path, small_gpu, monkeypatch):
+    source, out = tmp_path / "data", tmp_path / "carry"
+    pictures = source / "celeba/img_align_celeba"
+    (source / "MNIST/raw").mkdir(parents=True), pictures.mkdir(parents=True)
+    (source / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"digits" * 100)
+    rows = [f"{i:06}.jpg" for i in range(1, 11)]
+    for name in rows:
+        (pictures / name).write_bytes(b"face")
+    for table, header in (
+        ("list_attr_celeba", "10\nSmiling\n"),
+        ("list_eval_partition", ""),
+    ):
+        lines = header + "".join(f"{name} 1\n" for name in rows)
+        (source / f"celeba/{table}.txt").write_text(lines)
+    gpu.pack(source, out, faces=5)
+    found = sorted(p.name for p in (out / "celeba/img_align_celeba").iterdir())
+    assert found == rows[::2], "evenly over the splits"
+    table = (out / "celeba/list_attr_celeba.txt").read_text().splitlines()
+    assert table[:2] == ["5", "Smiling"] and [line[:10] for line in table[2:]] == found
+    monkeypatch.delenv("VAE_NB_DATA", raising=False)
+    gpu.unpack(out)
+    raw = out / "MNIST/raw/train-images-idx3-ubyte"
+    assert raw.read_bytes() == b"digits" * 100 and os.environ["VAE_NB_DATA"] == str(out)
+    monkeypatch.setattr(gpu, "LIMIT", 10)
+    with pytest.raises(SystemExit, match="would travel"):
+        gpu.pack(source, out)
+    with pytest.raises(SystemExit, match="MNIST/raw and celeba in"):
+        gpu.pack(tmp_path / "nowhere", out)
+
+
+def test_a_part_keeps_its_time_and_names_what_it_left_out(small_gpu, capsys):
+    part = gpu.Part("some", seconds=100)
+    assert part.has_time(5, "a") and not part.has_time(200, "b")
+    part.leave_out("b", "no time was left")
+    part.add(network="MLP", batch=16)
+    part.keep("Some", "A note.")
+    kept = json.loads((small_gpu / "gpu/gpu_some.json").read_text())
+    assert kept["rows"] == [{"network": "MLP", "batch": 16}]
+    assert kept["note"] == "A note. Not measured: b (no time was left)."
+
+
+def test_what_is_not_installed_fails_or_is_no_graph_is_left_out(small_gpu):
+    def missing():
+        raise ModuleNotFoundError("no pythae", name="pythae")
+
+    def broken():
+        raise RuntimeError("out of memory")
+
+    def refused():
+        warnings.warn("compile='graph' is not used: no graphs here", stacklevel=1)
+        return 1.0
+
+    part = gpu.Part("steps", seconds=100)
+    ways = {"peer": (missing, 1), "fit, float32": (lambda: 1e-3, 1)}
+    ways |= {"large": (broken, 1), "fit, graph": (refused, 1)}
+    for name in ("MLP", "conv 32"):
+        gpu.measure(part, name, 128, ways, 2e9, {"float32": [10.0, 4.0]})
+    assert [row["share of the peak"] for row in part.rows] == ["20%", "50%"]
+    assert part.rows[0]["images per second"] == "128,000"
+    told = " ".join(part.left_out)
+    assert told.count("pythae is not installed") == 1 and "out of memory" in told
+    assert "no graphs here" in told and len(part.left_out) == 5
+
+
+def test_a_part_that_breaks_leaves_the_others_alone(small_gpu, monkeypatch, capsys):
+    def broken(part):
+        part.add(first="row")
+        raise RuntimeError("the card is gone")
+
+    after = []
+    monkeypatch.setattr(gpu, "PARTS", {"peak": broken, "steps": after.append})
+    monkeypatch.setenv("PARTS", "peak,steps")
+    gpu.main()
+    kept = json.loads((small_gpu / "gpu/gpu_peak.json").read_text())
+    assert kept["rows"] == [{"first": "row"}] and "the card is gone" in kept["note"]
+    assert len(after) == 1 and sum(gpu.SECONDS.values()) <= 480
+    assert "no GPU" in capsys.readouterr().out
+
+
+def test_without_papermill_the_chapter_is_left_out(small_gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "papermill", None)
+    part = gpu.Part("chapter", seconds=100)
+    gpu.chapter(part)
+    assert "papermill is not installed" in part.left_out[0]
+
+
+def test_the_page_shows_the_card_where_there_are_figures(tmp_path, monkeypatch):
+    from book import measured
+
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    text = "<!-- measured if there: gpu_peak -->"
+    assert measured.fill(text) == "Not measured: `gpu_peak`."
+    card = dict(card="A card, 80 GiB", driver="580.1", cuda="13.0", cudnn=91002)
+    monkeypatch.setattr(record, "card", lambda: card)
+    record.write("gpu_peak", "Peak", [{"precision": "float32"}], benchmark="gpu")
+    shown = measured.fill(text)
+    assert "**Peak**" in shown and "`make bench NAME=gpu` on A card, 80 GiB" in shown
+    assert "driver 580.1, CUDA 13.0, cuDNN 91002" in shown and "torch" in shown
+
+
+@pytest.mark.slow
+def test_the_command_needs_nothing_but_what_trains():
+    "Neither anywidget nor papermill, pythae or PyYAML."
+    code = """
+import sys
+for name in "anywidget papermill pythae yaml jupyter_book rich bs4".split():
+    sys.modules[name] = None
+from benchmarks import gpu
+gpu.networks()
+import vae_nb.train, vae_nb.evaluate, vae_nb.data
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_runs_small_without_a_gpu(small_gpu, monkeypatch):
+    monkeypatch.setenv("VAE_NB_DATA", str(small_gpu))
+    monkeypatch.setenv("PARTS", "peak,steps,targets,faces")
+    gpu.main()
+    kept = {
+        path.stem: json.loads(path.read_text())
+        for path in (small_gpu / "gpu").glob("*.json")
+    }
+    assert {name: len(of["rows"]) >= 1 for name, of in kept.items()} == dict.fromkeys(
+        ("gpu_peak", "gpu_steps", "gpu_targets", "gpu_faces"), True
+    )
+    assert not any("Error" in of["note"] for of in kept.values()), kept
+    loops = {row["loop"] for row in kept["gpu_steps"]["rows"]}
+    assert loops >= {"fit, float32", "textbook loop", "torch.compile loop"}
+
+
+def test_the_published_run_is_estimated_to_take_half_an_hour_at_most():
+    seconds = {row["chapter"]: float(row["in all, s"]) for row in published.rows()}
+    chapters = {name for name in published.notebooks() if not name.startswith("lib/")}
+    assert seconds.keys() == chapters | {"all, one after the other"}
+    assert seconds["all, one after the other"] <= published.LIMIT
+    assert published.WORK.keys() <= chapters

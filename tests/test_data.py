@@ -143,18 +143,17 @@ def test_batches_do_not_alter_the_pixels():
     assert torch.equal(images.pixels, numbered(20).pixels)
 
 
-def test_pixels_move_to_a_device_once_and_only_if_they_fit():
+def test_pixels_move_to_a_device_once_and_only_if_they_fit(monkeypatch):
     images, meta = numbered(4), torch.device("meta")
-    assert data.images.on_device(images, torch.device("cpu")) is images.pixels
-    moved = data.images.on_device(images, meta)
-    assert moved.device == meta and data.images.on_device(images, meta) is moved
-    assert (
-        data.images.on_device(numbered(4), meta, below=images.pixels.nbytes).device.type
-        == "cpu"
-    )
-    assert data.images.on_device(images[:2], meta).shape[0] == 2, (
+    place = lambda x, device: data.batches.on_device(x, x.pixels, device)
+    assert place(images, torch.device("cpu")) is images.pixels
+    moved = place(images, meta)
+    assert moved.device == meta and place(images, meta) is moved
+    assert place(images[:2], meta).shape[0] == 2, (
         "a subset must not inherit the pixels of the whole"
     )
+    monkeypatch.setattr(data.batches, "room_on", lambda device: images.pixels.nbytes)
+    assert place(numbered(4), meta).device.type == "cpu"
 
 
 @NEEDS_CUDA

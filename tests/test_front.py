@@ -6,6 +6,7 @@ import inspect
 import json
 import pydoc
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -322,6 +323,55 @@ def test_what_installs_and_builds_is_pinned_by_hash():
     assert {"uv", "hatchling", "pytest-xdist", "execnet"} <= {
         one.split("==")[0] for one in pinned
     }
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_published_run_dry(tmp_path, monkeypatch):
+    """On a CPU with PROFILE=test: what its steps come down to is asked of make; one chapter is executed and all pages are written.
+
+    Sphinx and the PDF are left out: test_book.py has them.
+    """
+    from book import build
+
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
+    steps = workflow["jobs"]["build"]["steps"]
+    asked = []
+    for line in (step["run"] for step in steps if "run" in step):
+        make, *words = line.replace("PROFILE=gpu", "PROFILE=test").split()
+        assert make == "make" and words
+        command = ["make", "-n", "-o", ".venv/.installed", *words]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert said.returncode == 0, said.stderr
+        asked += re.findall(r"python -m (book\.\w+)(.*)", said.stdout)
+    asked = [(module, options.split()) for module, options in asked]
+    assert asked == [("book.build", ["--profile", "test"]), ("book.pdf", [])]
+
+    cached = [
+        step["with"]["path"] for step in steps if "cache@" in step.get("uses", "")
+    ]
+    data = workflow["env"]["VAE_NB_CACHE"].replace("${{ github.workspace }}/", "")
+    assert cached == [data, "_build/executed"], "data and what has run are kept"
+
+    monkeypatch.setenv("VAE_NB_CACHE", str(tmp_path / data))
+    monkeypatch.setenv("VAE_NB_DATA", str(tmp_path))
+    monkeypatch.setattr(build, "BUILD", tmp_path / "_build")
+    monkeypatch.setattr(build.vendor, "mathjax", lambda *folders: None)
+    monkeypatch.setattr(build.vendor, "widget_manager", lambda *folders: None)
+    monkeypatch.setattr(
+        build, "build_site", lambda source, html, strict: shutil.copytree(source, html)
+    )
+    monkeypatch.setattr(
+        sys, "argv", ["book.build", *asked[0][1], "--chapter", "01_theory"]
+    )
+    build.main()
+    uploads = [
+        step["with"]["path"].replace("gpu", "test")
+        for step in steps
+        if "upload" in step.get("uses", "")
+    ]
+    assert uploads == ["_build/executed/test", "_build/html"]
+    assert (tmp_path / uploads[0] / "01_theory.ipynb").exists()
+    assert len(list((tmp_path / uploads[1]).rglob("*.ipynb"))) > 50
 
 
 def test_hooks_use_tools_of_the_environment():

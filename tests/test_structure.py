@@ -485,7 +485,10 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
 def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded():
     marks = lambda path: set(MARK.findall(path.read_text()))
     recorded = {path.stem for path in RESULTS.glob("*.json")}
-    assert marks(ROOT / "book/measured.md") == recorded
+    text = (ROOT / "book/measured.md").read_text()
+    optional = set(re.findall(r"measured if there: (\w+)", text))
+    shown = marks(ROOT / "book/measured.md")
+    assert shown - optional <= recorded <= shown
     in_chapters = {
         name
         for path in NOTEBOOKS

@@ -126,7 +126,7 @@ def nearest(
     Returns:
         " Did you mean 'x'?", or "" when nothing is close
     """
-    close = get_close_matches(str(name).lower(), list(options), n=1, cutoff=0.5)
+    close = get_close_matches(str(name).lower(), map(str, options), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 # %% ../nbs/lib/00_core.ipynb #63b72ff3

@@ -278,7 +278,7 @@ def free_bits_kl(
 
 
 def linear_warmup(
-    step: int,  # optimiser steps taken so far
+    step: int,  # optimiser steps taken so far; in a graph, a tensor of one number
     steps: int,  # length of the warm-up
     start: float = 0.0,
     end: float = 1.0,
@@ -286,13 +286,15 @@ def linear_warmup(
     """A weight that rises linearly from `start` to `end`, then stays (Sønderby et al. 2016).
 
     Args:
-        step: optimiser steps taken so far
+        step: optimiser steps taken so far; in a graph, a tensor of one number
         steps: length of the warm-up
 
     Returns:
         the beta of this step
     """
-    return end if step >= steps else start + (end - start) * step / steps
+    if steps > 0 and isinstance(step, Tensor):  # a graph has no branches
+        return start + (end - start) * (step / steps).clamp(max=1)
+    return end if steps <= 0 or step >= steps else start + (end - start) * step / steps
 
 # %% ../nbs/01a_the_loss_in_code.ipynb #33335250
 def elbo_terms(

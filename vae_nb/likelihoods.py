@@ -7,7 +7,9 @@ __all__ = ['LIKELIHOODS', 'BernoulliLikelihood', 'NormalLikelihood', 'make_likel
 
 # %% ../nbs/lib/01_likelihoods.ipynb #ae7eebdf
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,52 @@ from torch.distributions import (
 from .core import at_least_float32, nearest
 
 # %% ../nbs/lib/01_likelihoods.ipynb #7726dc6c
+# within `checks_deferred`: for each check, whether all was well
+_doubts: ContextVar[list[Tensor] | None] = ContextVar("doubts", default=None)
+
+
+def refuse_unless(
+    error: Callable[[], Exception],  # makes it
+    *fine: Tensor,  # truth values
+) -> None:
+    """Raise the error, unless all is well; within `checks_deferred` note that instead.
+
+    Args:
+        error: makes it
+        fine: truth values
+    """
+    noted = _doubts.get()
+    if noted is not None:
+        noted.extend(fine)
+    elif not all(fine):
+        raise error()
+
+# %% ../nbs/lib/01_likelihoods.ipynb #3cad6809
+def are_checks_deferred() -> bool:
+    "Whether nothing that the device computes may be read now."
+    return _doubts.get() is not None
+
+
+@contextmanager
+def checks_deferred(
+    deferred: bool = True,  # False: errors are raised as usual
+) -> Iterator[list[Tensor]]:  # a truth value for each check
+    """Nothing is refused: what would be is noted in a list, without reading it.
+
+    Args:
+        deferred: False: errors are raised as usual
+
+    Returns:
+        a truth value for each check
+    """
+    noted: list[Tensor] = []
+    token = _doubts.set(noted if deferred else None)
+    try:
+        yield noted
+    finally:
+        _doubts.reset(token)
+
+# %% ../nbs/lib/01_likelihoods.ipynb #f7f8aaa8
 def check_unit_range(
     x: Tensor,  # pixels
     who: str,  # the likelihood that wants them in [0, 1]
@@ -35,13 +83,16 @@ def check_unit_range(
     """
     # a NaN anywhere makes both NaN, and the comparison false
     low, high = torch.aminmax(x.detach())
-    if not (low >= 0 and high <= 1):
+
+    def error():
         bad = int(x.isnan().sum())
         found = f"{bad} NaN" if bad else f"values from {low:.4g} to {high:.4g}"
-        raise ValueError(
+        return ValueError(
             f"{who} needs pixels in [0, 1] and got {found}. Divide 0…255 images "
             "by 255, undo any mean/std normalisation."
         )
+
+    refuse_unless(error, low >= 0, high <= 1)
 
 # %% ../nbs/lib/01_likelihoods.ipynb #69276972
 class Pixels(Independent):
@@ -245,12 +296,14 @@ def _grey_levels(x: Tensor) -> Tensor:
     "Grey levels k/255, checked, and exact where x has 16 bits."
     levels = at_least_float32(x) * 255
     allowed = max(1e-2, 128 * torch.finfo(x.dtype).eps)
-    if ((levels - levels.round()).abs() > allowed).any():
-        raise ValueError(
+    refuse_unless(
+        lambda: ValueError(
             "DiscretisedLogistic scores the 256 grey levels k/255, "
             "and got values between them: do "
             "not binarise, dequantise or resize after loading."
-        )
+        ),
+        ((levels - levels.round()).abs() > allowed).any().logical_not(),
+    )
     # 16 bits round a grey level
     return levels.round() / 255 if x.dtype.itemsize < 4 else x
 

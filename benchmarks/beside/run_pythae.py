@@ -51,7 +51,7 @@ class Timed(TrainingCallback):
         self.watch.stop()
 
 
-def run(images, batch, lr, epochs, marks, folder):
+def run(images, batch, lr, epochs, marks, folder, no_cuda=True):
     "`batch` and `lr`: None for pythae's own."
     net = network(images.shape[1:])
     config = VAEConfig(
@@ -67,7 +67,7 @@ def run(images, batch, lr, epochs, marks, folder):
     watch = Watch(net, marks, folder)
     with tempfile.TemporaryDirectory() as out:
         settings = BaseTrainerConfig(
-            output_dir=out, num_epochs=epochs, no_cuda=True, **given
+            output_dir=out, num_epochs=epochs, no_cuda=no_cuda, **given
         )
         try:
             BaseTrainer(

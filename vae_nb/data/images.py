@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..core import nearest
+from .batches import epoch_order, gathered, send
 
 # %% ../../nbs/lib/10_data_images.ipynb #e3c5d9a3
 def to_unit(
@@ -49,13 +50,10 @@ def random_words(
     """
     device, at = torch.device(device), generator.device if generator else "cpu"
     seed = int(torch.randint(2**62, (), generator=generator, device=at))
-    if device.type == "cuda":
-        g = torch.Generator(device).manual_seed(seed)
-        empty = partial(torch.empty, dtype=torch.int64, device=device)
-        raw = lambda n: empty(n).random_(-(2**63), None, generator=g)
-    else:
-        bits = np.random.SFC64(seed)  # twice as fast as torch's generator on a CPU
-        raw = lambda n: torch.from_numpy(bits.random_raw(n).view(np.int64)).to(device)
+    # twice as fast as torch's generator on a CPU, and the same draws on every device
+    bits = np.random.SFC64(seed)
+    drawn = lambda n: torch.from_numpy(np.asarray(bits.random_raw(n)).view(np.int64))
+    raw = lambda n: send(drawn(n), device)
     return lambda n: raw((n + 3) // 4).view(torch.int16)[:n]
 
 # %% ../../nbs/lib/10_data_images.ipynb #bd360723
@@ -78,52 +76,6 @@ def binarise(
     return torch.lt(u, threshold, out=floats)  # no slow detour through bool
 
 # %% ../../nbs/lib/10_data_images.ipynb #0b58105d
-def _gather(
-    pixels: Tensor,  # (N, …)
-    batch_size: int,  # the last batch may be smaller
-    order: Tensor | None = None,  # int64 (N,) on the same device; None: as they come
-) -> Iterator[Tensor]:
-    "Cut `pixels`, in the given order, into batches."
-    for start in range(0, len(pixels), batch_size):
-        which = slice(start, start + batch_size)
-        if order is None:
-            yield pixels[which]
-        else:
-            yield pixels.index_select(0, order[which])
-
-# %% ../../nbs/lib/10_data_images.ipynb #84a3baba
-def _epoch_order(
-    n: int,
-    shuffle: bool,  # a new order, or none
-    generator: Generator | None = None,  # decides the order
-    device="cpu",  # where the indices are wanted
-) -> Tensor | None:
-    "A random order of 0…n-1, or None when nothing is to be shuffled."
-    if not shuffle:
-        return None
-    at = generator.device if generator else "cpu"
-    return torch.randperm(n, generator=generator, device=at).to(device)
-
-# %% ../../nbs/lib/10_data_images.ipynb #4fb04473
-def on_device(
-    data: "Batched",
-    device: torch.device,  # where its pixels are wanted
-    below: int = 2**31,  # bytes: larger tensors stay where they are
-) -> Tensor:
-    """All of `data.pixels` on `device`, copied at most once; or in place if too large.
-
-    Args:
-        device: where its pixels are wanted
-        below: bytes: larger tensors stay where they are
-    """
-    if data.pixels.device == device or data.pixels.nbytes >= below:
-        return data.pixels
-    moved = data.__dict__.setdefault("_moved", {})
-    if device not in moved:
-        moved[device] = data.pixels.to(device)
-    return moved[device]
-
-# %% ../../nbs/lib/10_data_images.ipynb #da393b09
 class Batched:
     "Anything with a tensor `.pixels` of shape (N, …): length, shape, batches, mean."
 
@@ -155,12 +107,11 @@ class Batched:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
         device = self.pixels.device if device is None else torch.device(device)
-        pixels = on_device(self, device)
-        order = _epoch_order(len(pixels), shuffle, generator, pixels.device)
+        order = epoch_order(len(self), shuffle, generator)
         prepare = to_unit
         if self.binarisation == "dynamic":
             prepare = partial(binarise, words=random_words(device, generator))
-        return (prepare(x.to(device)) for x in _gather(pixels, batch_size, order))
+        return map(prepare, gathered(self, self.pixels, batch_size, order, device))
 
     def floats(self, generator: Generator | None = None) -> Tensor:
         "All of it as one float32 tensor, (N, C, H, W)."

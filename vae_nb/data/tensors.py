@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import HasWeights
+from .batches import epoch_order, gathered
 from .images import Images, to_unit
 from .pictures import as_grey_or_rgb
 
@@ -299,12 +300,11 @@ class TensorData:
             generator: decides the order
             device: None: where the values are
         """
-        values = self.values.to(device)
-        order = torch.arange(len(values))
-        if shuffle:
-            order = torch.randperm(len(values), generator=generator)
-        for start in range(0, len(values), batch_size):
-            yield values[order[start : start + batch_size].to(values.device)]
+        place = self.values.device if device is None else torch.device(device)
+        order = epoch_order(len(self), shuffle, generator)
+        if order is None:
+            order = torch.arange(len(self))  # a batch is a copy: a loss may alter it
+        return gathered(self, self.values, batch_size, order, place)
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #55234c66
 class Data(Protocol):

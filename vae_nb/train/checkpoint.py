@@ -224,7 +224,9 @@ class Checkpoint:
 
     def save_if_due(self, run: Run) -> None:
         "Save if it is time to; stop if somebody asked for that."
-        self.stopping = run.world.any(self.stop_requested)
+        # asked of all processes: a wait, so where nobody looks it is asked rarely
+        if run.world.size == 1 or run.looks_now() or not self.interval:
+            self.stopping = run.world.any(self.stop_requested)
         pause = self.interval and max(self.interval, 60 * self.save_seconds)
         due = self.stopping or time.perf_counter() - self.last_saved >= pause
         if not due or not run.is_finite():  # the next look at the loss ends the run

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import check_choice, device_of, evaluating
 from ..data import as_data
+from ..likelihoods import checks_deferred
+from .capture import compile_steps
 from vae_nb.train.checkpoint import (
     Checkpoint,
     locked_by_main,
@@ -33,7 +35,12 @@ from vae_nb.train.history import (
     progress_bar,
     summary,
 )
-from .numerics import fastest_precision, nonfinite_weights
+from vae_nb.train.numerics import (
+    LOOK_EVERY,
+    Watch,
+    fastest_precision,
+    nonfinite_weights,
+)
 from .processes import World, data_parallel, death_of_others, join_processes
 from vae_nb.train.run import (
     Run,
@@ -46,6 +53,27 @@ from vae_nb.train.run import (
 )
 
 # %% ../../nbs/lib/36_train_loop.ipynb #0bbd3689
+def _terms_of_all(
+    model: nn.Module,
+    data,  # with `batches`
+    batch_size: int,
+    seed: int,
+    world: World,
+    deferred: bool,  # note what would be refused, and read nothing
+) -> tuple[list[tuple[dict[str, Tensor], int]], list[Tensor]]:
+    "The terms of every batch and how many images count in it; and what was noted."
+    device, found, checks = device_of(model), [], []
+    with evaluating(model), torch.random.fork_rng():
+        torch.manual_seed(seed if world.size == 1 else world.seed(seed))
+        noise = torch.Generator().manual_seed(seed)
+        for x in data.batches(batch_size, generator=noise, device=device):
+            with checks_deferred(deferred) as noted:
+                terms = model.loss(x[world.share(len(x))])  # type: ignore[operator]
+            found.append((named_terms(terms, device), world.count(len(x))))
+            checks += noted
+    return found, checks
+
+# %% ../../nbs/lib/36_train_loop.ipynb #9efd6a7a
 def validate(
     model: nn.Module,
     data: Any,  # Images, or anything else that `as_data` knows
@@ -64,15 +92,18 @@ def validate(
         mean of every term, nats per image
     """
     data, device, world = as_data(data, model), device_of(model), world or World()
+    how = model, data, batch_size, seed, world
+    found, checks = _terms_of_all(*how, deferred=device.type in LOOK_EVERY)
+    if checks and not torch.stack(checks).all():
+        _terms_of_all(*how, deferred=False)  # says in words what was noted
+    # read at once: an accelerator is waited for once
+    values = iter(
+        torch.stack([v for terms, _ in found for v in terms.values()]).tolist()
+    )
     totals: dict[str, float] = {}
-    with evaluating(model), torch.random.fork_rng():
-        torch.manual_seed(seed if world.size == 1 else world.seed(seed))
-        noise = torch.Generator().manual_seed(seed)
-        for x in data.batches(batch_size, generator=noise, device=device):
-            terms = model.loss(x[world.share(len(x))])  # type: ignore[operator]
-            for name, value in named_terms(terms, device).items():
-                total = float(value) * world.count(len(x))
-                totals[name] = totals.get(name, 0.0) + total
+    for terms, n in found:
+        for name in terms:
+            totals[name] = totals.get(name, 0.0) + next(values) * n
     if world.size > 1:
         sums = torch.tensor(list(totals.values()), device=device, dtype=torch.float64)
         totals = dict(zip(totals, world.sum(sums).tolist()))
@@ -185,6 +216,7 @@ def _new_run(
     optimiser, scheduler = make_optimiser(
         model, settings["lr"], steps, *(settings[name] for name in of_optimiser)
     )
+    every = LOOK_EVERY.get(device.type)
     return Run(
         model,
         TrainingLoss(model, training_loss),
@@ -197,6 +229,7 @@ def _new_run(
         order=torch.Generator().manual_seed(settings["seed"]),
         seed=settings["seed"],
         world=world,
+        watch=Watch(device, every) if every else None,
     )
 
 # %% ../../nbs/lib/36_train_loop.ipynb #ac4ec405
@@ -238,6 +271,19 @@ def _start(
     run.loss = data_parallel(run.loss, run.world)
 
 # %% ../../nbs/lib/36_train_loop.ipynb #10ef18bd
+def _call_back(run: Run, row: dict, callbacks: tuple) -> None:
+    "Call the callbacks, which may do anything with the model but move it."
+    before = device_of(run.model)
+    call_back(run.model, row, callbacks)
+    if run.step and callbacks:
+        run.step.forget()  # a graph holds what Python saw when it was recorded
+    if (now := device_of(run.model)) != before:
+        raise RuntimeError(
+            f"a callback moved the model from {before} to {now}, and the run cannot go "
+            "on there: move a copy, copy.deepcopy(model), or move the model back."
+        )
+
+# %% ../../nbs/lib/36_train_loop.ipynb #a3b7fe14
 def _end_epoch(
     run: Run,
     row: dict,  # of the history
@@ -252,7 +298,7 @@ def _end_epoch(
     run.history.info["train_cpu_seconds"] = run.clock.cpu
     loss, position = row.get("valid_loss", row["train_loss"]), run.position
     run.bar.set_postfix_str(f"epoch {position.epoch}/{epochs}, loss {loss:.2f}")
-    call_back(run.model, row, callbacks)
+    _call_back(run, row, callbacks)
     if "valid_loss" in row and (checkpoint or patience is not None):
         position.finished = _keep_best(run, row["valid_loss"], patience)
     position.epoch, position.batches, position.sums = position.epoch + 1, 0, {}
@@ -293,6 +339,8 @@ def fit(
     checkpoint: str | Path | None = None,  # a folder to save the run in
     resume: bool = False,  # go on with the run that is there, if there is one
     checkpoint_seconds: float = 10.0,  # between two saves; 0: save after every step
+    # True: torch.compile; "graph": a step is one launch, for small models on a GPU
+    compile: bool | str = False,
     progress: bool = True,  # show a progress bar
 ) -> History:
     """Train `model` in place. Validation always uses `model.loss`.
@@ -316,12 +364,14 @@ def fit(
         checkpoint: a folder to save the run in
         resume: go on with the run that is there, if there is one
         checkpoint_seconds: between two saves; 0: save after every step
+        compile: True: torch.compile; "graph": a step is one launch, for small models on a GPU
         progress: show a progress bar
     """
     epochs, batch_size, lr, seed = map(_plain, (epochs, batch_size, lr, seed))
     clip, patience, weight_decay = map(_plain, (clip, patience, weight_decay))
     betas, checkpoint_seconds = tuple(map(_plain, betas)), _plain(checkpoint_seconds)
     check_settings(epochs, batch_size, lr, schedule, precision, clip, patience, valid)
+    check_choice(compile=(compile, (False, True, "graph")))
     _check_model(model, training_loss, valid)
     train = as_data(train, model, "train")
     valid = None if valid is None else as_data(valid, model, "valid")
@@ -350,8 +400,9 @@ def fit(
         death_of_others(world),
     ):
         _start(run, train, seed, saver, resume)
+        compile_steps(run, compile, batch_size)
         if run.position.step == 0:
-            call_back(model, {"epoch": 0}, callbacks)
+            _call_back(run, {"epoch": 0}, callbacks)
         while run.position.epoch <= epochs and not run.position.finished:
             row: dict = {"epoch": run.position.epoch}
             means = train_epoch(run, train, batch_size, after_step)

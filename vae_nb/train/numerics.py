@@ -9,12 +9,13 @@ __all__ = ['NotFinite']
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from ..core import at_least_float32
 from .history import History
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #54c46916
@@ -56,7 +57,10 @@ def bfloat16_share(
     Returns:
         below 1 where bfloat16 is faster
     """
-    a, threads = torch.ones(512, 512, device=device_type), torch.get_num_threads()
+    side = (
+        512 if device_type == "cpu" else 4096
+    )  # a GPU would be done before it is timed
+    a, threads = torch.ones(side, side, device=device_type), torch.get_num_threads()
     torch.set_num_threads(1)  # the time of one is counted, that of the others is not
     try:
         seconds = {
@@ -140,9 +144,34 @@ def nonfinite_weights(
     Returns:
         names of weights (and buffers)
     """
-    return [
-        name for name, value in model.state_dict().items() if not value.isfinite().all()
-    ]
+    state = model.state_dict()
+    if not state:
+        return []
+    place = next(iter(state.values())).device
+    # one number to read and not one for each weight: an accelerator is waited for once
+    fine = torch.stack([value.isfinite().all().to(place) for value in state.values()])
+    return [name for name, good in zip(state, fine.tolist()) if not good]
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #076fd17f
+def gradients_not_finite(
+    model: nn.Module,
+    loss: Callable[[], Tensor],  # runs the model forward
+) -> tuple[list[str], bool]:  # weights; whether the squared norm is finite
+    """The weights whose gradient holds a NaN or an infinity.
+
+    Args:
+        loss: runs the model forward
+
+    Returns:
+        weights; whether the squared norm is finite
+    """
+    weights = {n: w for n, w in model.named_parameters() if w.requires_grad}
+    with torch.enable_grad():
+        grads = torch.autograd.grad(loss(), [*weights.values()], allow_unused=True)
+    used = {name: g for name, g in zip(weights, grads) if g is not None}
+    bad = [name for name, g in used.items() if not g.isfinite().all()]
+    norm = nn.utils.get_total_norm([*used.values()])
+    return bad, bool(at_least_float32(norm).square().isfinite())
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #cfc75935
 def why_not_finite(
@@ -177,3 +206,37 @@ def why_not_finite(
     return (
         f"Not finite: {names}; {where}. Lower lr, set clip, or use precision='float32'."
     )
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #d3bc844c
+# device → steps between two looks; on other devices every loss is read
+LOOK_EVERY = {"cuda": 100}
+
+# %% ../../nbs/lib/31_train_numerics.ipynb #f4280ac7
+class Watch:
+    """Whether a loss or gradient was not finite, noted where they are computed.
+
+    `bad` is 0 until the first such step and 1 from it on; `since` counts those steps.
+    """
+
+    def __init__(self, device: torch.device, every: int):
+        self.every = every  # steps between two looks
+        self.doubt, self.bad, self.since = torch.zeros(3, device=device).unbind()
+
+    def note(
+        self,
+        loss: Tensor,
+        squared_norm: Tensor,  # of the gradient
+        checks: Sequence[Tensor] = (),  # each true where all was well
+    ) -> None:
+        """Take note of one step. Nothing is read.
+
+        Args:
+            squared_norm: of the gradient
+            checks: each true where all was well
+        """
+        for number in (loss, squared_norm):
+            self.doubt.add_(number, alpha=0)  # 0 · ∞ is NaN, and stays
+        if checks:
+            self.doubt.masked_fill_(~torch.stack([*checks]).all(), math.nan)
+        torch.ne(self.doubt, 0, out=self.bad)
+        self.since.add_(self.bad)

@@ -11,9 +11,10 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import NoReturn
+from itertools import islice
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,16 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from ..core import at_least_float32, device_of
-from ..data import as_data
+from ..data import TensorData, as_data
+from ..likelihoods import checks_deferred
 from .history import History, progress_bar
-from .numerics import NotFinite, nonfinite_weights, why_not_finite
+from vae_nb.train.numerics import (
+    NotFinite,
+    Watch,
+    gradients_not_finite,
+    nonfinite_weights,
+    why_not_finite,
+)
 from .processes import World
 
 # %% ../../nbs/lib/33_train_run.ipynb #f81ac311
@@ -202,7 +210,7 @@ class Clock:
         now = time.process_time()
         self.cpu, self.mark = self.cpu + (now - self.mark if training else 0.0), now
 
-# %% ../../nbs/lib/33_train_run.ipynb #1cdca593
+# %% ../../nbs/lib/33_train_run.ipynb #ce417b34
 @dataclass
 class Run:
     """A training run under way.
@@ -219,6 +227,9 @@ class Run:
         best_weights: those with the lowest validation loss
         order_state: of `order` at the start of the epoch
         squared_norm: of the last gradient
+        watch: None: every loss is read
+        forward: the compiled loss, or None
+        step: what takes a step in place of `train_step`, or None
     """
 
     model: nn.Module
@@ -238,12 +249,27 @@ class Run:
     best_weights: dict | None = None  # those with the lowest validation loss
     order_state: Tensor | None = None  # of `order` at the start of the epoch
     squared_norm: Tensor | float = 0.0  # of the last gradient
+    watch: Watch | None = None  # None: every loss is read
+    forward: Callable | None = None  # the compiled loss, or None
+    step: Any = None  # what takes a step in place of `train_step`, or None
+
+    def looks_now(self) -> bool:
+        "Whether what the device has noted is read after this step."
+        return self.watch is None or self.position.step % self.watch.every == 0
 
     def is_finite(self) -> bool:
         "Whether the next step can start here: no weight, buffer or moment is NaN or ∞."
+        if self.watch is not None:
+            return not self.watch.bad and not nonfinite_weights(self.model)
         # Adam's second moment would be infinite where the squared norm is
         squared_norm = float(self.squared_norm)
         return math.isfinite(squared_norm) and not nonfinite_weights(self.model)
+
+    def advance(self) -> None:
+        "Count a step that was taken."
+        self.scheduler.step()
+        self.position.step += 1
+        self.position.batches += 1
 
     def autocast(self, x: Tensor) -> torch.autocast:
         "The run's precision for what is computed of `x`."
@@ -277,24 +303,32 @@ def _check_gradient(terms: dict[str, Tensor]) -> None:
 def train_step(
     run: Run,
     x: Tensor,  # the whole batch
+    step: int
+    | Tensor
+    | None = None,  # its number, as the loss is told; None: the run's
 ) -> dict[str, Tensor]:  # the terms, averaged over the batch
     """Forward, look, backward, step.
 
     Args:
         x: the whole batch
+        step: its number, as the loss is told; None: the run's
 
     Returns:
         the terms, averaged over the batch
     """
-    world, step, n = run.world, run.position.step, len(x)
+    world, n, watch = run.world, len(x), run.watch
+    step = run.position.step if step is None else step
     if world.size > 1:
-        torch.manual_seed(world.seed(run.seed, step))
-    with run.autocast(x), _one_image_explained():
-        mine = run.loss.forward(x[world.share(n)], step)
+        torch.manual_seed(world.seed(run.seed, run.position.step))
+    forward = run.forward or run.loss.forward
+    noted: Any = nullcontext([]) if watch is None else checks_deferred()
+    with run.autocast(x), _one_image_explained(), noted as checks:
+        mine = forward(x[world.share(n)], step)
     _check_gradient(mine)
     terms = world.mean(mine, n)
-    if not math.isfinite((terms["loss"] + 0 * run.squared_norm).item()):
-        stop_not_finite(run, x, terms)
+    if watch is None:
+        if not math.isfinite((terms["loss"] + 0 * run.squared_norm).item()):
+            stop_not_finite(run, x, terms)
     run.optimiser.zero_grad(set_to_none=True)
     # DistributedDataParallel averages over processes, and not over images
     (mine["loss"] * (world.count(n) / n * world.size)).backward()
@@ -303,15 +337,16 @@ def train_step(
     run.squared_norm = at_least_float32(norm).square()
     if run.clip is not None:
         nn.utils.clip_grads_with_norm_(run.model.parameters(), run.clip, norm)
+    if watch is not None:
+        watch.note(terms["loss"], run.squared_norm, checks)
+        # fused Adam does nothing where it is 1
+        run.optimiser.found_inf = watch.bad  # type: ignore[attr-defined]
     run.optimiser.step()
-    run.scheduler.step()
-    run.position.step += 1
-    run.position.batches += 1
     return terms
 
 # %% ../../nbs/lib/33_train_run.ipynb #92ffdd41
 _TOO_STEEP = (
-    "The gradient of the step before was too large: its square is infinite, and Adam "
+    "The gradient of {} was too large: its square is infinite, and Adam "
     "would stand still. Lower lr, or scale the loss down."
 )
 
@@ -325,7 +360,7 @@ def stop_not_finite(run: Run, x: Tensor, terms: dict[str, Tensor]) -> NoReturn:
             getattr(run.loss, "module", run.loss).forward(x, step)
 
     if not run.is_finite() and not nonfinite_weights(run.model):
-        reason = _TOO_STEEP
+        reason = _TOO_STEEP.format("the step before")
     else:
         reason = why_not_finite(run.model, x, terms, loss)
     if not run.is_finite():
@@ -334,7 +369,76 @@ def stop_not_finite(run: Run, x: Tensor, terms: dict[str, Tensor]) -> NoReturn:
     text = f"step {step}: {reason} The model holds its last good weights."
     raise NotFinite(text, step, run.history)
 
-# %% ../../nbs/lib/33_train_run.ipynb #5f07587a
+# %% ../../nbs/lib/33_train_run.ipynb #3ad11f72
+def _mend(run: Run) -> None:
+    "Give what holds NaN or infinity its value from the start of the epoch."
+    state = run.model.state_dict()
+    for name in nonfinite_weights(run.model):
+        state[name].copy_(run.epoch_weights[name])
+
+# %% ../../nbs/lib/33_train_run.ipynb #cbe7a4a5
+def _why_noted(run: Run, x: Tensor) -> str:  # a sentence
+    "Run the batch again: what was not finite? An error in words is raised as it is."
+
+    def loss():
+        with run.autocast(x):
+            plain = getattr(run.loss, "module", run.loss)
+            terms = plain.forward(x, run.position.step)
+        _mend(run)
+        return terms
+
+    with torch.no_grad():
+        terms = loss()
+    if not terms["loss"].isfinite():
+        return why_not_finite(run.model, x, terms, loss)
+    bad, small_enough = gradients_not_finite(run.model, lambda: loss()["loss"])
+    if bad:
+        return (
+            f"The gradient was not finite, that of {bad[0]!r} for one, and the step "
+            "was not taken. Lower lr or set clip."
+        )
+    if not small_enough:
+        return _TOO_STEEP.format("this step")
+    return (
+        "The loss or its gradient was not finite; for the same images and other noise "
+        "both are. Lower lr, set clip, or use precision='float32'."
+    )
+
+# %% ../../nbs/lib/33_train_run.ipynb #517443af
+def stop_at_note(run: Run, data, batch_size: int) -> NoReturn:
+    "Find the step of which the device took note, and raise `NotFinite`."
+    assert run.watch is not None and run.order_state is not None
+    position, since = run.position, int(run.watch.since)
+    position.step, position.batches = position.step - since, position.batches - since
+    order, device = torch.Generator(), device_of(run.model)
+    order.set_state(run.order_state)
+    batches = data.batches(batch_size, shuffle=True, generator=order, device=device)
+    x = next(islice(join_single(batches, batch_size), position.batches, None))
+    run.bar.close()
+    _mend(run)
+    try:
+        reason = _why_noted(run, x)
+    finally:
+        _mend(run)
+    text = f"step {position.step}: {reason} The model holds its last good weights."
+    raise NotFinite(text, position.step, run.history)
+
+# %% ../../nbs/lib/33_train_run.ipynb #fca323b3
+def _add(
+    sums: dict,  # term → its sum over images
+    terms: dict[str, Tensor],  # averages over a batch
+    n: int,  # images of it
+    at_once: bool,  # one launch, where launches count
+) -> None:
+    "Add the terms of a batch to the sums."
+    values: list[Any] = [sums.get(name) for name in terms] if at_once else [None]
+    if all(isinstance(value, Tensor) for value in values):
+        torch._foreach_add_(values, [*terms.values()], alpha=n)
+        return
+    for name, value in terms.items():
+        sums[name] = sums.get(name, 0.0) + value * n
+
+# %% ../../nbs/lib/33_train_run.ipynb #35226fe3
 def train_epoch(
     run: Run,
     data,  # with `batches`
@@ -355,20 +459,24 @@ def train_epoch(
     run.epoch_weights = copy.deepcopy(run.model.state_dict())
     run.order_state, device = run.order.get_state(), device_of(run.model)
     batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device)
-    sums, terms = run.position.sums, {}
+    sums, terms = run.position.sums, dict[str, Tensor]()
     for number, x in enumerate(join_single(batches, batch_size)):
         # done before an interruption; drawn again, so that the noise stays in step
         if number < run.position.batches:
             continue
-        terms = train_step(run, x)
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value * len(x)
+        terms = (run.step or train_step)(run, x)
+        run.advance()
+        _add(sums, terms, len(x), at_once=run.watch is not None)
         run.bar.update()
+        if run.watch is not None and run.looks_now() and run.watch.bad:
+            stop_at_note(run, data, batch_size)
         if after_step:
             after_step(run)
     # weights are alike; running statistics are of each process's own images
     run.world.broadcast_buffers(run.model)
     # nobody has looked since the last step, and the next epoch would keep the weights
+    if run.watch is not None and run.watch.bad:
+        stop_at_note(run, data, batch_size)
     if not run.is_finite():
         stop_not_finite(run, x, terms)
     run.clock.charge()
