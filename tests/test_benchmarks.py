@@ -25,7 +25,7 @@ from benchmarks import (
     lab_engines,
     mnist_nll,
     peers,
-    published,
+    published_run,
     record,
     scaling,
 )
@@ -634,7 +634,7 @@ def test_the_command_runs_small_without_a_gpu(small_gpu, monkeypatch):
 
 
 def test_the_published_run_is_estimated_to_take_half_an_hour_at_most():
-    seconds = {row["chapter"]: float(row["in all, s"]) for row in published.rows()}
+    seconds = {row["chapter"]: float(row["in all, s"]) for row in published_run.rows()}
     chapters = {name for name in published.notebooks() if not name.startswith("lib/")}
     assert seconds.keys() == chapters | {"all, one after the other"}
     assert seconds["all, one after the other"] <= published.LIMIT

@@ -167,7 +167,7 @@ def main():
     found = rows()
     print(*found, sep="\n")
     write(
-        "published",
+        "published_run",
         "The published run on an H100: estimated, not measured",
         found,
         f"From counted operations at the published parameters, assuming that steps of MLPs reach {SHARE['mlp']:.0%} and those of convolutions {SHARE['conv']:.0%} of {PEAK / 1e12:.0f} TFLOP/s, "
