@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..core import nearest
+from .batches import LabelledBatch, images_of
 
 # %% ../../nbs/lib/10_data_images.ipynb #e3c5d9a3
 def to_unit(
@@ -129,6 +130,7 @@ class Batched:
 
     pixels: Tensor
     binarisation: str = ""
+    y: Tensor | None = None  # what batches carry beside the images, (N, …)
 
     def __len__(self):
         return len(self.pixels)
@@ -143,7 +145,7 @@ class Batched:
         shuffle: bool = False,  # a new order each time
         generator: Generator | None = None,  # decides order and binarisation
         device=None,  # where the batches are wanted; None: where the pixels are
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Any]:
         """One epoch, every image once, as float32 batches in [0, 1].
 
         Args:
@@ -160,11 +162,16 @@ class Batched:
         prepare = to_unit
         if self.binarisation == "dynamic":
             prepare = partial(binarise, words=random_words(device, generator))
-        return (prepare(x.to(device)) for x in _gather(pixels, batch_size, order))
+        batches = (prepare(x.to(device)) for x in _gather(pixels, batch_size, order))
+        if self.y is None:
+            return batches
+        order = None if order is None else order.to(self.y.device)
+        told = (y.to(device) for y in _gather(self.y, batch_size, order))
+        return map(LabelledBatch, batches, told)
 
     def floats(self, generator: Generator | None = None) -> Tensor:
         "All of it as one float32 tensor, (N, C, H, W)."
-        batches = self.batches(4096, generator=generator)
+        batches = map(images_of, self.batches(4096, generator=generator))
         return torch.cat([to_unit(self.pixels[:0]), *batches])
 
     def mean(self) -> Tensor:
@@ -331,6 +338,30 @@ def _label_number(
         f"{nearest(str(label), names)}"
     )
 
+# %% ../../nbs/lib/10_data_images.ipynb #ebfda055
+def _check_told(images: "Images", attributes: tuple) -> None:
+    "Refuse to label batches with what is not known of the images."
+    name, known = images.name, images.attribute_names or ()
+    for attribute in attributes:
+        if attribute not in known:
+            raise ValueError(
+                f"{name!r} has no attribute {attribute!r}, only "
+                f"{', '.join(known) or 'none'}.{nearest(str(attribute), known)}"
+            )
+    if attributes:
+        return
+    y = images.labels
+    if y is None:
+        ways = "Images(pixels, labels=…) takes them"
+        if known:
+            ways = f"it has attributes, and images.labelled({known[0]!r}) carries one"
+        raise ValueError(f"{name!r} has no labels to carry: {ways}.")
+    if y.ndim != 1 or y.is_floating_point() or len(y) and y.min() < 0:
+        raise ValueError(
+            f"labels are whole numbers from 0, one for each image, not {y.dtype} of "
+            f"shape {tuple(y.shape)}{f' from {y.min():g}' if len(y) else ''}."
+        )
+
 # %% ../../nbs/lib/10_data_images.ipynb #7de08bf6
 def _describe(images: "Images") -> str:
     "One line of plain text about a set."
@@ -342,6 +373,8 @@ def _describe(images: "Images") -> str:
         facts.append(f"{len(images.attribute_names)} attributes")
     if images.binarisation:
         facts.append(f"{images.binarisation} binarisation")
+    if images.told is not None:
+        facts.append(f"batches carry {', '.join(images.told) or 'labels'}")
     if images.note:
         facts.append("a fallback: see .note")
     return f"Images({', '.join(facts)})"
@@ -370,6 +403,8 @@ class Images(Batched):
     split: str = "train"
     note: str = ""  # a sentence, if this set is a fallback for another
     binarisation: str = ""  # "dynamic" or "fixed"
+    # what batches carry: None: nothing; (): labels; or the names of attributes
+    told: tuple | None = None
 
     def __post_init__(self):
         _check_images(self)
@@ -395,6 +430,20 @@ class Images(Batched):
     def by_label(self, label: int | str) -> "Images":
         "Only those with this label: its number, or the name of its class."
         return self[self.labels == _label_number(label, self)]
+
+    def labelled(self, *attributes: str) -> "Images":
+        "Batches carry labels, (batch,), or the attributes named, (batch, A)."
+        _check_told(self, attributes)
+        return replace(self, told=attributes)
+
+    @property
+    def y(self) -> Tensor | None:
+        "What batches carry: labels, attributes, or nothing."
+        if not self.told:
+            return None if self.told is None else self.labels
+        assert self.attributes is not None and self.attribute_names is not None
+        columns = [self.attribute_names.index(name) for name in self.told]
+        return self.attributes[:, columns].float()
 
     def resized(self, size: int | tuple | None) -> "Images":
         "Cropped to the aspect of `size` (an integer or (h, w)) and resized."

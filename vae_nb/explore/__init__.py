@@ -7,6 +7,7 @@ from .latents import Interpolator, LatentExplorer
 from .layers import NotInBrowser
 from .network import to_onnx
 from .reconstructions import BetaExplorer, ReconstructionExplorer
+from .styles import StyleExplorer
 from .widgets import NetworkExplorer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Interpolator",
     "ReconstructionExplorer",
     "BetaExplorer",
+    "StyleExplorer",
     # train one in the page
     "Lab",
     # for other programs

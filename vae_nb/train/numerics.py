@@ -15,6 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from ..data.batches import images_of
 from .history import History
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #54c46916
@@ -161,7 +162,7 @@ def why_not_finite(
     Returns:
         a sentence
     """
-    if not x.isfinite().all():
+    if not images_of(x).isfinite().all():
         return "The batch itself holds NaN or infinity: clean the data."
     if weights := nonfinite_weights(model):
         return (

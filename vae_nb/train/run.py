@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..core import at_least_float32, device_of
 from ..data import as_data
+from ..data.batches import joined
 from .history import History, progress_bar
 from .numerics import NotFinite, nonfinite_weights, why_not_finite
 from .processes import World
@@ -139,7 +140,7 @@ def join_single(batches: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
     before = None
     for x in batches:
         if before is not None and len(x) == 1 < batch_size:
-            x = torch.cat([before, x])
+            x = joined(before, x)
         elif before is not None:
             yield before
         before = x
