@@ -44,6 +44,7 @@ SCALE = float(os.environ.get("SCALE", 1))
 SEEDS = [int(s) for s in os.environ.get("SEEDS", "411,412,413").split(",")]
 SIZES = [int(n) for n in os.environ.get("LABELS", "100,1000").split(",")]
 CHANGES = dict(part.split("=") for part in os.environ.get("SET", "").split(",") if part)
+N = int(os.environ.get("N", 0))  # so few digits, to try the script; nothing is recorded
 KEPT = Path("_build/bench/labels")
 
 BATCH, LR = 200, 3e-3
@@ -81,6 +82,8 @@ def settings_of(method):
 def digits():
     "What to train on, and what to score."
     train, valid = load("mnist"), load("mnist", split="valid")
+    if N:
+        return train[:N], valid[:N]
     if SPLIT == "valid":
         return train, valid
     every = replace(
@@ -226,7 +229,7 @@ def one(method, n, seed, images, held_out):
     chosen = settings_of(method)
     changed = "-".join(f"{k}{v:g}" for k, v in chosen.items())
     path = (
-        KEPT / f"{SPLIT}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
+        KEPT / f"{SPLIT}{N or str()}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
     )
     if path.exists():
         return json.loads(path.read_text())
@@ -255,7 +258,7 @@ NATS_SEEDS = (411, 412, 413)
 
 def nats(kind, seed, images, held_out, judge):
     "A VAE with or without labels, for the same minutes; its NLL, and whether samples are what was asked for."
-    path = KEPT / f"{SPLIT}-{kind}-{seed}-{SCALE:g}-{NATS_MINUTES:g}.json"
+    path = KEPT / f"{SPLIT}{N or str()}-{kind}-{seed}-{SCALE:g}-{NATS_MINUTES:g}.json"
     if path.exists():
         return json.loads(path.read_text())
     torch.set_num_threads(1)
@@ -303,7 +306,7 @@ def nats(kind, seed, images, held_out, judge):
 
 def the_judge(images):
     "An independent classifier, trained on digits in grey."
-    path = KEPT / f"judge-{SPLIT}-{SCALE:g}.pt"
+    path = KEPT / f"judge-{SPLIT}{N or str()}-{SCALE:g}.pt"
     if path.exists():
         judge = SmallClassifier(images.shape, 10)
         judge.load_state_dict(torch.load(path, weights_only=True))
@@ -318,7 +321,7 @@ def main():
     images, held_out = digits()
     wanted = os.environ.get("ROWS")
     wanted = wanted.split(";") if wanted else [*SETTINGS, "nats"]
-    recorded = SPLIT == "test" and SCALE == 1 and not CHANGES
+    recorded = SPLIT == "test" and SCALE == 1 and not CHANGES and not N
     for n in SIZES:
         for method in [m for m in SETTINGS if m in wanted]:
             for seed in SEEDS:
