@@ -16,6 +16,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
+import math
 import statistics
 import time
 from dataclasses import replace
@@ -55,7 +56,7 @@ SETTINGS = {
     "M1+M2": dict(epochs=60, alpha=50.0, m1_epochs=30),
     "M2": dict(epochs=12, alpha=50.0, hidden=300, latents=20),
     "best": dict(
-        epochs=14, alpha=10.0, hidden=400, latents=10, consistency=50.0, balance=50.0
+        epochs=20, alpha=50.0, hidden=400, latents=10, consistency=50.0, balance=100.0
     ),
 }
 NAMES = {
@@ -146,6 +147,9 @@ def supervised(images, few, held_out, seed, epochs, jitter):
 def m2(images, few, held_out, seed, epochs, alpha, hidden, latents, **more):
     "M2, with or without consistency."
     model = joint(hidden, latents)
+    if more:
+        steps = rounds(epochs) * math.ceil(len(images) / BATCH)
+        more["firm_after"] = round(0.6 * steps)
     objective = semi_supervised(model, few, alpha=alpha, **more)
     history = fit(
         model,
@@ -229,7 +233,7 @@ def one(method, n, seed, images, held_out):
     chosen = settings_of(method)
     changed = "-".join(f"{k}{v:g}" for k, v in chosen.items())
     path = (
-        KEPT / f"{SPLIT}{N or str()}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
+        KEPT / f"{SPLIT}{N or ''}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
     )
     if path.exists():
         return json.loads(path.read_text())
@@ -258,7 +262,7 @@ NATS_SEEDS = (411, 412, 413)
 
 def nats(kind, seed, images, held_out, judge):
     "A VAE with or without labels, for the same minutes; its NLL, and whether samples are what was asked for."
-    path = KEPT / f"{SPLIT}{N or str()}-{kind}-{seed}-{SCALE:g}-{NATS_MINUTES:g}.json"
+    path = KEPT / f"{SPLIT}{N or ''}-{kind}-{seed}-{SCALE:g}-{NATS_MINUTES:g}.json"
     if path.exists():
         return json.loads(path.read_text())
     torch.set_num_threads(1)
@@ -306,7 +310,7 @@ def nats(kind, seed, images, held_out, judge):
 
 def the_judge(images):
     "An independent classifier, trained on digits in grey."
-    path = KEPT / f"judge-{SPLIT}{N or str()}-{SCALE:g}.pt"
+    path = KEPT / f"judge-{SPLIT}{N or ''}-{SCALE:g}.pt"
     if path.exists():
         judge = SmallClassifier(images.shape, 10)
         judge.load_state_dict(torch.load(path, weights_only=True))

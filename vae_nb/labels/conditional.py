@@ -99,6 +99,7 @@ class Conditioned(nn.Module):
         self.network, self.first = network, weighs.index(True)
         n_out = len(network[self.first].weight)
         self.of_y = nn.Linear(width, n_out, bias=False)  # V
+        nn.init.normal_(self.of_y.weight)  # as loud as what x has to say
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         "y: (K,), or (batch, K) for as many x; None: no shift."

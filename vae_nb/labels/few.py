@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..augment import jitter
 from ..data import Images, TensorData, as_data
-from ..elbo import kl_per_dim
+from ..elbo import kl_per_dim, linear_warmup
 from ..joint.model import EnumeratedLikelihood, JointVAE
 from ..joint.objective import balance_term, consistency_term
 from .conditional import check_classes, refuse_missing
@@ -100,6 +100,7 @@ def semi_supervised(
     batch_size: int = 100,  # labelled images in a step, or all if they are fewer
     balance: float = 0.0,  # weight of `balance_term`: all classes are as frequent
     consistency: float = 0.0,  # weight of `consistency_term`, on all images
+    firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
     alter: Callable[[Tensor], Tensor] = jitter,  # what must not change the class
 ) -> Callable:  # f(model, x, step) → terms, for `fit(training_loss=…)`
     """The −ELBO of images of which a few have labels: M2 of Kingma et al. (2014).
@@ -115,6 +116,7 @@ def semi_supervised(
         batch_size: labelled images in a step, or all if they are fewer
         balance: weight of `balance_term`: all classes are as frequent
         consistency: weight of `consistency_term`, on all images
+        firm_after: steps over which its firmness rises from 0 to 1
         alter: what must not change the class
 
     Returns:
@@ -138,7 +140,8 @@ def semi_supervised(
         if consistency:
             logits.append(model.encode(alter(batch.x)).parts[-1].logits)
             other = model.encode(alter(x))
-            means["consistency"] = consistency_term(q, other).mean()
+            firmness = linear_warmup(step, firm_after)
+            means["consistency"] = consistency_term(q, other, firmness).mean()
         means["alpha"] = sum(F.nll_loss(each, batch.y) for each in logits) / len(logits)
         if balance:
             means["balance"] = balance_term(q)
