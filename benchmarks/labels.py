@@ -233,7 +233,8 @@ def one(method, n, seed, images, held_out):
     chosen = settings_of(method)
     changed = "-".join(f"{k}{v:g}" for k, v in chosen.items())
     path = (
-        KEPT / f"{SPLIT}{N or ''}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
+        KEPT
+        / f"{SPLIT}{N or ''}-{method.replace(' ', '')}-{n}-{seed}-{SCALE:g}-{changed}.json"
     )
     if path.exists():
         return json.loads(path.read_text())
