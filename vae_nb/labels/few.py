@@ -101,13 +101,15 @@ def semi_supervised(
     balance: float = 0.0,  # weight of `balance_term`: all classes are as frequent
     consistency: float = 0.0,  # weight of `consistency_term`, on all images
     firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
-    alter: Callable[[Tensor], Tensor] = jitter,  # what must not change the class
+    # what must not change the class, for the labelled images and for consistency; None:
+    # nothing, as in the paper
+    alter: Callable[[Tensor], Tensor] | None = jitter,
 ) -> Callable:  # f(model, x, step) → terms, for `fit(training_loss=…)`
     """The −ELBO of images of which a few have labels: M2 of Kingma et al. (2014).
 
     `fit` gives the images without labels. Their class is summed out exactly; that of
-    the labelled ones is observed, and teaches the classifier q(y|x). With
-    `consistency`, altered copies must get the same class.
+    the labelled ones is observed, and teaches the classifier q(y|x), on altered copies
+    too. With `consistency`, altered copies of all images must get the same class.
 
     Args:
         model: with one categorical, of as many categories as classes
@@ -117,7 +119,7 @@ def semi_supervised(
         balance: weight of `balance_term`: all classes are as frequent
         consistency: weight of `consistency_term`, on all images
         firm_after: steps over which its firmness rises from 0 to 1
-        alter: what must not change the class
+        alter: what must not change the class, for the labelled images and for consistency; None: nothing, as in the paper
 
     Returns:
         f(model, x, step) → terms, for `fit(training_loss=…)`
@@ -137,9 +139,10 @@ def semi_supervised(
         seen = observed_terms(model, batch.x, batch.y, known)
         means = {name: value.mean() for name, value in terms.items()}
         logits = [known.parts[-1].logits]
-        if consistency:
+        if alter is not None:
             logits.append(model.encode(alter(batch.x)).parts[-1].logits)
-            other = model.encode(alter(x))
+        if consistency:
+            other = model.encode((alter or jitter)(x))
             firmness = linear_warmup(step, firm_after)
             means["consistency"] = consistency_term(q, other, firmness).mean()
         means["alpha"] = sum(F.nll_loss(each, batch.y) for each in logits) / len(logits)
