@@ -63,10 +63,10 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
     },
     "09_labels": {
         "n_train": 300,
-        "seconds": 1,
+        "epochs": 1,
         "n_score": 30,
         "k_score": 10,
-        "epochs": 1,
+        "epochs_few": 1,
     },
     "09a_faces_by_attributes": {"n_train": 300, "n_valid": 300, "epochs": 2},
     "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
