@@ -107,6 +107,13 @@ def mnist_vanilla(shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 200) -
     return mlp_vae(shape, latent_dim, hidden=(), likelihood="normal", sigma="optimal")
 
 # %% ../nbs/lib/80_recipes.ipynb #d256b51b
+def mnist_conditional(
+    shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20
+) -> ConditionalVAE:
+    "784-512-z-512-784 for black and white digits, both networks told the class."
+    return conditional_vae(shape, 10, latent_dim, hidden=(512,), activation="relu")
+
+
 def mnist_conv(shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20) -> VAE:
     "Convolutions with max-pooling and dropout, then 784-512-256 fully connected."
     return conv_vae(
@@ -119,13 +126,6 @@ def mnist_conv(shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20) -> VA
         dropout=0.2,
         activation="relu",
     )
-
-# %% ../nbs/lib/80_recipes.ipynb #74a4f79a
-def mnist_conditional(
-    shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20
-) -> ConditionalVAE:
-    "784-512-z-512-784 for black and white digits, both networks told the class."
-    return conditional_vae(shape, 10, latent_dim, hidden=(512,), activation="relu")
 
 # %% ../nbs/lib/80_recipes.ipynb #53478597
 _KERAS = "the Keras VAE for MNIST, CIFAR-10 and Caltech-101"

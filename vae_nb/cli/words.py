@@ -314,6 +314,17 @@ def strengths(
     return found
 
 # %% ../../nbs/lib/91_cli_words.ipynb #f40d8a32
+LabelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        "-l",
+        show_default=False,
+        help="For a conditional model: 7, or smile=1,hat=0.",
+    ),
+]
+
+# %% ../../nbs/lib/91_cli_words.ipynb #800e6afe
 _MODEL_HELP = (
     "A run folder, a saved file, or a pretrained model; "
     "if none, the folder run or else faces."
@@ -325,15 +336,6 @@ ModelArgument = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", show_default=False, help=_MODEL_HELP),
-]
-LabelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--label",
-        "-l",
-        show_default=False,
-        help="For a conditional model: 7, or smile=1,hat=0.",
-    ),
 ]
 PicturesArgument = Annotated[
     list[str] | None,

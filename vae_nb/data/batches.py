@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core import nearest
+
 # %% ../../nbs/lib/10_data_batches.ipynb #6777ac6a
 @dataclass(frozen=True)
 class LabelledBatch:
@@ -50,3 +52,27 @@ def joined(a: Any, b: Any) -> Any:
     if not isinstance(a, LabelledBatch):
         return torch.cat([a, b])
     return LabelledBatch(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]))
+
+# %% ../../nbs/lib/10_data_batches.ipynb #003dc631
+def check_told(images: Any, attributes: tuple) -> None:
+    "Refuse to label batches with what is not known of the images."
+    name, known = images.name, images.attribute_names or ()
+    for attribute in attributes:
+        if attribute not in known:
+            raise ValueError(
+                f"{name!r} has no attribute {attribute!r}, only "
+                f"{', '.join(known) or 'none'}.{nearest(str(attribute), known)}"
+            )
+    if attributes:
+        return
+    y = images.labels
+    if y is None:
+        ways = "Images(pixels, labels=…) takes them"
+        if known:
+            ways = f"it has attributes, and images.labelled({known[0]!r}) carries one"
+        raise ValueError(f"{name!r} has no labels to carry: {ways}.")
+    if y.ndim != 1 or y.is_floating_point() or len(y) and y.min() < 0:
+        raise ValueError(
+            f"labels are whole numbers from 0, one for each image, not {y.dtype} of "
+            f"shape {tuple(y.shape)}{f' from {y.min():g}' if len(y) else ''}."
+        )

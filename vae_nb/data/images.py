@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..core import nearest
-from .batches import LabelledBatch, images_of
+from .batches import LabelledBatch, check_told, images_of
 
 # %% ../../nbs/lib/10_data_images.ipynb #e3c5d9a3
 def to_unit(
@@ -338,30 +338,6 @@ def _label_number(
         f"{nearest(str(label), names)}"
     )
 
-# %% ../../nbs/lib/10_data_images.ipynb #ebfda055
-def _check_told(images: "Images", attributes: tuple) -> None:
-    "Refuse to label batches with what is not known of the images."
-    name, known = images.name, images.attribute_names or ()
-    for attribute in attributes:
-        if attribute not in known:
-            raise ValueError(
-                f"{name!r} has no attribute {attribute!r}, only "
-                f"{', '.join(known) or 'none'}.{nearest(str(attribute), known)}"
-            )
-    if attributes:
-        return
-    y = images.labels
-    if y is None:
-        ways = "Images(pixels, labels=…) takes them"
-        if known:
-            ways = f"it has attributes, and images.labelled({known[0]!r}) carries one"
-        raise ValueError(f"{name!r} has no labels to carry: {ways}.")
-    if y.ndim != 1 or y.is_floating_point() or len(y) and y.min() < 0:
-        raise ValueError(
-            f"labels are whole numbers from 0, one for each image, not {y.dtype} of "
-            f"shape {tuple(y.shape)}{f' from {y.min():g}' if len(y) else ''}."
-        )
-
 # %% ../../nbs/lib/10_data_images.ipynb #7de08bf6
 def _describe(images: "Images") -> str:
     "One line of plain text about a set."
@@ -433,7 +409,7 @@ class Images(Batched):
 
     def labelled(self, *attributes: str) -> "Images":
         "Batches carry labels, (batch,), or the attributes named, (batch, A)."
-        _check_told(self, attributes)
+        check_told(self, attributes)
         return replace(self, told=attributes)
 
     @property

@@ -149,6 +149,33 @@ class Told(nn.Module):
             raise TypeError("a network with many y is no plain network: give one y.")
         return self.network.folded(self.y)
 
+# %% ../../nbs/09_labels.ipynb #1409b680
+def _check_told(what: str, data: Any, labels: int | tuple, weight: Tensor) -> None:
+    "Refuse data that carry no labels, or others than the model was built for."
+    y = getattr(data, "y", None)
+    if y is None:
+        raise TypeError(
+            f"this model is told what an image shows, and the images of {what} carry "
+            "no labels: pass images.labelled(), or images.labelled('smile', …) for "
+            "attributes; TensorData(x, y=y) joins tensors."
+        )
+    try:
+        numbers_of(y, labels, weight)
+    except ValueError as error:
+        raise ValueError(
+            f"the labels of {what} do not fit the model: {error}"
+        ) from None
+
+# %% ../../nbs/09_labels.ipynb #680fa0ca
+def refuse_missing(missing: set, what: str) -> None:
+    "Refuse classes of which there is no image to learn from."
+    if missing:
+        names = ", ".join(map(str, sorted(missing)))
+        raise ValueError(
+            f"no image of {what} has the label {names}, so nothing could be learned "
+            "about it: add some, or build a model for the classes that there are."
+        )
+
 # %% ../../nbs/09_labels.ipynb #190c53ca
 class GivenVAE(VAE):
     "A conditional VAE that has been told y: a VAE like any other, of the same weights."
@@ -248,33 +275,6 @@ class ConditionalVAE(VAE):
         if isinstance(self.labels, int):
             missing = set(range(self.labels)) - set(train.y.tolist())
             refuse_missing(missing, "train")
-
-# %% ../../nbs/09_labels.ipynb #5c27714e
-def _check_told(what: str, data: Any, labels: int | tuple, weight: Tensor) -> None:
-    "Refuse data that carry no labels, or others than the model was built for."
-    y = getattr(data, "y", None)
-    if y is None:
-        raise TypeError(
-            f"this model is told what an image shows, and the images of {what} carry "
-            "no labels: pass images.labelled(), or images.labelled('smile', …) for "
-            "attributes; TensorData(x, y=y) joins tensors."
-        )
-    try:
-        numbers_of(y, labels, weight)
-    except ValueError as error:
-        raise ValueError(
-            f"the labels of {what} do not fit the model: {error}"
-        ) from None
-
-
-def refuse_missing(missing: set, what: str) -> None:
-    "Refuse classes of which there is no image to learn from."
-    if missing:
-        names = ", ".join(map(str, sorted(missing)))
-        raise ValueError(
-            f"no image of {what} has the label {names}, so nothing could be learned "
-            "about it: add some, or build a model for the classes that there are."
-        )
 
 # %% ../../nbs/09_labels.ipynb #74896b6d
 @builder("vae_nb.labels.conditional_vae")
