@@ -40,12 +40,15 @@ LOOK = [[THERE, None], [FIRST, None], [PIXELS, None], [MOVE, MOVES]]
 
 @contextmanager
 def chrome():
-    "Chromium: its version, and a function from an address to what `LOOK` returns there."
+    "Chromium: its version, and what it returns for functions [[source, argument], …] at an address."
 
-    def look(address):
-        page = started.new_context().new_page()
+    def look(address, functions):
+        context = started.new_context()
+        page = context.new_page()
         page.goto(address)
-        return [page.evaluate(source, argument) for source, argument in LOOK]
+        found = [page.evaluate(source, argument) for source, argument in functions]
+        context.close()
+        return found
 
     with browser() as started:
         yield f"Chromium {started.version}", look
@@ -73,12 +76,24 @@ def other(engine):
                 raise SystemExit(f"{engine} has stopped; its log is {log.name}")
             return json.loads(line)
 
-        def look(address):
-            print(json.dumps([address, LOOK]), file=process.stdin, flush=True)
+        def look(address, functions):
+            print(json.dumps([address, functions]), file=process.stdin, flush=True)
             return answer()
 
         yield answer(), look
         process.stdin.close()
+
+
+@contextmanager
+def engines():
+    "The three of them, Chromium first."
+    missing = [what for what, there in NEEDED.items() if not there()]
+    if missing:
+        raise SystemExit(
+            f"Not here: {', '.join(missing)}. apt-get install firefox-esr webkit2gtk-driver xvfb xauth"
+        )
+    with chrome() as first, other("firefox") as second, other("webkit") as third:
+        yield first, second, third
 
 
 def row(name, version, looks, reference):
@@ -101,33 +116,25 @@ def row(name, version, looks, reference):
 
 
 def main():
-    missing = [what for what, there in NEEDED.items() if not there()]
-    if missing:
-        raise SystemExit(
-            f"Not here: {', '.join(missing)}. apt-get install firefox-esr webkit2gtk-driver xvfb xauth"
-        )
     torch.set_num_threads(1)
     seed_everything(0)
     rows = []
     with ExitStack() as stack:
-        engines = [
-            stack.enter_context(each)
-            for each in (chrome(), other("firefox"), other("webkit"))
-        ]
+        three = stack.enter_context(engines())
         for name in ASKED:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             LatentExplorer(MODELS[name]()).to_html(
                 Path(folder, "index.html"), beside=True
             )
-            looks = [[] for _ in engines]
+            looks = [[] for _ in three]
             for _ in range(ROUNDS):
-                for found, (_, look) in zip(looks, engines):
+                for found, (_, look) in zip(looks, three):
                     with served(folder) as address:  # another port: nothing is cached
-                        found.append(look(address))
+                        found.append(look(address, LOOK))
             reference = looks[0][0][2]
             rows += [
                 row(name, version, found, reference)
-                for found, (version, _) in zip(looks, engines)
+                for found, (version, _) in zip(looks, three)
             ]
             print(*rows[-3:], sep="\n", flush=True)
     write(

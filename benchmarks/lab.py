@@ -33,23 +33,40 @@ FRAMES = "(seconds) => new Promise((done) => { let n = 0; const start = performa
 STILL = "() => ({ map: lab.map.map((axis) => [...axis]), labels: [...lab.labels], grid: [...lab.grid] })"
 
 
-def processor_seconds(kind="renderer"):
-    "Of every process of this session's browser that shows pages: the worker, the page, and painting."
-    ticks, mine = os.sysconf("SC_CLK_TCK"), {os.getpid()}
-    found, stats = 0, []
+# What the command line of a process has that shows pages, in Chromium, Firefox and WebKitGTK.
+SHOWS_PAGES = (b"--type=renderer", b"-contentproc", b"WebKitWebProcess")
+
+
+def page_processes():
+    "Folders in /proc of every process of this session's browsers that shows pages: the worker, the page, and painting."
+    children = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            text, command = path.read_text(), (path.parent / "cmdline").read_bytes()
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            command = (path.parent / "cmdline").read_bytes()
         except OSError:
             continue
-        fields = text.rpartition(")")[2].split()
-        stats.append((int(path.parent.name), int(fields[1]), fields[11:13], command))
-    for pid, parent, used, command in sorted(stats):
-        if parent in mine:
-            mine.add(pid)
-            if f"--type={kind}".encode() in command:
-                found += sum(map(int, used)) / ticks
-    return found
+        children.setdefault(parent, []).append((path.parent, command))
+    waiting = children.get(os.getpid(), [])
+    while waiting:
+        folder, command = waiting.pop()
+        waiting += children.get(int(folder.name), [])
+        if any(sign in command for sign in SHOWS_PAGES):
+            yield folder
+
+
+def spent(stat):
+    "Name and processor seconds of a process or a thread, from its file in /proc."
+    try:
+        name, _, fields = stat.read_text().partition("(")[2].rpartition(")")
+    except OSError:  # it has ended
+        return "", 0.0
+    return name, sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def processor_seconds():
+    "What those processes have used."
+    return sum(spent(folder / "stat")[1] for folder in page_processes())
 
 
 def trained_in_the_page(chrome, address):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from . import api, floors, vendor, widgets
+from . import api, floors, published, vendor, widgets
 from .cite import citation
 from .execute import ANSI, explorer_files, key_of, record_of
 from .measured import fill
@@ -129,8 +129,13 @@ def write_pages(chapters, source):
 
 
 def filled(text):
-    "A page's text with what is made from other files at its marks: measured tables, the rooms, the citation."
-    marks = {"modules": api.overview, "citation": citation, "floors": floors.picture}
+    "A page's text with what is made from other files at its marks: measured and published figures, the rooms, the citation."
+    marks = {
+        "modules": api.overview,
+        "citation": citation,
+        "floors": floors.picture,
+        "published": published.tables,
+    }
     for mark, made in marks.items():
         text = (
             text.replace(f"<!-- {mark} -->", made())

@@ -1,5 +1,6 @@
 "The measurements: the peers' networks are ours, the clocks and charts do what they say. What takes minutes is `make bench`."
 
+import base64
 import json
 import subprocess
 import sys
@@ -13,7 +14,17 @@ import torch
 
 from benchmarks import __main__ as every
 from benchmarks import book as book_cost
-from benchmarks import curves, engines, iwae, mnist_nll, peers, record, scaling
+from benchmarks import (
+    curves,
+    engines,
+    iwae,
+    lab,
+    lab_engines,
+    mnist_nll,
+    peers,
+    record,
+    scaling,
+)
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from book import pictures
 from vae_nb.conv import conv_vae
@@ -217,9 +228,12 @@ def test_iwae_rows_have_folders_of_their_own_and_a_k_that_grows():
         for seed in seeds
     }
     assert len(places) == sum(len(seeds) for *_, seeds in iwae.ROWS.values())
-    ks = [iwae.samples("grow", share / 100) for share in range(101)]
+    ks = [iwae.samples("grow", share / 100)[1] for share in range(101)]
     assert ks == sorted(ks) and ks[0] == 1 and ks[-1] == 50
-    assert iwae.samples("vae", 0.5) == 0 and iwae.samples("iwae5", 0.5) == 5
+    assert iwae.samples("vae", 0.5) == (1, 0) and iwae.samples("iwae5", 0.5) == (1, 5)
+    assert iwae.loss_of(*iwae.samples("miwae", 0.5)).__name__.startswith(
+        "importance_weighted_5x4_"
+    )
     rates = [iwae.learning_rate(share / 100) for share in range(101)]
     assert max(rates) == rates[30] == pytest.approx(iwae.LR) and rates[-1] < 1e-9
 
@@ -311,6 +325,30 @@ def test_engines_are_compared_pixel_by_pixel(monkeypatch):
     monkeypatch.setitem(engines.NEEDED, "xvfb", lambda: None)
     with pytest.raises(SystemExit, match="Not here: .*xvfb.*apt-get install"):
         engines.main()
+
+
+def test_the_lab_is_compared_in_every_setting(monkeypatch):
+    settings = [kind["options"] | kind["settings"] for kind in lab_engines.kinds()]
+    chosen = lambda name: {setting[name] for setting in settings}
+    assert len(settings) == 14 and len(chosen("bug")) == 7
+    assert len(chosen("activation")) == 6 and len(chosen("likelihood")) == 2
+    text = lambda *weights: base64.b64encode(np.float32(weights).tobytes()).decode()
+    marks = [
+        {"spent": s, "images": 9000, "held": 150, "first": 0.5, "used": 2}
+        for s in (5, 10)
+    ]
+    row = lab_engines.row(
+        "a browser", [(marks, text(3, 4))], text(3, 5), [text(1)], [text(1)]
+    )
+    assert list(row.values())[1:5] == ["900", "4,500", "500", "150.0"]
+    assert list(row.values())[5:] == ["0.2", "0"]
+
+
+def test_processes_that_show_pages_are_found_below_this_one():
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "--type=renderer"]
+    with subprocess.Popen(sleep) as process:
+        assert str(process.pid) in [folder.name for folder in lab.page_processes()]
+        process.kill()
 
 
 def test_digits_are_moved_a_little_and_counted_when_they_cost_much():

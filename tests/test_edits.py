@@ -157,6 +157,13 @@ def test_wilson_against_its_definition():
             _wilson(*bad)
 
 
+def test_an_interval_holds_its_share_whatever_the_rounding():
+    for n in range(1, 400):
+        for k in (0, n // 3, n):
+            low, high = _wilson(k, n)
+            assert 0 <= low <= k / n <= high <= 1
+
+
 def test_a_perfect_edit_flips_all_and_leaks_nothing(net):
     directions = {
         "good": left(LEFT),

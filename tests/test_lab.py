@@ -330,6 +330,11 @@ def message(tab):
     return tab.locator(".message").inner_text()
 
 
+SAID = (
+    "[...document.querySelectorAll('[role=status]')].map((e) => e.textContent).join('')"
+)
+
+
 def test_one_click_sorts_digits_and_asks_nobody(chrome, address):
     with opened(chrome, address, start=False, offline=True) as tab:
         assert tab.locator("img").is_visible() and tab.locator("canvas").count() == 0
@@ -339,6 +344,7 @@ def test_one_click_sorts_digits_and_asks_nobody(chrome, address):
             f"Number(document.querySelectorAll('tr.sum td')[1].textContent) < {GOOD}",
             timeout=120_000,
         )
+        assert tab.evaluate(SAID) == "", "nothing is announced while it trains"
         paused(tab)
         recon, kl = (
             float(tab.locator("tbody tr").nth(row).locator("td").nth(1).inner_text())
@@ -379,7 +385,7 @@ def test_a_learning_rate_that_overflows_is_told_and_mended(chrome, address):
         rate = tab.get_by_role("slider", name="learning rate")
         rate.fill("0.5")
         tab.wait_for_function(
-            "document.querySelector('.message').textContent.includes('no number any more')",
+            "document.querySelector('.message').textContent.includes('no longer a number')",
             timeout=120_000,
         )
         assert "learning rate of 3.2" in message(tab)
@@ -460,7 +466,7 @@ def test_a_drawing_is_encoded_while_it_is_drawn(chrome, address):
         ({"version": 99}, "another version of vae_nb: its settings have version 99"),
         ({"bug": "typo"}, 'bug is "typo"'),
         ({"latents": 0}, "latents is 0"),
-        ({"beta": None}, "no number: beta is null"),
+        ({"beta": None}, "not a number: beta is null"),
     ],
 )
 def test_saved_settings_that_do_not_fit_are_told(chrome, tmp_path, change, says):
@@ -488,6 +494,20 @@ def test_damaged_data_are_told(chrome, tmp_path):
         assert "damaged" in message(tab)
 
 
+HASTY = "const plain = setTimeout; window.setTimeout = (act, ms) => plain(act, ms / 100); vaeNbWeights = undefined"
+
+
+def test_a_notebook_whose_kernel_has_gone_says_so(chrome, address):
+    with opened(chrome, address, start=False) as tab:
+        tab.evaluate(HASTY)  # nothing in the page, so the kernel is asked
+        tab.get_by_role("button").click()
+        tab.wait_for_function(
+            "document.querySelector('.message').textContent.length > 20"
+        )
+        assert "kernel" in message(tab) and "Run its cell again" in message(tab)
+        assert tab.locator("img").is_visible() and tab.errors == []
+
+
 def test_a_page_without_a_kernel_loads_the_lab_when_its_button_is_pressed(
     chrome, tmp_path
 ):
@@ -508,13 +528,26 @@ def test_a_page_without_a_kernel_loads_the_lab_when_its_button_is_pressed(
         )
 
 
+MAP_BOTTOM = "document.querySelector('.drawn').getBoundingClientRect().bottom"
+PICTURES = """(ms) => new Promise((done) => { let n = 0; new MutationObserver(() => n++).observe(document.querySelector(".vae-lab"), { attributeFilter: ["data-step"] });
+    setTimeout(() => done(n), ms) })"""
+
+
 def test_phones_and_keyboards(chrome, address):
     phone = {
         "viewport": {"width": 390, "height": 844},
         "is_mobile": True,
         "has_touch": True,
     }
-    with opened(chrome, address, reduced_motion="reduce", **phone) as tab:
+    still = {"start": False, "reduced_motion": "reduce"}
+    with opened(chrome, address, **still, **phone) as tab:
+        tab.add_style_tag(content="body { padding-top: 700px }")
+        tab.get_by_role("button").click()
+        trained(tab, 1)
+        assert tab.evaluate(MAP_BOTTOM) <= 844, "the map is in view"
+        assert tab.evaluate(PICTURES, 1200) <= 2, (
+            "few pictures, where motion is unwanted"
+        )
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
         assert tab.evaluate("document.activeElement.textContent") == "Pause"
         tab.keyboard.press("Enter")

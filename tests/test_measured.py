@@ -3,6 +3,10 @@
 import json
 import re
 
+import pytest
+
+from benchmarks import iwae, priors, record
+from book import published
 from book.measured import WIDEST, keys_of, parts_of
 from book.project import ROOT
 
@@ -100,6 +104,15 @@ def test_a_new_seed_moves_an_edit_by_seven_points():
         assert numbers(row["s.d. over trainings, points"])[0] >= half
 
 
+def test_the_lab_takes_the_same_steps_everywhere_and_its_memory_stays_level():
+    assert len(rows("lab_engines")) == 3
+    for name in list(rows("lab_engines")[0])[-2:]:
+        assert max(column("lab_engines", name)) < 1e-3
+    for name in list(rows("lab_memory")[0])[-2:]:
+        held = column("lab_memory", name)
+        assert held[-1] < 1.05 * held[0], name
+
+
 def test_no_chapter_takes_five_minutes():
     chapters = [r for r in rows("book") if not r["notebook"].startswith("lib/")]
     assert max(numbers(row["run, s"])[0] for row in chapters) < 300
@@ -119,3 +132,57 @@ def test_the_first_columns_tell_the_edits_apart():
     edits = rows("edits")
     assert parts_of(edits)[1][:3] == ["set", "direction", "strength"]
     assert len({(r["set"], r["direction"], r["strength"]) for r in edits}) >= 25
+
+
+# --- published numbers, reproduced ---
+
+ENTRIES = [entry for group in published.groups() for entry in group["rows"]]
+COMING = {"labels"}  # a benchmark of a chapter that is being written
+
+
+def test_published_rows_name_the_command_that_makes_them():
+    assert len(ENTRIES) >= 12
+    for entry in ENTRIES:
+        source = entry["ours"]["from"]
+        assert entry["command"].endswith(f"make bench NAME={source}")
+        assert source in {*record.names()} | COMING
+
+
+def test_published_rows_ask_for_runs_that_their_benchmarks_make():
+    of_iwae = {(iwae.NAMES[kind], minutes) for kind, minutes, _ in iwae.ROWS.values()}
+    for entry in ENTRIES:
+        ours, where = entry["ours"], entry["ours"]["where"]
+        if ours["from"] == "iwae":
+            assert (where["objective"], where["CPU-min"]) in of_iwae
+            [name] = re.findall("ROWS=(\\w+)", entry["command"])
+            kind, minutes, _ = iwae.ROWS[name]
+            assert (iwae.NAMES[kind], minutes) == tuple(where.values())
+        elif ours["from"] == "priors":
+            assert where["prior"] in priors.PRIORS
+            assert where["budget, CPU-min"] in priors.MINUTES
+        elif ours["from"] not in COMING:
+            assert published.found(ours), f"no row of {ours['from']} fits {where}"
+
+
+def test_a_finished_benchmark_appears_by_itself(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "RESULTS", tmp_path)
+    entry = next(e for e in ENTRIES if e["command"].startswith("ROWS=best60"))
+    before = published.row(entry)
+    assert before["ours"] == "not run yet" and before["ours − paper"] == ""
+    seeds = [entry["ours"]["where"] | {"NLL": f"84.{n}0 ± 0.23"} for n in (3, 4, 5)]
+    (tmp_path / "iwae.json").write_text(json.dumps({"rows": seeds}))
+    after = published.row(entry)
+    assert (
+        after["ours"] == "84.40 ± 0.10 (3 seeds)" and after["ours − paper"] == "−0.38"
+    )
+    assert after["cost of ours"] == "60 CPU-minutes a seed"
+    (tmp_path / "iwae.json").write_text(json.dumps({"rows": [{"NLL": "84"}]}))
+    with pytest.raises(SystemExit, match="asks iwae.json for CPU-min, objective"):
+        published.row(entry)
+
+
+def test_what_is_quoted_from_memory_says_so():
+    unchecked = [e for e in ENTRIES if not e.get("checked", True)]
+    assert unchecked
+    for entry in unchecked:
+        assert published.row(entry)["paper"].endswith("reported, not checked")

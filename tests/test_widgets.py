@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import hypothesis.strategies as some
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from nasty_names import NASTY
 
 from book import build, execute, images, vendor, widgets
@@ -27,6 +27,7 @@ from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
 from vae_nb.explore import (
     SCENES,
+    BoundExplorer,
     ElboExplorer,
     LatentExplorer,
     TemperatureExplorer,
@@ -112,7 +113,7 @@ def test_three_categories_are_needed():
         TemperatureExplorer(logits=[0.0, 1.0])
 
 
-@pytest.mark.parametrize("explorer", [ElboExplorer, TemperatureExplorer])
+@pytest.mark.parametrize("explorer", [ElboExplorer, TemperatureExplorer, BoundExplorer])
 def test_a_still_is_a_picture_with_words(explorer):
     from PIL import Image
 
@@ -388,11 +389,11 @@ def write_page(folder, *shown, also=(), name="index.html"):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "Three pages: both explorers; the first twice; one that cannot start."
+    "Three pages: the explorers of an idea; the first twice; one that cannot start."
     folder = tmp_path_factory.mktemp("site") / "some/sub-path"
     broken = ElboExplorer()
     broken._esm = "export default { render() { throw new Error('no luck') } }"
-    write_page(folder, ElboExplorer(), TemperatureExplorer())
+    write_page(folder, ElboExplorer(), TemperatureExplorer(), BoundExplorer())
     write_page(
         folder, ElboExplorer(), ElboExplorer(mu=1.0, sigma=0.5), name="twice.html"
     )
@@ -478,7 +479,7 @@ def test_it_lives_wherever_the_page_lies(kind, chrome, site):
             assert number(page.tab, "+ gap") == pytest.approx(
                 elbo_parts(0, 1, TWO)["gap"], abs=0.006
             )
-            slider = page.tab.get_by_label("μ of q")
+            slider = page.tab.get_by_label("μ of q").first
             slider.focus()
             for _ in range(4):
                 page.tab.keyboard.press("ArrowRight")
@@ -599,9 +600,9 @@ def test_climbing_ends_where_the_chapter_says(chrome, address):
         elbo_ready(page.tab)
 
         def climb(mu, scene="two codes explain x"):
-            page.tab.locator("select").select_option(scene)
-            page.tab.get_by_role("button", name="q = prior").click()
-            page.tab.get_by_label("μ of q").fill(str(mu))
+            page.tab.locator("select").first.select_option(scene)
+            page.tab.get_by_role("button", name="q = prior").first.click()
+            page.tab.get_by_label("μ of q").first.fill(str(mu))
             page.tab.get_by_role("button", name="Climb").click()
             page.tab.evaluate(
                 "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -620,16 +621,16 @@ def test_climbing_ends_where_the_chapter_says(chrome, address):
 def test_climbing_is_shown_step_by_step_and_can_be_stopped(chrome, address):
     with opened(chrome, address + "index.html", reduced_motion="no-preference") as page:
         elbo_ready(page.tab)
-        page.tab.get_by_label("μ of q").fill("1")
+        page.tab.get_by_label("μ of q").first.fill("1")
         page.tab.get_by_role("button", name="Climb").click()
         page.tab.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
         assert number(page.tab, "+ gap") > 0.8, "not yet there"
-        page.tab.get_by_role("button", name="q = prior").click()
+        page.tab.get_by_role("button", name="q = prior").first.click()
         page.tab.wait_for_timeout(200)
         assert number(page.tab, "− KL") == 0, "the reader's hand stops it"
-        page.tab.get_by_label("μ of q").fill("1")
+        page.tab.get_by_label("μ of q").first.fill("1")
         page.tab.get_by_role("button", name="Climb").click()
         page.tab.wait_for_function(
             "Math.abs(parseFloat([...document.querySelectorAll('.vae-idea tr')].find(r => r.textContent.includes('+ gap')).lastChild.textContent) - 0.75) < 0.01",
@@ -641,7 +642,7 @@ def test_climbing_is_shown_step_by_step_and_can_be_stopped(chrome, address):
 def test_without_javascript_the_stills_stay(chrome, address):
     with opened(chrome, address + "index.html", java_script_enabled=False) as page:
         stills = page.tab.locator(".explorer-still")
-        assert stills.count() == 2 and stills.first.bounding_box()["width"] > 300
+        assert stills.count() == 3 and stills.first.bounding_box()["width"] > 300
         assert "log p(x), -1.78" in stills.first.get_attribute("alt")
 
 
@@ -681,7 +682,12 @@ def test_the_page_computes_what_python_computes(chrome):
         list
     )
 
-    @settings(max_examples=100, database=None, derandomize=True)
+    @settings(
+        max_examples=100,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],  # on a busy machine
+    )
     @given(
         number_in(-2.5, 2.5),
         number_in(0.15, 1.6),
@@ -741,10 +747,10 @@ def test_screen_readers_get_the_numbers(chrome, address):
     with opened(chrome, address + "index.html") as page:
         elbo_ready(page.tab)
         assert (
-            page.tab.get_by_label("μ of q").get_attribute("aria-valuetext")
+            page.tab.get_by_label("μ of q").first.get_attribute("aria-valuetext")
             == "0.00; ELBO −3.14, gap 1.36 nats"
         )
-        page.tab.get_by_label("μ of q").fill("1")
+        page.tab.get_by_label("μ of q").first.fill("1")
         page.tab.wait_for_function(
             "document.querySelector('[role=status]').textContent.startsWith('ELBO')"
         )

@@ -27,7 +27,8 @@ _NAMES = {  # room → what it gives, in the order of use
     "latent": "interpolate traverse traverse_classes manifold "
     "attribute_direction Direction edit edit_images",
     "explore": "LatentExplorer Interpolator ReconstructionExplorer BetaExplorer "
-    "ElboExplorer TemperatureExplorer StyleExplorer Lab to_onnx",
+    "ElboExplorer BoundExplorer TemperatureExplorer PriorExplorer StyleExplorer Lab "
+    "to_onnx",
     "plots": "show_grid show_pairs compare_rows strip loss_curves kl_per_dim_bars "
     "latent_map latent_tsne latent_histograms manifold_grid set_style",
     "elbo": "kl_normal free_bits_kl linear_warmup importance_weighted_bound",
@@ -105,7 +106,9 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares
         ReconstructionExplorer as ReconstructionExplorer,
         BetaExplorer as BetaExplorer,
         ElboExplorer as ElboExplorer,
+        BoundExplorer as BoundExplorer,
         TemperatureExplorer as TemperatureExplorer,
+        PriorExplorer as PriorExplorer,
         StyleExplorer as StyleExplorer,
         Lab as Lab,
         to_onnx as to_onnx,

@@ -21,13 +21,6 @@ from .vae import POSTERIORS, PRIORS, VAE
 __getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")
 
 # %% ../nbs/03_conv_vae.ipynb #157ea866
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
-    "none": lambda channels: nn.Identity(),
-}
-
-
 def halvings(
     size: tuple,  # (height, width)
     n: int,  # how often
@@ -47,6 +40,13 @@ def halvings(
     return sizes
 
 # %% ../nbs/03_conv_vae.ipynb #35da326f
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": lambda channels: nn.GroupNorm(math.gcd(8, channels), channels),
+    "none": lambda channels: nn.Identity(),
+}
+
+
 def down_layers(
     n_in: int,
     n_out: int,

@@ -1,23 +1,6 @@
-// ElboExplorer: one data point x, a code z on a line, prior N(0, 1), and a likelihood p(x|z) that is a sum of bumps in z:
-// [height, place, width]. The reader moves q(z|x) = N(mu, sigma²) and sees what becomes of the two ways to write the ELBO.
+// ElboExplorer: the reader moves q(z|x) on the line and sees what becomes of the two ways to write the ELBO. Concatenated after line.js.
 
 const LOWEST = -8; // nats at the left end of the bars
-const FAR = 4; // the line is drawn from -FAR to FAR
-const LIMITS = { mu: [-2.5, 2.5], sigma: [0.15, 1.6] };
-
-const normal = (z, mu, sigma) => Math.exp(-(((z - mu) / sigma) ** 2) / 2) / (sigma * Math.sqrt(2 * Math.PI));
-
-function logLikelihood(z, bumps) {
-  const logs = bumps.map(([height, place, width]) => Math.log(height) - ((z - place) / width) ** 2 / 2);
-  const top = Math.max(...logs);
-  return top + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - top), 0));
-}
-
-// log ∫ p(x|z) N(z; 0, 1) dz: each bump is a Gaussian integral.
-function logEvidence(bumps) {
-  const masses = bumps.map(([height, place, width]) => (height * width) / Math.hypot(1, width) * Math.exp(-(place ** 2) / (2 * (1 + width ** 2))));
-  return Math.log(masses.reduce((sum, mass) => sum + mass, 0));
-}
 
 // All terms in nats. The expectation under q is a sum over 401 points of mu ± 8 sigma, weighted by the bell curve.
 export function elboParts(mu, sigma, bumps) {
@@ -71,124 +54,57 @@ function ledgerTable() {
 
 const LEGEND = [["--idea-p", "true posterior p(z|x)"], ["--idea-q", "q(z|x): drag it, or its ends"], ["--idea-line", "prior p(z), dashed"]];
 
-function legend() {
-  const items = LEGEND.map(([colour, text]) => {
-    const swatch = make("i");
-    swatch.style.background = `var(${colour})`;
-    return make("span", {}, swatch, text);
-  });
-  return make("div", { className: "legend" }, ...items);
-}
-
 // Two pictures over the same axis: the densities with the handles of q, and below them where the gap comes from.
 function paintPictures(svg, width, { mu, sigma }, bumps) {
   const floor = 158, zero = floor + 98, height = zero + 40, evidence = logEvidence(bumps);
-  const x = (z) => ((z + FAR) / (2 * FAR)) * width, y = (density) => floor - density * 105;
   const depth = (value) => zero - clamp(value, -1.1, 2) * 34;
-  const grid = Array.from({ length: 321 }, (_, i) => -FAR + (i * FAR) / 160);
-  const posterior = (z) => Math.exp(logLikelihood(z, bumps) - evidence) * normal(z, 0, 1);
   const q = (z) => normal(z, mu, sigma);
   const share = (z) => q(z) < 1e-12 ? 0 : q(z) * (Math.log(q(z)) - logLikelihood(z, bumps) - Math.log(normal(z, 0, 1)) + evidence);
-  const curve = (f, map) => path(grid.map((z) => [x(z), map(f(z))]));
-  const area = (f, map, base) => `${curve(f, map)}L${width},${base}L0,${base}Z`;
-  const line = (x1, x2, at, more) => draw("line", { x1, x2, y1: at, y2: at, stroke: "var(--idea-line)", ...more });
-  const ticks = [-3, -2, -1, 0, 1, 2, 3].map((z) => draw("text", { x: x(z), y: floor + 24, "text-anchor": "middle" }, written(z, 0)));
-  const ends = [mu - sigma, mu + sigma].map((z) => draw("circle", { cx: x(z), cy: floor, r: 7, fill: "var(--idea-face)", stroke: "var(--idea-q)", "stroke-width": 2.5 }));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.style.height = `${height}px`;
   svg.replaceChildren(
-    draw("path", { d: area(posterior, y, floor), fill: "var(--idea-p)", "fill-opacity": 0.25, stroke: "var(--idea-p)" }),
-    draw("path", { d: area(q, y, floor), fill: "var(--idea-q)", "fill-opacity": 0.18, stroke: "var(--idea-q)", "stroke-width": 2.5 }),
-    draw("path", { d: curve((z) => normal(z, 0, 1), y), fill: "none", stroke: "var(--idea-line)", "stroke-dasharray": "5 4" }), // on top: q starts as the prior
-    line(0, width, floor),
-    ...ticks,
-    draw("text", { x: width - 6, y: floor + 24, "text-anchor": "end" }, "z"),
-    line(x(mu - sigma), x(mu + sigma), floor, { stroke: "var(--idea-q)", "stroke-width": 4 }),
-    ...ends,
-    draw("circle", { cx: x(mu), cy: floor, r: 9, fill: "var(--idea-q)" }),
-    draw("path", { d: area((z) => Math.max(0, share(z)), depth, zero), fill: "var(--idea-p)", "fill-opacity": 0.6 }),
-    draw("path", { d: area((z) => Math.min(0, share(z)), depth, zero), fill: "var(--idea-third)", "fill-opacity": 0.6 }),
-    line(0, width, zero),
+    ...densities(width, floor, { mu, sigma }, bumps),
+    draw("path", { d: area((z) => Math.max(0, share(z)), width, depth, zero), fill: "var(--idea-p)", "fill-opacity": 0.6 }),
+    draw("path", { d: area((z) => Math.min(0, share(z)), width, depth, zero), fill: "var(--idea-third)", "fill-opacity": 0.6 }),
+    level(0, width, zero),
   );
 }
 
-// Near the middle a pointer moves mu, at the ends of the bar it changes sigma, elsewhere it fetches q.
-function grip(z, { mu, sigma }, perPixel) {
-  const off = Math.abs(z - mu);
-  if (off < Math.max(sigma / 2, 9 * perPixel)) return "mu";
-  return off < sigma + 26 * perPixel ? "sigma" : "mu";
-}
-
 function render({ model, el, signal }) {
-  const state = () => ({ mu: model.get("mu"), sigma: model.get("sigma") });
-  const bumps = () => model.get("scenes")[model.get("scene")];
-  const put = (values) => {
-    for (const [name, value] of Object.entries(values)) model.set(name, value);
-    model.save_changes();
-  };
-  const move = (name, value) => put({ [name]: Math.round(100 * clamp(value, ...LIMITS[name])) / 100 });
-
-  const root = make("div", { className: "vae-idea" });
-  const svg = draw("svg", { role: "img" });
-  const sliders = ["mu", "sigma"].map((name, i) =>
-    slider({
-      label: `${"μσ"[i]} of q`, min: LIMITS[name][0], max: LIMITS[name][1], step: 0.05,
-      get: () => state()[name], set: (value) => { stop(); move(name, value); },
-      said: (value) => { const t = elboParts(state().mu, state().sigma, bumps()); return `${written(value)}; ELBO ${written(t.elbo)}, gap ${written(t.gap)} nats`; },
-    }));
-  const scene = make("select", { ariaLabel: "how many codes explain x" }, ...Object.keys(model.get("scenes")).map((name) => new Option(name)));
-  scene.dataset.lmSuppressShortcuts = "true";
-  scene.addEventListener("change", () => { stop(); put({ scene: scene.value }); });
-
-  // Gradient ascent, shown step by step unless the reader has asked for less motion.
+  const root = make("div", { className: "vae-idea" }), svg = draw("svg", { role: "img" });
   let frame = 0;
   const stop = () => cancelAnimationFrame(frame);
+  const parts = () => elboParts(q.state().mu, q.state().sigma, q.bumps());
+  const q = makeQ({ model, before: stop, said: () => { const t = parts(); return `ELBO ${written(t.elbo)}, gap ${written(t.gap)} nats`; } });
+
+  // Gradient ascent, shown step by step unless the reader has asked for less motion.
   const climb = (steps) => {
-    const next = climbed(state(), bumps());
-    put({ mu: next.mu, sigma: next.sigma });
+    const next = climbed(q.state(), q.bumps());
+    q.put({ mu: next.mu, sigma: next.sigma });
     if (steps > 1 && next.moved > 1e-3) frame = requestAnimationFrame(() => climb(steps - 1));
   };
   const arrive = () => {
-    let at = state();
-    for (let i = 0; i < 400; i++) at = climbed(at, bumps());
-    put({ mu: at.mu, sigma: at.sigma });
+    let at = q.state();
+    for (let i = 0; i < 400; i++) at = climbed(at, q.bumps());
+    q.put({ mu: at.mu, sigma: at.sigma });
   };
-  const climbButton = make("button", { type: "button", textContent: "Climb the ELBO" });
-  climbButton.addEventListener("click", () => { stop(); prefersStill() ? arrive() : climb(400); });
-  const backButton = make("button", { type: "button", textContent: "q = prior" });
-  backButton.addEventListener("click", () => { stop(); put({ mu: 0, sigma: 1 }); });
-
-  const at = (event) => { const box = svg.getBoundingClientRect(); return ((event.clientX - box.left) / box.width - 0.5) * 2 * FAR; };
-  let held = null;
-  const drag = (event) => { if (held) move(held, held === "mu" ? at(event) : Math.abs(at(event) - state().mu)); };
-  svg.addEventListener("pointerdown", (event) => {
-    stop();
-    held = grip(at(event), state(), (2 * FAR) / svg.clientWidth);
-    svg.setPointerCapture(event.pointerId);
-    if (held === "mu") drag(event);
-  });
-  svg.addEventListener("pointermove", drag);
-  for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, () => (held = null));
+  const climbButton = button("Climb the ELBO", () => { stop(); prefersStill() ? arrive() : climb(400); });
+  const backButton = button("q = prior", () => { stop(); q.put({ mu: 0, sigma: 1 }); });
+  q.draggedIn(svg);
 
   const ledger = ledgerTable(), say = announcer(root);
   const paint = (width) => {
-    const { mu, sigma } = state(), t = elboParts(mu, sigma, bumps());
-    paintPictures(svg, width, { mu, sigma }, bumps());
+    const { mu, sigma } = q.state(), t = parts();
+    paintPictures(svg, width, { mu, sigma }, q.bumps());
     svg.setAttribute("aria-label", `Densities over z: the prior, the true posterior, and q with mean ${written(mu)} and standard deviation ${written(sigma)}. Below, the integrand of the gap.`);
     ledger.refresh(t);
-    sliders.forEach((each) => each.refresh());
-    scene.value = model.get("scene");
+    q.refresh();
     say(`ELBO ${written(t.elbo)} nats: reconstruction ${written(t.recon)} minus KL ${written(t.kl)}. Gap ${written(t.gap)} to log p(x), ${written(t.log_px)}.`);
   };
   const below = make("p", { textContent: "Lower curve: q(z|x) · log (q(z|x) / p(z|x)). The area above its line minus the area below is the gap, KL(q ‖ posterior)." });
-  root.append(legend(), svg, below, make("div", { className: "controls" }, ...sliders.flatMap((each) => each.row)), make("div", { className: "buttons" }, climbButton, backButton, scene), ledger.table);
+  root.append(legend(LEGEND), svg, below, make("div", { className: "controls" }, ...q.rows), make("div", { className: "buttons" }, climbButton, backButton, q.scene), ledger.table);
   el.append(root);
-  const pictures = painter(svg, paint);
-  model.on("change:mu change:sigma change:scene change:scenes", pictures.ask);
-  pictures.ask();
-  const leave = () => { stop(); pictures.stop(); model.off("change:mu change:sigma change:scene change:scenes", pictures.ask); };
-  signal?.addEventListener("abort", leave);
-  return leave;
+  return shownWhile({ model, svg, names: "change:mu change:sigma change:scene change:scenes", paint, leaving: stop, signal });
 }
 
 export default { render };

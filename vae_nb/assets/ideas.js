@@ -65,3 +65,12 @@ function painter(element, paint) {
 const prefersStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`).join("");
+
+// One draw from N(0, 1), by Box and Muller.
+const gaussian = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
+function button(text, act) {
+  const element = make("button", { type: "button", textContent: text });
+  element.addEventListener("click", act);
+  return element;
+}

@@ -24,11 +24,11 @@ function judgeCollapse({ kl, step }) {
   return `The KL is ${written(total)} nats: the map still tells images apart. What makes the KL more expensive than what it buys?`;
 }
 
-function makeExercises({ settings, reset, go, hide, bugs }) {
+// `begun`: the settings that the lab was opened with.
+function makeExercises({ begun, reset, go, hide, bugs }) {
   const seen = new Map(); // β → latents alive
   let latest = null, secret = null;
   const answer = () => { const said = make("p", { className: "verdict" }); said.setAttribute("role", "status"); return said; };
-  const button = (text, act) => { const element = make("button", { type: "button", textContent: text }); element.addEventListener("click", act); return element; };
   const task = (text, said, ...parts) => make("section", {}, make("p", { textContent: text }), make("div", { className: "buttons" }, ...parts), said);
   const [threshold, collapse, found] = [answer(), answer(), answer()];
   const guess = make("select", { ariaLabel: "Which bug is on?" }, ...Object.entries(bugs).filter(([name]) => name !== "autoencoder").map(([name, [text]]) => new Option(text, name)));
@@ -36,9 +36,10 @@ function makeExercises({ settings, reset, go, hide, bugs }) {
   const names = [...guess.options].map((option) => option.value);
   const start = () => {
     secret = names[Math.floor(Math.random() * names.length)];
+    latest = null;
     found.textContent = "A bug is on, or none. Compare the columns of the table, the sum of its first two rows with the loss, the band of the curve, and the map.";
     hide(secret);
-    reset({ bug: secret, beta: 1, data: "images", likelihood: "bernoulli", latents: 2 });
+    reset({ ...begun, bug: secret, beta: 1, data: "images", likelihood: "bernoulli", latents: 2 });
     go();
   };
   const tell = () => {

@@ -32,7 +32,7 @@ function complaint(settings) {
     const value = settings[name], fits = Array.isArray(known) ? typeof value === typeof known[0] && (typeof value === "string" ? known.includes(value) : Number.isInteger(value) && value > 0) : Object.hasOwn(known, value);
     if (!fits) return `This lab has a setting that the page does not know: ${name} is ${JSON.stringify(value)}. Run its cell again.`;
   }
-  for (const name of ["beta", "rate"]) if (!(settings[name] >= 0 && Number.isFinite(settings[name]))) return `This lab has a setting that is no number: ${name} is ${JSON.stringify(settings[name])}. Run its cell again.`;
+  for (const name of ["beta", "rate"]) if (!(settings[name] >= 0 && Number.isFinite(settings[name]))) return `This lab has a setting that is not a number: ${name} is ${JSON.stringify(settings[name])}. Run its cell again.`;
   return "";
 }
 
@@ -75,6 +75,16 @@ function label(context, colour, text, x, y, align = "center") {
   context.fillText(text, x, y);
 }
 
+// Places of labels, moved until they do not cover each other.
+function apart(spots, least = 15) {
+  for (let round = 0; round < 20; round++)
+    for (const [i, a] of spots.entries()) for (const b of spots.slice(0, i)) {
+      const [x, y] = [a[0] - b[0], a[1] - b[1]], far = Math.hypot(x, y) || 1, push = Math.max(0, least - far) / (2 * far);
+      [a[0], a[1], b[0], b[1]] = [a[0] + push * x, a[1] + push * y, b[0] - push * x, b[1] - push * y];
+    }
+  return spots;
+}
+
 // Half the map's width: the circles fit in, and 98 of 100 codes.
 function reachOf(codes) {
   const sizes = codes.flatMap((axis) => [...axis].map(Math.abs)).sort((a, b) => a - b), most = sizes[Math.floor(0.98 * sizes.length)] ?? 0;
@@ -92,9 +102,10 @@ function paintMap({ canvas, begin }, state) {
   const groups = new Map();
   state.labels.forEach((group, i) => { const all = groups.get(group) ?? groups.set(group, []).get(group); all.push([state.map[0][i], state.map[1][i]]); });
   context.font = "600 14px system-ui, sans-serif";
-  if (state.names && state.step) for (const [group, all] of groups) {
-    const middle = (axis) => all.map((code) => code[axis]).sort((a, b) => a - b)[Math.floor(all.length / 2)];
-    label(context, colour, state.names[group], ...place(middle(0), middle(1)));
+  const middle = (all, axis) => all.map((code) => code[axis]).sort((a, b) => a - b)[Math.floor(all.length / 2)];
+  if (state.names && state.step) {
+    const spots = apart([...groups.values()].map((all) => place(middle(all, 0), middle(all, 1))));
+    [...groups.keys()].forEach((group, i) => label(context, colour, state.names[group], ...spots[i]));
   }
   context.font = "12px system-ui, sans-serif";
   label(context, colour, `z[${state.axes[0]}]`, width - 6, width - 12, "right");
@@ -238,7 +249,7 @@ export function open({ model, root, data, signal }) {
   const worker = new Worker(address), tell = (message) => worker.postMessage(message);
   URL.revokeObjectURL(address);
 
-  const message = make("p", { className: "message" }), said = announcer(root), progress = make("p", { className: "progress" });
+  const message = make("p", { className: "message" }), said = announcer(root), pace = make("p", { className: "pace" });
   message.setAttribute("role", "status");
   const say = (text) => message.textContent !== text && (message.textContent = text);
   const share = () => { model.set("settings", { ...settings, bug: hidden ? begun.bug : settings.bug }); model.save_changes(); };
@@ -296,9 +307,9 @@ export function open({ model, root, data, signal }) {
   const draw = folded("Draw your own digit", make("div", { className: "side-by-side" }, make("figure", {}, field.canvas, make("figcaption", { textContent: "draw here" })), figure("what is encoded", seen), figure("what is rebuilt", back)),
     make("div", { className: "buttons" }, press("Clear", () => { field.clear(); tell({ draw: null }); }), press("Take a held-out image", () => tell({ draw: "held", which: drawing.which++ }))), where);
 
-  const exercises = makeExercises({ settings: () => settings, reset, go, hide: (name) => { hidden = name; refresh(); }, bugs: BUGS });
+  const exercises = makeExercises({ begun, reset, go, hide: (name) => { hidden = name; refresh(); }, bugs: BUGS });
   const more = folded("More settings", make("div", { className: "controls" }, ...pickers.flatMap(({ row }) => row)));
-  root.append(make("div", { className: "buttons" }, startButton, stepButton, resetButton), progress, message,
+  root.append(make("div", { className: "buttons" }, startButton, stepButton, resetButton), pace, message,
     make("div", { className: "controls" }, ...sliders.flatMap(({ row }) => row), ...bug.row), watch,
     make("div", { className: "pair" }, figure("The map: where the encoder puts images, by class. Circles: 1, 2 and 3 standard deviations of the prior.", map.canvas), gridFigure),
     make("div", { className: "pair" }, make("figure", {}, curve.canvas, curveText), make("div", {}, ...table.elements)), rows, rebuiltFigure, draw, exercises.element, more);
@@ -332,8 +343,8 @@ export function open({ model, root, data, signal }) {
       paintTiles(back, state.drawing.rebuilt, shape, 1);
       where.textContent = `q(z|x): ${state.drawing.mu.map((mu, i) => `z[${i}] ${written(mu)} ± ${written(state.drawing.sigma[i])}`).join(", ")}. The ellipses on the map are one and two standard deviations.`;
     } else where.textContent = "";
-    const speed = state.speed ? ` · ${Math.round(state.speed / 100) * 100 >= 1000 ? (Math.round(state.speed / 100) * 100).toLocaleString("en") : Math.round(state.speed)} images per second` : "";
-    progress.textContent = `step ${state.step.toLocaleString("en")} · epoch ${written(state.epoch, 1)}${speed}`;
+    const speed = state.speed ? ` · ${Math.round(state.speed / 100) * 100 >= 1000 ? (Math.round(state.speed / 100) * 100).toLocaleString("en") : Math.round(state.speed)} images/s` : "";
+    pace.textContent = `step ${state.step.toLocaleString("en")} · epoch ${written(state.epoch, 1)}${speed}`;
     map.canvas.ariaLabel = `The latent map after ${state.step} steps. KL of each latent: ${state.kl.map((value) => written(value)).join(", ")} nats`;
     root.dataset.step = state.step;
   }
@@ -345,7 +356,7 @@ export function open({ model, root, data, signal }) {
     if (failed) { running = false; say(typeof WebAssembly === "undefined" ? "WebAssembly is switched off in this browser, so nothing can be trained." : `This browser cannot train the network (${failed}).`); }
     if (broken) {
       running = false;
-      say(`The loss is no number any more after ${broken.step} steps: with a learning rate of ${rounded(broken.rate)}${broken.beta > 10 ? ` and β = ${rounded(broken.beta)}` : ""} a step went so far that a number overflowed. Lower the learning rate, then press Reset.`);
+      say(`The loss is no longer a number after ${broken.step} steps: with a learning rate of ${rounded(broken.rate)}${broken.beta > 10 ? ` and β = ${rounded(broken.beta)}` : ""} a step went so far that a number overflowed. Lower the learning rate, then press Reset.`);
     }
     if (weights) model.send({ trained: { ...made, shape: state?.shape, step: state?.step ?? 0 } }, undefined, weights.map((values) => values.buffer));
     if (newest) {
@@ -371,7 +382,8 @@ export function open({ model, root, data, signal }) {
   worker.postMessage({ pack: data, reset: { ...settings, calm: prefersStill() }, run: true }, [data.buffer]);
   running = true;
   refresh();
-  startButton.focus();
+  startButton.focus({ preventScroll: true });
+  if (map.canvas.getBoundingClientRect().bottom > innerHeight) root.scrollIntoView({ behavior: prefersStill() ? "auto" : "smooth" }); // the map is what to look at
   return leave;
 }
 

@@ -170,7 +170,8 @@ function startWorker(kernels, port, sets) {
     port.postMessage({ state });
     waiting = true; // for the page to have painted it: pictures never queue up
     fresh();
-    next = now() + Math.max(settings.calm ? 1000 : 120, (run.steps() < 300 ? 4 : 12) * (now() - start)); // pictures are frequent at first, later they take a thirteenth of the time
+    const rest = [0, 4, 12][(run.steps() > 0) + (run.steps() >= 300)]; // pictures are frequent at first, later they take a thirteenth of the time
+    next = now() + Math.max(settings.calm ? 1000 : 120, rest * (now() - start));
   }
   turns.port1.onmessage = () => {
     if (!running) return;

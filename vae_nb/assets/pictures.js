@@ -68,12 +68,6 @@ function listenWhileShown(model, names, listener, signal) {
   return leave;
 }
 
-function button(text, act) {
-  const element = make("button", { type: "button", textContent: text });
-  element.addEventListener("click", act);
-  return element;
-}
-
 // A picker for every categorical: it shows the most probable category of z, and sets a one-hot.
 function categoryPickers(model, put) {
   return model.get("categoricals").map(({ label, start, names }) => {
@@ -88,9 +82,6 @@ function categoryPickers(model, put) {
     return { row: [make("span", { textContent: label }), input, make("span")], refresh };
   });
 }
-
-// One draw from N(0, 1), by Box and Muller.
-const gaussian = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 
 const copyText = async (text) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);

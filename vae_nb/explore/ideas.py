@@ -9,12 +9,11 @@ __all__ = ['SCENES', 'elbo_parts', 'ElboExplorer', 'TemperatureExplorer']
 import math
 from typing import Any
 
-import anywidget
 import torch
 import traitlets
 from torch import Tensor
 
-from .widgets import Numbers, asset, figure_url
+from .widgets import Explorer, Numbers, asset, figure_url
 from ..joint.model import check_tau
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #73f48527
@@ -48,8 +47,12 @@ def _check_sigma(sigma: float) -> None:
         )
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #316cda1c
-def _log_evidence(bumps: list[list[float]]) -> float:  # log p(x) in nats
-    "The integral over z of prior times likelihood, in closed form."
+def log_evidence(bumps: list[list[float]]) -> float:  # log p(x) in nats
+    """The integral over z of prior times likelihood, in closed form.
+
+    Returns:
+        log p(x) in nats
+    """
     masses = [
         h * w / math.hypot(1, w) * math.exp(-(p**2) / (2 + 2 * w**2))
         for h, p, w in bumps
@@ -78,11 +81,11 @@ def elbo_parts(
     weight = (-(noise**2) / 2).softmax(0)
     recon = (weight * log_likelihood(mu + sigma * noise, bumps)).sum().item()
     kl = (mu**2 + sigma**2 - 1) / 2 - math.log(sigma)
-    elbo, log_px = recon - kl, _log_evidence(bumps)
+    elbo, log_px = recon - kl, log_evidence(bumps)
     return dict(recon=recon, kl=kl, elbo=elbo, gap=log_px - elbo, log_px=log_px)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #84368e28
-def _draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float):
+def draw_densities(ax: Any, mu: float, sigma: float, bumps: list, log_px: float):
     "Prior, true posterior and q as densities over z."
     z = torch.linspace(-4, 4, 400, dtype=torch.float64)
     scale = math.sqrt(2 * math.pi)
@@ -127,40 +130,29 @@ def _elbo_figure(
 
     grid, t = {"height_ratios": [3, 2], "hspace": 0.4}, elbo_parts(mu, sigma, bumps)
     fig, (top, low) = plt.subplots(2, 1, figsize=(6.4, 4.6), gridspec_kw=grid)
-    _draw_densities(top, mu, sigma, bumps, t["log_px"])
+    draw_densities(top, mu, sigma, bumps, t["log_px"])
     _draw_ledger(low, t)
     for ax in (top, low):
         ax.spines[["top", "right", "left"]].set_visible(False)
     return fig
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #2987c6e9
-class ElboExplorer(anywidget.AnyWidget):
-    """Move q(z|x) by slider, by dragging or by climbing, and watch the ELBO.
+class LineExplorer(Explorer):
+    "One data point and a code on a line: q(z|x) and the scene, checked."
 
-    `mu`, `sigma` and `scene` can be read and set; `scenes` gives others.
-    """
-
-    _esm = asset("ideas.js", "elbo.js")
-    _css = asset("ideas.css")
     mu = traitlets.Float(0.0, help="mean of q").tag(sync=True)
     sigma = traitlets.Float(1.0, help="standard deviation of q").tag(sync=True)
     scenes = traitlets.Dict(SCENES, help="name → bumps of p(x|z)").tag(sync=True)
     scene = traitlets.Unicode(help="the name of the one shown").tag(sync=True)
-    poster = traitlets.Unicode(help="the first picture, a data: URL").tag(sync=True)
-    alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(self, **traits: Any):
         traits.setdefault("scene", next(iter(traits.get("scenes", SCENES))))
         super().__init__(**traits)
-        t, bumps = self.parts(), self.scenes[self.scene]
-        self.poster = figure_url(_elbo_figure, self.mu, self.sigma, bumps)
-        self.alt = (
-            "Densities over z of the prior, the true posterior and q with mean "
-            f"{self.mu:g} and standard deviation {self.sigma:g}, and bars in nats: "
-            f"reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, "
-            f"{t['elbo']:.2f}; the gap of {t['gap']:.2f} leads to log p(x), "
-            f"{t['log_px']:.2f}"
-        )
+
+    @property
+    def bumps(self) -> list[list[float]]:
+        "The likelihood: [height, place, width] of each bump."
+        return self.scenes[self.scene]
 
     @traitlets.validate("sigma")
     def _positive(self, proposal: dict) -> float:
@@ -176,9 +168,30 @@ class ElboExplorer(anywidget.AnyWidget):
             )
         return proposal["value"]
 
+# %% ../../nbs/lib/62_explore_ideas.ipynb #0b0076da
+class ElboExplorer(LineExplorer):
+    """Move q(z|x) by slider, by dragging or by climbing, and watch the ELBO.
+
+    `mu`, `sigma` and `scene` can be read and set; `scenes` gives others.
+    """
+
+    _esm = asset("ideas.js", "line.js", "elbo.js")
+
+    def __init__(self, **traits: Any):
+        super().__init__(**{"title": "ELBO explorer"} | traits)
+        t = self.parts()
+        self.poster = figure_url(_elbo_figure, self.mu, self.sigma, self.bumps)
+        self.alt = (
+            "Densities over z of the prior, the true posterior and q with mean "
+            f"{self.mu:g} and standard deviation {self.sigma:g}, and bars in nats: "
+            f"reconstruction {t['recon']:.2f} minus KL {t['kl']:.2f} is the ELBO, "
+            f"{t['elbo']:.2f}; the gap of {t['gap']:.2f} leads to log p(x), "
+            f"{t['log_px']:.2f}"
+        )
+
     def parts(self) -> dict[str, float]:
         "The numbers that the explorer shows, in nats."
-        return elbo_parts(self.mu, self.sigma, self.scenes[self.scene])
+        return elbo_parts(self.mu, self.sigma, self.bumps)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #654d7b2b
 def gumbel_noise(
@@ -295,7 +308,7 @@ def _triple(trait: traitlets.TraitType, default: list) -> traitlets.List:
     return traitlets.List(trait, default, minlen=3, maxlen=3).tag(sync=True)
 
 # %% ../../nbs/lib/62_explore_ideas.ipynb #1dcada3b
-class TemperatureExplorer(anywidget.AnyWidget):
+class TemperatureExplorer(Explorer):
     """Gumbel-softmax draws on the simplex: move τ and the logits, see what changes.
 
     `tau` and `logits` can be read and set.
@@ -306,13 +319,10 @@ class TemperatureExplorer(anywidget.AnyWidget):
     """
 
     _esm = asset("ideas.js", "temperature.js")
-    _css = asset("ideas.css")
     tau = traitlets.Float(0.5, help="temperature").tag(sync=True)
     logits = _triple(traitlets.Float(), [1.0, 0.0, -0.5])
     names = _triple(traitlets.Unicode(), ["A", "B", "C"])
     noise = traitlets.List(Numbers(), help="Gumbel noise, triples").tag(sync=True)
-    poster = traitlets.Unicode(help="the first picture, a data: URL").tag(sync=True)
-    alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(
         self,
@@ -320,6 +330,7 @@ class TemperatureExplorer(anywidget.AnyWidget):
         seed: int = 0,  # of their noise
         **traits: Any,
     ):
+        traits.setdefault("title", "Temperature explorer")
         super().__init__(noise=gumbel_noise(n, seed), **traits)
         state = self.logits, self.tau, self.noise, self.names
         self.poster = figure_url(_temperature_figure, *state)

@@ -135,25 +135,34 @@ def _starting_latent(
     return [round(v, 4) for v in z.tolist()]
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #e0464620
-def _rounded(values: Tensor, digits: int = 2) -> list[float]:
+def rounded(values: Tensor, digits: int = 2) -> list[float]:
     "Numbers for the page, with as many digits as can be seen there."
     return [round(v, digits) for v in values.flatten().tolist()]
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #36481d5b
-def _map_points(
+def map_points(
     z: Tensor,  # encoded images, (N, 2)
     labels: Tensor | None,  # (N,)
     classes: Sequence | None,  # names of the labels
 ) -> list[dict]:  # name, colour, middle and coordinates of each class
-    "The dots of a map, by class."
+    """The dots of a map, by class.
+
+    Args:
+        z: encoded images, (N, 2)
+        labels: (N,)
+        classes: names of the labels
+
+    Returns:
+        name, colour, middle and coordinates of each class
+    """
     if labels is None:
-        return [{"name": "", "colour": 0, "middle": [0, 0], "xy": _rounded(z)}]
+        return [{"name": "", "colour": 0, "middle": [0, 0], "xy": rounded(z)}]
     found = []
     for label in labels.unique().tolist():
         own = z[labels == label]
         entry = {"name": str(classes[label] if classes else label), "colour": label}
-        middle = _rounded(own.median(0).values)
-        found.append(entry | {"middle": middle, "xy": _rounded(own)})
+        middle = rounded(own.median(0).values)
+        found.append(entry | {"middle": middle, "xy": rounded(own)})
     return found
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #eccaf838
@@ -172,7 +181,7 @@ def _latent_map(
     labels, classes = getattr(images, "labels", None), getattr(images, "classes", None)
     return {
         "map_reach": min(8.0, max(3.0, far)),
-        "points": _map_points(z, labels, classes),
+        "points": map_points(z, labels, classes),
     }
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #e9a030b3
@@ -202,7 +211,7 @@ def _direction_sliders(
     for name, direction in directions.items():
         vector = _direction_vector(name, direction, latent_dim)
         limit = max(3.0, math.ceil(2 * abs(getattr(direction, "strength", 0))) / 2)
-        entry = {"name": str(name), "vector": _rounded(vector, 5), "limit": limit}
+        entry = {"name": str(name), "vector": rounded(vector, 5), "limit": limit}
         entries.append(entry)
     return entries
 
@@ -220,7 +229,7 @@ class LatentExplorer(NetworkExplorer):
         show: sliders, at most
     """
 
-    _esm = engine() + asset("ideas.js", "pictures.js", "latent.js")
+    _esm = engine() + asset("ideas.js", "pictures.js", "map.js", "latent.js")
     z = Numbers(traitlets.Float(), help="before directions are added").tag(sync=True)
     strengths = traitlets.Dict(help="attribute → units added to z").tag(sync=True)
     network = traitlets.Dict(help="the decoder, without its weights").tag(sync=True)

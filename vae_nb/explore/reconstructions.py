@@ -19,7 +19,14 @@ from ..data import Images, as_data
 from ..evaluate import active_units
 from .latents import category_pickers, latent_layout, latent_sliders
 from .network import BrowserNetwork, browser_decoder, browser_encoder
-from .widgets import NetworkExplorer, Numbers, asset, engine, image_url
+from vae_nb.explore.widgets import (
+    NetworkExplorer,
+    Numbers,
+    SwitchExplorer,
+    asset,
+    engine,
+    image_url,
+)
 from ..vae import VAE
 
 # %% ../../nbs/lib/64_explore_reconstructions.ipynb #8fb1946d
@@ -182,7 +189,7 @@ def _beta_posters(
     }
 
 # %% ../../nbs/lib/64_explore_reconstructions.ipynb #55
-class BetaExplorer(NetworkExplorer):
+class BetaExplorer(SwitchExplorer):
     """One slider over models trained with different weights of the KL.
 
     `chosen` (which of them) can be read, set and observed.
@@ -196,8 +203,6 @@ class BetaExplorer(NetworkExplorer):
     """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "beta.js")
-    chosen = traitlets.Int(0, help="which of the models").tag(sync=True)
-    entries = traitlets.List(traitlets.Dict(), help="one a model").tag(sync=True)
     noise = traitlets.List(Numbers(), help="draws from the prior").tag(sync=True)
     posters = traitlets.Dict(help="row → data: URL").tag(sync=True)
     count = traitlets.Int(8, help="pictures in a row").tag(sync=True)
@@ -233,12 +238,3 @@ class BetaExplorer(NetworkExplorer):
             poster=posters["reconstructions"],
             alt=f"Reconstructions at beta {entries[chosen]['label']}",
         )
-
-    @traitlets.validate("chosen")
-    def _one_of_the_models(self, proposal: dict) -> int:
-        if not 0 <= proposal["value"] < len(self.entries):
-            raise traitlets.TraitError(
-                f"chosen must be from 0 to {len(self.entries) - 1}, not "
-                f"{proposal['value']}: there are {len(self.entries)} models."
-            )
-        return proposal["value"]

@@ -112,6 +112,29 @@ class Numbers(traitlets.List):
             )
         return super().validate(obj, value)
 
+# %% ../../nbs/lib/61_explore_widgets.ipynb #5aff758c
+class Explorer(anywidget.AnyWidget):
+    "An explorer: what its page shows is a function of its traits."
+
+    _css = asset("ideas.css")
+    networks: dict[str, BrowserNetwork] = {}  # that its page runs: none
+    title = traitlets.Unicode("Explorer", help="for screen readers").tag(sync=True)
+    poster = traitlets.Unicode(help="the first picture, a data: URL").tag(sync=True)
+    alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
+
+    def to_html(
+        self,
+        path: str | Path,  # of the file; its folder is made if it is missing
+        beside: bool = False,  # weights in files of their own, loaded when needed
+    ) -> Path:
+        """Write the explorer, as it stands, into one file that opens from a disk.
+
+        Args:
+            path: of the file; its folder is made if it is missing
+            beside: weights in files of their own, loaded when needed
+        """
+        return _write_html(self, path, beside)
+
 # %% ../../nbs/lib/61_explore_widgets.ipynb #f28aaaed
 _WEIGHTS_FOLDER = "VAE_NB_EXPLORER_FILES"  # an environment variable
 
@@ -127,14 +150,11 @@ def _write_weights(
             partial.write_text(network.script)
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #33
-class NetworkExplorer(anywidget.AnyWidget):
+class NetworkExplorer(Explorer):
     "An explorer whose page runs networks; it hands out their weights when asked."
 
     _css = asset("ideas.css", "explorers.css")
-    title = traitlets.Unicode("Explorer", help="for screen readers").tag(sync=True)
     shape = traitlets.List(traitlets.Int(), help="(C, H, W)").tag(sync=True)
-    poster = traitlets.Unicode(help="the first picture, a data: URL").tag(sync=True)
-    alt = traitlets.Unicode(help="what the poster shows").tag(sync=True)
 
     def __init__(
         self,
@@ -154,18 +174,21 @@ class NetworkExplorer(anywidget.AnyWidget):
         if network:
             self.send({"weights": network.key}, [network.weights])
 
-    def to_html(
-        self,
-        path: str | Path,  # of the file; its folder is made if it is missing
-        beside: bool = False,  # weights in files of their own, loaded when needed
-    ) -> Path:
-        """Write the explorer, as it stands, into one file that opens from a disk.
+# %% ../../nbs/lib/61_explore_widgets.ipynb #19ea2452
+class SwitchExplorer(NetworkExplorer):
+    "An explorer of several models, one shown at a time."
 
-        Args:
-            path: of the file; its folder is made if it is missing
-            beside: weights in files of their own, loaded when needed
-        """
-        return _write_html(self, path, beside)
+    chosen = traitlets.Int(0, help="which of the models").tag(sync=True)
+    entries = traitlets.List(traitlets.Dict(), help="one a model").tag(sync=True)
+
+    @traitlets.validate("chosen")
+    def _one_of_the_models(self, proposal: dict) -> int:
+        if not 0 <= proposal["value"] < len(self.entries):
+            raise traitlets.TraitError(
+                f"chosen must be from 0 to {len(self.entries) - 1}, not "
+                f"{proposal['value']}: there are {len(self.entries)} models."
+            )
+        return proposal["value"]
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #527f21c6
 def _script_safe(text: str) -> str:
@@ -178,7 +201,7 @@ def _json_for_script(value: Any) -> str:
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #b0dd8084
-def _state(explorer: NetworkExplorer) -> dict[str, Any]:
+def _state(explorer: Explorer) -> dict[str, Any]:
     "An explorer's own synchronised traits: not those that every widget has."
     own = set(type(explorer).class_trait_names(sync=True))
     own -= set(anywidget.AnyWidget.class_trait_names())
@@ -187,7 +210,7 @@ def _state(explorer: NetworkExplorer) -> dict[str, Any]:
 
 # %% ../../nbs/lib/61_explore_widgets.ipynb #17849d21
 def _write_html(
-    explorer: NetworkExplorer,
+    explorer: Explorer,
     path: str | Path,
     beside: bool,  # the weights go into assets/explorers beside the file
 ) -> Path:

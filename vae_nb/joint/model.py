@@ -232,10 +232,10 @@ class Product(Distribution):
             [kl_per_dim(q, p) for q, p in zip(self.parts, prior.parts)], -1
         )
 
-# %% ../../nbs/04_gumbel_vae.ipynb #81784119
+# %% ../../nbs/04_gumbel_vae.ipynb #965a2d68
 ESTIMATORS = ("relaxed", "straight_through", "exact")
 
-# %% ../../nbs/04_gumbel_vae.ipynb #965a2d68
+
 def _check_latents(continuous, categorical, tau, estimator) -> None:
     "Refuse latents that cannot be."
     check_tau(tau)
@@ -265,9 +265,7 @@ def _check_latents(continuous, categorical, tau, estimator) -> None:
 
 # %% ../../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
-    """A VAE with Gaussian latents, then one-hot categoricals.
-
-    Categories are relaxed in training and true one-hots in evaluation.
+    """A VAE with Gaussian latents, then categoricals: relaxed only while it is trained.
 
     Args:
         encoder: images → (batch, 2·continuous + sum of categorical)

@@ -210,7 +210,8 @@ def _wilson(
         )
     middle = (k + z * z / 2) / (n + z * z)
     half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    share = k / n  # rounding shall not leave a share of 1 outside its interval
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #93d636da
 def flippable(
