@@ -413,8 +413,12 @@ class Images(Batched):
         return replace(self, told=attributes)
 
     @property
-    def y(self) -> Tensor | None:
-        "What batches carry: labels, attributes, or nothing."
+    def y(self) -> Tensor | None:  # type: ignore[override]
+        """What batches carry: labels, attributes, or nothing.
+
+        Returns:
+            type: ignore[override]
+        """
         if not self.told:
             return None if self.told is None else self.labels
         assert self.attributes is not None and self.attribute_names is not None

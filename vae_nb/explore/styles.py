@@ -26,7 +26,7 @@ def _styles(
     "The styles of images, and what was told of them."
     with evaluating(model):
         told, x = model.told(images)
-        y = told.decoder.y  # type: ignore[union-attr]
+        y: Any = told.decoder.y
         return told.encode(x.to(device_of(model))).mean.cpu(), y.cpu()
 
 # %% ../../nbs/lib/64_explore_styles.ipynb #1e4da149
@@ -69,8 +69,8 @@ class StyleExplorer(NetworkExplorer):
     ):
         network, (z, y) = browser_conditional(model), _styles(model, images)
         exclusive = isinstance(model.labels, int)
-        names = classes or getattr(images, "classes", None) or range(y.shape[1])
-        names = names if exclusive else model.labels  # type: ignore[assignment]
+        names: Any = classes or getattr(images, "classes", None) or range(y.shape[1])
+        names = names if exclusive else model.labels
         order = z.std(0, correction=0).argsort(descending=True)[:show].tolist()
         kind = "every class" if exclusive else "one attribute changed"
         super().__init__(

@@ -97,7 +97,8 @@ class Conditioned(nn.Module):
         super().__init__()
         weighs = [isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in network]
         self.network, self.first = network, weighs.index(True)
-        n_out = len(network[self.first].weight)
+        first: Any = network[self.first]
+        n_out = len(first.weight)
         self.of_y = nn.Linear(width, n_out, bias=False)  # V
         nn.init.normal_(self.of_y.weight)  # as loud as what x has to say
 
@@ -119,7 +120,8 @@ class Conditioned(nn.Module):
 
     def appended(self) -> nn.Sequential:
         "The same as a network of [x, y], if it begins with a linear layer."
-        first, weights = self.network[0], [self.network[0].weight, self.of_y.weight]
+        first: Any = self.network[0]
+        weights = [first.weight, self.of_y.weight]
         whole = nn.Linear(first.in_features + self.of_y.in_features, first.out_features)
         whole.weight, whole.bias = nn.Parameter(torch.cat(weights, 1)), first.bias
         return nn.Sequential(whole, *list(self.network)[1:])
@@ -181,8 +183,9 @@ class GivenVAE(VAE):
     "A conditional VAE that has been told y: a VAE like any other, of the same weights."
 
     def __init__(self, model: "ConditionalVAE", y: Tensor):
-        parts = (Told(net, y) for net in (model.encoder, model.decoder))
-        super().__init__(*parts, model.likelihood, model.shape, model.latent_dim)
+        encoder, decoder = Told(model.encoder, y), Told(model.decoder, y)
+        sizes = model.shape, model.latent_dim
+        super().__init__(encoder, decoder, model.likelihood, *sizes)
         self.beta, self.free_bits = model.beta, model.free_bits
         self.initialised, self.training = model.initialised, model.training
 
@@ -204,6 +207,9 @@ class ConditionalVAE(VAE):
         labels: how many classes, or the names of attributes
     """
 
+    encoder: Conditioned
+    decoder: Conditioned
+
     def __init__(
         self,
         encoder: Conditioned,  # images → means and log-variances
@@ -215,8 +221,8 @@ class ConditionalVAE(VAE):
         beta: float = 1.0,
         free_bits: float = 0.0,
     ):
-        options = dict(beta=beta, free_bits=free_bits)
-        super().__init__(encoder, decoder, likelihood, shape, latent_dim, **options)
+        super().__init__(encoder, decoder, likelihood, shape, latent_dim)
+        self.beta, self.free_bits = beta, free_bits
         self.labels = labels if isinstance(labels, int) else tuple(labels)
 
     def given(self, y: Any) -> GivenVAE:
@@ -320,12 +326,13 @@ def conditional_vae(
             f"such as ('smile', 'hat'), not {labels!r}."
         )
     sizes = shape, 2 * latent_dim, latent_dim
+    encoder: Any
+    decoder: Any
     if net == "mlp":
         encoder, decoder = mlp_networks(*sizes, hidden, activation)
     else:
         encoder, decoder = conv_networks(*sizes, channels, hidden, activation, norm)
     p = make_likelihood(likelihood, shape[0], sigma)
     networks = Conditioned(encoder, width), Conditioned(decoder, width)
-    more = latent_dim, labels, beta, free_bits
-    model = ConditionalVAE(*networks, p, shape, *more)
+    model = ConditionalVAE(*networks, p, shape, latent_dim, labels, beta, free_bits)
     return model.to(memory_format=torch.channels_last) if net == "conv" else model

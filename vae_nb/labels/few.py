@@ -145,7 +145,8 @@ def semi_supervised(
             other = model.encode((alter or jitter)(x))
             firmness = linear_warmup(step, firm_after)
             means["consistency"] = consistency_term(q, other, firmness).mean()
-        means["alpha"] = sum(F.nll_loss(each, batch.y) for each in logits) / len(logits)
+        nats = [F.nll_loss(each, batch.y) for each in logits]
+        means["alpha"] = torch.stack(nats).mean()
         if balance:
             means["balance"] = balance_term(q)
         means["loss"] = means["loss"] + seen["loss"].mean()
