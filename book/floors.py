@@ -14,7 +14,7 @@ from .project import ROOT, dotted, library, module_path, toc_files
 
 # the one list of the order of imports
 ORDER = """core likelihoods elbo faces networks builders saving data plots vae conv decodings augment joint
-objectives priors train evaluate latent explore exercises recipes cli""".split()
+objectives priors labels train evaluate latent explore exercises recipes cli""".split()
 
 
 def imports(path, name, package=False):

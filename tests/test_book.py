@@ -61,6 +61,14 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_score": 20,
         "n_gap": 10,
     },
+    "09_labels": {
+        "n_train": 300,
+        "epochs": 1,
+        "n_score": 30,
+        "k_score": 10,
+        "epochs_few": 1,
+    },
+    "09a_faces_by_attributes": {"n_train": 300, "n_valid": 300, "epochs": 2},
     "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
 }
 needs_browser = pytest.mark.skipif(

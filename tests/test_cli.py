@@ -775,6 +775,37 @@ def test_what_is_no_model_is_named(word, message):
 # --- pictures ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    "A finished run of a model that is told labels."
+    folder = tmp_path_factory.mktemp("runs") / "told"
+    words = [word.replace("mnist-mlp", "mnist-conditional") for word in TINY]
+    good(*words, "--epochs", "1", "--latent-dim", "3", "--out", folder)
+    return folder
+
+
+def test_a_label_is_asked_for_by_a_word(conditional):
+    assert Path(conditional, "samples.png").is_file()
+    assert good("sample", conditional, "--label", "7")["label"] == "7"
+    assert good("sample", conditional, "--n", "10", "--out", "all.png")["samples"] == 10
+    facts = good("reconstruct", "--model", conditional, "-l", "3")
+    assert len(facts["squared_error_of_each"]) == 8
+    good("interpolate", "--model", conditional, "-l", "3")
+    facts = good("evaluate", conditional, "-l", "3", "--n", 200, "-k", 5)
+    assert 10 < facts["images"] < 40
+    for label in ([], ["--label", "3"]):
+        words = "export", conditional, "--html", "--force", "--n", 200, *label
+        assert good(*words)["bytes"] > 10_000
+
+
+def test_labels_that_mean_nothing_are_refused(conditional, run):
+    sample = "sample", conditional, "--label"
+    assert "no class 12" in refused(*sample, "12")
+    assert "it takes 0 to 9" in refused(*sample, "seven")
+    assert "trained without any" in refused("sample", run, "--label", "7")
+    assert "add a label" in refused("reconstruct", "--model", conditional)
+
+
 def test_samples_are_decided_by_the_seed(run):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         good("sample", run, "--n", "4", "--seed", seed, "--out", f"{name}.png")

@@ -8,6 +8,7 @@ import torch
 
 from vae_nb import data
 from vae_nb.data import DATASETS, DatasetError, load
+from vae_nb.data.labelled import images_of
 from vae_nb.data.loading import EMBEDDED
 from vae_nb.recipes import RECIPES, five_nats, recipe
 from vae_nb.train import fit
@@ -29,12 +30,14 @@ def nothing_but_embedded(monkeypatch, tmp_path):
 def stand_in(made, n):
     "The first training images of the stand-in, at the recipe's size."
     images = load(made.stand_in, n=n).resized(made.model().shape[1:])
-    return images.binarised("dynamic") if made.binary else images
+    images = images.binarised("dynamic") if made.binary else images
+    return images.labelled() if made.labelled else images
 
 
 def test_the_books_architectures_are_all_there():
     assert set(RECIPES) == {
         "mnist_mlp",
+        "mnist_conditional",
         "mnist_conv",
         "mnist_vanilla",
         "cifar10_conv",
@@ -57,7 +60,8 @@ def test_data_and_network_fit_each_other(name):
     images = made.data("valid", n=3, fallback=made.stand_in)
     model = made.model()
     assert images.shape == model.shape and len(images) == 3
-    assert model.reconstruct(images.floats()).shape == (3, *model.shape)
+    (x,) = images.batches(3)  # with labels, for a model that is told them
+    assert model.reconstruct(x).shape == (3, *model.shape)
     assert made.model(latent_dim=3).sample(2).shape == (2, *model.shape)
     assert set(images.floats().unique().tolist()) == {0, 1} or not made.binary
 
@@ -66,13 +70,9 @@ def test_data_and_network_fit_each_other(name):
 def test_one_step_lowers_the_loss(name):
     made = recipe(name)
     torch.manual_seed(0)
-    model, x = (
-        made.model(),
-        stand_in(made, 16 if made.size < 92 else 4).floats(
-            torch.Generator().manual_seed(0)
-        ),
-    )
-    model.initialise_from(x.mean(0))
+    images, g = stand_in(made, 16 if made.size < 92 else 4), torch.Generator()
+    model, (x,) = made.model(), images.batches(16, generator=g.manual_seed(0))
+    model.initialise_from(images_of(x).mean(0))
     optimiser, _ = make_optimiser(
         model, made.settings["lr"] / 10, 1, "constant", (0.9, 0.99), 0.0
     )
@@ -115,6 +115,8 @@ def test_a_saved_recipe_is_rebuilt_from_its_config(name, tmp_path):
     model = recipe(name).model(latent_dim=4)
     again = VAE.load(model.save(tmp_path))
     z = model.prior.sample((1,))
+    if recipe(name).labelled:
+        model, again = model.given(7), again.given(7)
     assert torch.equal(again.decode(z).mean, model.eval().decode(z).mean)
 
 

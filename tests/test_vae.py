@@ -678,6 +678,7 @@ def test_the_list_holds_every_builder_of_the_library():
         == {"vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"}
         | {f"vae_nb.priors.{kind}_prior" for kind in ("mixture", "vamp", "flow")}
         | {"vae_nb.priors.flow_posterior", "vae_nb.priors.full_mixture"}
+        | {"vae_nb.labels.conditional_vae"}
     )
 
 

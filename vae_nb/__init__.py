@@ -20,13 +20,15 @@ _NAMES = {  # room → what it gives, in the order of use
     "conv": "conv_vae",
     "joint": "joint_vae JointVAE joint_loss Capacity",
     "objectives": "importance_weighted",
+    "labels": "conditional_vae semi_supervised",
     "train": "fit validate History Snapshots",
     "recipes": "recipe RECIPES pretrained PRETRAINED",
     "evaluate": "diagnose nll nll_by_k encode_all active_units",
     "latent": "interpolate traverse traverse_classes manifold "
     "attribute_direction Direction edit edit_images",
     "explore": "LatentExplorer Interpolator ReconstructionExplorer BetaExplorer "
-    "ElboExplorer BoundExplorer TemperatureExplorer PriorExplorer Lab to_onnx",
+    "ElboExplorer BoundExplorer TemperatureExplorer PriorExplorer StyleExplorer Lab "
+    "to_onnx",
     "plots": "show_grid show_pairs compare_rows strip loss_curves kl_per_dim_bars "
     "latent_map latent_tsne latent_histograms manifold_grid set_style",
     "elbo": "kl_normal free_bits_kl linear_warmup importance_weighted_bound",
@@ -65,6 +67,10 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares
         Capacity as Capacity,
     )
     from .objectives import importance_weighted as importance_weighted
+    from .labels import (
+        conditional_vae as conditional_vae,
+        semi_supervised as semi_supervised,
+    )
     from .train import (
         fit as fit,
         validate as validate,
@@ -103,6 +109,7 @@ if TYPE_CHECKING:  # the same for type checkers and editors; a test compares
         BoundExplorer as BoundExplorer,
         TemperatureExplorer as TemperatureExplorer,
         PriorExplorer as PriorExplorer,
+        StyleExplorer as StyleExplorer,
         Lab as Lab,
         to_onnx as to_onnx,
     )

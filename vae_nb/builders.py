@@ -22,7 +22,7 @@ _BUILDERS: dict[str, Callable | None] = dict.fromkeys(
         *("vae_nb.vae.mlp_vae", "vae_nb.conv.conv_vae", "vae_nb.joint.joint_vae"),
         *("vae_nb.priors.mixture_prior", "vae_nb.priors.vamp_prior"),
         *("vae_nb.priors.flow_prior", "vae_nb.priors.flow_posterior"),
-        "vae_nb.priors.full_mixture",
+        *("vae_nb.priors.full_mixture", "vae_nb.labels.conditional_vae"),
     )
 )
 

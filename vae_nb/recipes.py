@@ -20,6 +20,7 @@ from .conv import conv_vae
 from .core import nearest
 from .data import Images, load
 from .joint import Capacity, JointVAE, joint_loss, joint_vae
+from .labels import ConditionalVAE, conditional_vae
 from .saving import load_model
 from .train import History, fit
 from .vae import VAE, LatentModel, mlp_vae
@@ -37,6 +38,7 @@ class Recipe:
         settings: keyword arguments of `fit`
         matches: which published system it follows, and what differs on purpose
         binary: grey levels become black or white, anew for each batch
+        labelled: batches carry labels
         training_loss: f(model, x, step) → terms; None: −ELBO
     """
 
@@ -47,6 +49,7 @@ class Recipe:
     settings: dict[str, Any]  # keyword arguments of `fit`
     matches: str  # which published system it follows, and what differs on purpose
     binary: bool = False  # grey levels become black or white, anew for each batch
+    labelled: bool = False  # batches carry labels
     training_loss: Callable | None = None  # f(model, x, step) → terms; None: −ELBO
 
     @property
@@ -72,7 +75,8 @@ class Recipe:
         """
         options |= dict(n=n, root=root, fallback=fallback)
         images = load(self.dataset, split, size=self.size, **options)
-        return images.binarised("dynamic") if self.binary else images
+        images = images.binarised("dynamic") if self.binary else images
+        return images.labelled() if self.labelled else images
 
     def fit(
         self,
@@ -103,6 +107,13 @@ def mnist_vanilla(shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 200) -
     return mlp_vae(shape, latent_dim, hidden=(), likelihood="normal", sigma="optimal")
 
 # %% ../nbs/lib/80_recipes.ipynb #d256b51b
+def mnist_conditional(
+    shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20
+) -> ConditionalVAE:
+    "784-512-z-512-784 for black and white digits, both networks told the class."
+    return conditional_vae(shape, 10, latent_dim, hidden=(512,), activation="relu")
+
+
 def mnist_conv(shape: tuple[int, ...] = (1, 28, 28), latent_dim: int = 20) -> VAE:
     "Convolutions with max-pooling and dropout, then 784-512-256 fully connected."
     return conv_vae(
@@ -134,6 +145,17 @@ _DIGITS = (
         _settings(60, batch_size=256),
         f"{_KERAS}; there exp(logvar) served as σ, and RMSprop as optimiser",
         binary=True,
+    ),
+    Recipe(
+        mnist_conditional,
+        "mnist",
+        28,
+        "digits",
+        _settings(60, batch_size=256),
+        "the conditional VAE of many tutorials; there the label is appended to the "
+        "inputs, which is the same as a bias for each class",
+        binary=True,
+        labelled=True,
     ),
     Recipe(
         mnist_conv,

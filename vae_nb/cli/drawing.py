@@ -17,6 +17,7 @@ from vae_nb.cli.words import (
     CountOption,
     DataOption,
     ForceOption,
+    LabelOption,
     ModelArgument,
     ModelOption,
     OutOption,
@@ -28,6 +29,7 @@ from vae_nb.cli.words import (
     model_of,
     pictures_of,
     strengths,
+    told,
 )
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #386afe5c
@@ -44,30 +46,33 @@ def sample_command(
     model_word: ModelArgument = None,
     n: CountOption = 16,
     seed: SeedOption = 0,
+    label: LabelOption = None,
     out: OutOption = Path("samples.png"),
     force: ForceOption = False,
 ) -> dict[str, Any]:
-    "Draw new pictures: latents from the prior, decoded."
+    "Draw new pictures: latents from the prior, decoded. --label 7: of that class."
     from vae_nb.plots import show_grid
 
-    out, model = free_path(out, force), model_of(model_word)
+    out, model = free_path(out, force), told(model_of(model_word), label, needed=False)
     x = seeded_samples(model, n, seed)
     picture = save_figure(out, lambda: show_grid(x))
-    return {"picture": picture, "samples": n, "seed": seed}
+    asked = {} if label is None else {"label": label}
+    return {"picture": picture, "samples": n, "seed": seed} | asked
 
 # %% ../../nbs/lib/93_cli_drawing.ipynb #f4b9b95b
 @command("vae_nb reconstruct faces:0 faces:1 --model faces")
 def reconstruct_command(
     pictures: PicturesArgument = None,
     model_word: ModelOption = None,
+    label: LabelOption = None,
     out: OutOption = Path("reconstruct.png"),
     force: ForceOption = False,
 ) -> dict[str, Any]:
     "Draw pictures above their reconstructions. No IMG: the first validation images."
     from vae_nb.plots import show_pairs
 
-    out, model = free_path(out, force), model_of(model_word)
-    x = pictures_of(model, model_word, pictures)
+    out, model = free_path(out, force), told(model_of(model_word), label)
+    x = pictures_of(model, model_word, pictures, label=label)
     x_hat = model.reconstruct(x)
     errors = (x - x_hat).square().mean((1, 2, 3)).tolist()
     picture = save_figure(out, lambda: show_pairs(x, x_hat))
@@ -93,6 +98,7 @@ def interpolate_command(
     model_word: ModelOption = None,
     n: StepsOption = 9,
     spherical: SphericalOption = False,
+    label: LabelOption = None,
     out: OutOption = Path("interpolate.png"),
     force: ForceOption = False,
 ) -> dict[str, Any]:
@@ -103,8 +109,9 @@ def interpolate_command(
 
     if (a is None) != (b is None):
         raise ValueError(f"a walk needs two pictures, or none; only {a!r} was given.")
-    out, model = free_path(out, force), model_of(model_word)
-    ends = pictures_of(model, model_word, [a, b] if a and b else None, 2)
+    out, model = free_path(out, force), told(model_of(model_word), label)
+    words = [a, b] if a and b else None
+    ends = pictures_of(model, model_word, words, 2, label)
     with evaluating(model):
         start, end = model.encode(ends).mean
         x = model.decode(interpolate(start, end, n, spherical)).mean
@@ -135,6 +142,7 @@ def manipulate_command(
     strength: StrengthOption = "-3:4",
     controls: ControlsOption = None,
     model_word: ModelOption = None,
+    label: LabelOption = None,
     data: DataOption = None,
     split: SplitOption = "valid",
     n: CountOption = 2000,
@@ -145,9 +153,10 @@ def manipulate_command(
     from vae_nb.latent import attribute_direction, edit_images
     from vae_nb.plots import strip
 
-    steps, out, model = strengths(strength), free_path(out, force), model_of(model_word)
-    x = pictures_of(model, model_word, pictures, 1)
-    images = binarised_for(model, images_for(model, model_word, data, split, n))
+    steps, out = strengths(strength), free_path(out, force)
+    model = told(model_of(model_word), label)
+    x = pictures_of(model, model_word, pictures, 1, label)
+    images = binarised_for(model, images_for(model, model_word, data, split, n, label))
     direction = attribute_direction(model, images, attribute, tuple(controls or ()))
     edited = edit_images(model, x, direction, steps).transpose(0, 1)
     labels = [f"{step:.3g}".replace("-", "−") for step in steps]
@@ -228,6 +237,7 @@ def latents_command(
     colour: Annotated[
         str | None, typer.Option(show_default="the labels", help="An attribute.")
     ] = None,
+    label: LabelOption = None,
     data: DataOption = None,
     split: SplitOption = "valid",
     n: CountOption = 1000,
@@ -244,8 +254,8 @@ def latents_command(
             f"histograms have no colours: leave --colour {colour} out, "
             "or choose --as map."
         )
-    out, model = free_path(out, force), model_of(model_word)
-    images = binarised_for(model, images_for(model, model_word, data, split, n))
+    out, model = free_path(out, force), told(model_of(model_word), label)
+    images = binarised_for(model, images_for(model, model_word, data, split, n, label))
     draw = lambda: _draw_latents(model, images, kind, colour, seed)
     picture = save_figure(out, draw)
     return {"picture": picture, "images": len(images), "data": images.name}

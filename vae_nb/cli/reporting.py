@@ -16,6 +16,7 @@ from vae_nb.cli.words import (
     CountOption,
     DataOption,
     ForceOption,
+    LabelOption,
     ModelArgument,
     SeedOption,
     SplitOption,
@@ -23,6 +24,7 @@ from vae_nb.cli.words import (
     images_for,
     model_of,
     run_setup,
+    told,
 )
 
 # %% ../../nbs/lib/94_cli_reporting.ipynb #c48dd64e
@@ -37,6 +39,7 @@ SamplesOption = Annotated[
 @command("vae_nb evaluate faces --n 100 --k 10")
 def evaluate_command(
     model_word: ModelArgument = None,
+    label: LabelOption = None,
     data: DataOption = None,
     split: TestSplitOption = "valid",
     n: CountOption = 1000,
@@ -46,8 +49,9 @@ def evaluate_command(
     "Score a model on held-out images: bounds, information, distances."
     from vae_nb.evaluate import evaluate
 
-    model = model_of(model_word)
-    images = images_for(model, model_word, data, split, n)
+    model = told(model_of(model_word), label)
+    images = images_for(model, model_word, data, split, n, label)
+    n = len(images)
     table = evaluate(
         model,
         binarised_for(model, images),
@@ -64,6 +68,7 @@ def evaluate_command(
 @command("vae_nb diagnose faces --n 500")
 def diagnose_command(
     model_word: ModelArgument = None,
+    label: LabelOption = None,
     data: DataOption = None,
     split: SplitOption = "train",
     n: CountOption = 1000,
@@ -72,8 +77,8 @@ def diagnose_command(
     "Look for the usual illnesses of a VAE, in images like those it was trained on."
     from vae_nb.evaluate import diagnose
 
-    model = model_of(model_word)
-    images = binarised_for(model, images_for(model, model_word, data, split, n))
+    model = told(model_of(model_word), label)
+    images = binarised_for(model, images_for(model, model_word, data, split, n, label))
     found = diagnose(model, images, n, seed)
     return {
         "data": images.name,
@@ -180,33 +185,44 @@ ExportOption = Annotated[
 ]
 
 # %% ../../nbs/lib/94_cli_reporting.ipynb #26cee2dd
+def _explorer(model: Any, images: Any, attributes: list[str], name: str) -> Any:
+    "The explorer of a model: of styles if it is conditional, or else of latents."
+    from vae_nb.explore import LatentExplorer, StyleExplorer
+    from vae_nb.labels import ConditionalVAE
+    from vae_nb.latent import attribute_direction
+
+    if isinstance(model, ConditionalVAE):
+        names = () if isinstance(model.labels, int) else model.labels
+        return StyleExplorer(model, images[:8].labelled(*names), title=f"{name} styles")
+    sliders = {a: attribute_direction(model, images, a) for a in attributes}
+    return LatentExplorer(model, images, directions=sliders, title=f"{name} latents")
+
+# %% ../../nbs/lib/94_cli_reporting.ipynb #16026d0e
 @command("vae_nb export faces --html --attribute smile")
 def export_command(
     model_word: ModelArgument = None,
     html: HtmlOption = False,
     onnx: OnnxOption = False,
     attribute: SlidersOption = None,
+    label: LabelOption = None,
     data: DataOption = None,
     n: CountOption = 1000,
     out: ExportOption = None,
     force: ForceOption = False,
 ) -> dict[str, Any]:
     "Give a model away: an explorer in one file (--html), or its decoder (--onnx)."
-    from vae_nb.explore import LatentExplorer, to_onnx
-    from vae_nb.latent import attribute_direction
+    from vae_nb.explore import to_onnx
 
     if html == onnx:
         raise ValueError("export writes one thing: --html or --onnx.")
     if onnx:
         path = free_path(out or Path("decoder.onnx"), force, (".onnx",))
-        network = to_onnx(model_of(model_word).cpu(), path)
+        network = to_onnx(told(model_of(model_word).cpu(), label), path)
         return {"network": network, "from": "z", "to": "x"}
     path = free_path(out or Path("explorer.html"), force, (".html",))
-    model = model_of(model_word).cpu()
-    images = binarised_for(model, images_for(model, model_word, data, "valid", n))
-    sliders = {
-        name: attribute_direction(model, images, name) for name in attribute or ()
-    }
-    title = f"{model_word or 'My'} latents"
-    explorer = LatentExplorer(model, images, directions=sliders, title=title)
+    model = told(model_of(model_word).cpu(), label, needed=False)
+    images = binarised_for(
+        model, images_for(model, model_word, data, "valid", n, label)
+    )
+    explorer = _explorer(model, images, attribute or [], model_word or "My")
     return {"explorer": explorer.to_html(path), "bytes": path.stat().st_size}

@@ -44,6 +44,61 @@ def model_of(
         raise FileNotFoundError(f"there is no run folder or model file {word!r}.")
     return pretrained(word).to(pick_device())
 
+# %% ../../nbs/lib/91_cli_words.ipynb #d53f482b
+def _label_of(
+    text: str,  # 7, or smile=1,hat=0
+    labels: int | tuple,  # of the model: how many classes, or names of attributes
+) -> int | dict[str, float]:
+    "What a label means to a conditional model."
+    try:
+        if isinstance(labels, int):
+            return int(text)
+        parts = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(value) for name, value in parts}
+    except ValueError:
+        example = f"0 to {labels - 1}" if isinstance(labels, int) else ""
+        example = example or ",".join(f"{name}=1" for name in labels)  # type: ignore
+        raise ValueError(
+            f"--label {text!r} means nothing to this model: it takes {example}."
+        ) from None
+
+# %% ../../nbs/lib/91_cli_words.ipynb #74e55359
+def told(
+    model: "VAE",  # from `model_of`
+    label: str | None,  # what was asked for
+    needed: bool = True,  # refuse a conditional model without a label
+) -> "VAE":
+    """The model for a label, if it is one that is told labels.
+
+    Args:
+        model: from `model_of`
+        label: what was asked for
+        needed: refuse a conditional model without a label
+    """
+    from vae_nb.labels import ConditionalVAE
+
+    if isinstance(model, ConditionalVAE):
+        if label is not None:
+            return model.given(_label_of(label, model.labels))
+        if needed:
+            raise ValueError(
+                "this model is told what an image shows: add a label, --label 7 (or "
+                "--label smile=1,hat=0 for attributes)."
+            )
+    elif label is not None:
+        raise ValueError(
+            "--label is for models that are told labels, and this one was trained "
+            "without any: `vae_nb train mnist_conditional` trains one."
+        )
+    return model
+
+# %% ../../nbs/lib/91_cli_words.ipynb #350e0777
+def _with_label(images: "Images", label: str | None) -> "Images":
+    "Only the images of a class, if a class was asked for."
+    if label is None or not label.isdigit() or images.labels is None:
+        return images
+    return images.by_label(int(label))
+
 # %% ../../nbs/lib/91_cli_words.ipynb #1a1e99f2
 RUN_JSON = "run.json"
 SETUP = {"recipe", "data", "n", "size", "latent_dim", "settings"}  # what it must hold
@@ -122,6 +177,7 @@ def images_for(
     data: str | None,  # a set or folder that was asked for
     split: str,
     n: int,  # at most
+    label: str | None = None,  # a class that was asked for: only its images
 ) -> "Images":
     """Images that go with a model.
 
@@ -130,19 +186,18 @@ def images_for(
         word: the word that meant it
         data: a set or folder that was asked for
         n: at most
+        label: a class that was asked for: only its images
     """
-    known = data or run_setup(word).get("data")
-    if known:
-        return first_images(known, split, n, model.shape)
-    if model.shape[0] == 1:
-        return first_images("mnist", split, n, model.shape, fallback="digits")
-    return first_images("faces", split, n, model.shape, fallback="faces")
+    known, fallback = data or run_setup(word).get("data"), None
+    if not known:
+        grey = model.shape[0] == 1
+        known, fallback = ("mnist", "digits") if grey else ("faces", "faces")
+    return _with_label(first_images(known, split, n, model.shape, fallback), label)
 
 # %% ../../nbs/lib/91_cli_words.ipynb #0722c8d8
 def binarised_for(model: "VAE", images: "Images") -> "Images":
     "Images in black and white for a model of such pixels; for others as they are."
-    config: dict[str, Any] = model.config or {}
-    binary = config["arguments"].get("likelihood") == "bernoulli"
+    binary = type(model.likelihood).__name__ == "BernoulliLikelihood"
     return images.binarised("fixed") if binary else images
 
 # %% ../../nbs/lib/91_cli_words.ipynb #c8026e7c
@@ -195,6 +250,7 @@ def pictures_of(
     model_word: str | None,  # the word that meant it
     words: list[str] | None,  # none: the first validation images
     n: int = 8,  # how many of those
+    label: str | None = None,  # a class that was asked for
 ) -> "Tensor":  # float (N, C, H, W) on the model's device
     """The pictures to work on.
 
@@ -202,6 +258,7 @@ def pictures_of(
         model_word: the word that meant it
         words: none: the first validation images
         n: how many of those
+        label: a class that was asked for
 
     Returns:
         float (N, C, H, W) on the model's device
@@ -213,7 +270,9 @@ def pictures_of(
     if words:
         x = torch.cat([one_picture(word, model.shape) for word in words])
     else:
-        x = images_for(model, model_word, None, "valid", n).floats()
+        most = 50 * n if label else n  # enough to find some of the class
+        images = images_for(model, model_word, None, "valid", most, label)
+        x = images[:n].floats()
     return x.to(device_of(model))
 
 # %% ../../nbs/lib/91_cli_words.ipynb #55c24fbd
@@ -255,6 +314,17 @@ def strengths(
     return found
 
 # %% ../../nbs/lib/91_cli_words.ipynb #f40d8a32
+LabelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        "-l",
+        show_default=False,
+        help="For a conditional model: 7, or smile=1,hat=0.",
+    ),
+]
+
+# %% ../../nbs/lib/91_cli_words.ipynb #800e6afe
 _MODEL_HELP = (
     "A run folder, a saved file, or a pretrained model; "
     "if none, the folder run or else faces."

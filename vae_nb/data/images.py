@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from ..core import nearest
 from .batches import epoch_order, gathered, send
+from .labelled import check_told, images_of, with_labels
 
 # %% ../../nbs/lib/10_data_images.ipynb #e3c5d9a3
 def to_unit(
@@ -81,6 +82,7 @@ class Batched:
 
     pixels: Tensor
     binarisation: str = ""
+    y: Tensor | None = None  # what batches carry beside the images, (N, …)
 
     def __len__(self):
         return len(self.pixels)
@@ -95,7 +97,7 @@ class Batched:
         shuffle: bool = False,  # a new order each time
         generator: Generator | None = None,  # decides order and binarisation
         device=None,  # where the batches are wanted; None: where the pixels are
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Any]:
         """One epoch, every image once, as float32 batches in [0, 1].
 
         Args:
@@ -111,11 +113,12 @@ class Batched:
         prepare = to_unit
         if self.binarisation == "dynamic":
             prepare = partial(binarise, words=random_words(device, generator))
-        return map(prepare, gathered(self, self.pixels, batch_size, order, device))
+        batches = gathered(self, self.pixels, batch_size, order, device)
+        return with_labels(map(prepare, batches), self.y, order, device)
 
     def floats(self, generator: Generator | None = None) -> Tensor:
         "All of it as one float32 tensor, (N, C, H, W)."
-        batches = self.batches(4096, generator=generator)
+        batches = map(images_of, self.batches(4096, generator=generator))
         return torch.cat([to_unit(self.pixels[:0]), *batches])
 
     def mean(self) -> Tensor:
@@ -293,6 +296,8 @@ def _describe(images: "Images") -> str:
         facts.append(f"{len(images.attribute_names)} attributes")
     if images.binarisation:
         facts.append(f"{images.binarisation} binarisation")
+    if images.told is not None:
+        facts.append(f"batches carry {', '.join(images.told) or 'labels'}")
     if images.note:
         facts.append("a fallback: see .note")
     return f"Images({', '.join(facts)})"
@@ -321,6 +326,8 @@ class Images(Batched):
     split: str = "train"
     note: str = ""  # a sentence, if this set is a fallback for another
     binarisation: str = ""  # "dynamic" or "fixed"
+    # what batches carry: None: nothing; (): labels; or the names of attributes
+    told: tuple | None = None
 
     def __post_init__(self):
         _check_images(self)
@@ -346,6 +353,24 @@ class Images(Batched):
     def by_label(self, label: int | str) -> "Images":
         "Only those with this label: its number, or the name of its class."
         return self[self.labels == _label_number(label, self)]
+
+    def labelled(self, *attributes: str) -> "Images":
+        "Batches carry labels, (batch,), or the attributes named, (batch, A)."
+        check_told(self, attributes)
+        return replace(self, told=attributes)
+
+    @property
+    def y(self) -> Tensor | None:  # type: ignore[override]
+        """What batches carry: labels, attributes, or nothing.
+
+        Returns:
+            type: ignore[override]
+        """
+        if not self.told:
+            return None if self.told is None else self.labels
+        assert self.attributes is not None and self.attribute_names is not None
+        columns = [self.attribute_names.index(name) for name in self.told]
+        return self.attributes[:, columns].float()
 
     def resized(self, size: int | tuple | None) -> "Images":
         "Cropped to the aspect of `size` (an integer or (h, w)) and resized."

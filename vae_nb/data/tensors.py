@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..core import HasWeights
 from .batches import epoch_order, gathered
 from .images import Images, to_unit
+from .labelled import with_labels
 from .pictures import as_grey_or_rgb
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #8c1d4214
@@ -270,12 +271,22 @@ class TensorData:
     values: Tensor
     name: str = "tensor"
     checked: bool = field(default=False, repr=False)  # for NaN; once is enough
+    # what batches carry beside them: classes, (N,), or attributes, (N, A)
+    y: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if self.y is not None and len(self.y) != len(self.values):
+            raise ValueError(
+                f"{len(self.values)} images, but {len(self.y)} labels: there must be "
+                "one for each."
+            )
 
     def __len__(self):
         return len(self.values)
 
     def __getitem__(self, which):
-        return replace(self, values=self.values[which])
+        y = None if self.y is None else self.y[which]
+        return replace(self, values=self.values[which], y=y)
 
     def floats(self) -> Tensor:
         "All of them, (N, ...)."
@@ -291,7 +302,7 @@ class TensorData:
         shuffle: bool = False,  # a new order each time
         generator: torch.Generator | None = None,  # decides the order
         device: torch.device | str | None = None,  # None: where the values are
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Any]:
         """One epoch of float batches (batch, ...).
 
         Args:
@@ -304,7 +315,8 @@ class TensorData:
         order = epoch_order(len(self), shuffle, generator)
         if order is None:
             order = torch.arange(len(self))  # a batch is a copy: a loss may alter it
-        return gathered(self, self.values, batch_size, order, place)
+        batches = gathered(self, self.values, batch_size, order, place)
+        return with_labels(batches, self.y, order, place)
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #55234c66
 class Data(Protocol):
@@ -324,7 +336,7 @@ class Data(Protocol):
         shuffle: bool = False,
         generator: torch.Generator | None = None,
         device: Any = None,
-    ) -> Iterator[Tensor]: ...
+    ) -> Iterator[Any]: ...
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #faa70c3b
 def _suit_model(
@@ -340,12 +352,13 @@ def _suit_model(
     elif values.is_floating_point() and values.dtype != weight.dtype:
         values = values.to(torch.promote_types(weight.dtype, torch.float32))
     if values.dtype == torch.uint8 and shape is not None:
-        return Images(values, name=data.name)
+        told = None if data.y is None else ()
+        return Images(values, labels=data.y, name=data.name, told=told)
     if not data.checked:
         check_numbers(values, what)
     if data.checked and values is data.values:
         return data
-    return TensorData(values, data.name, checked=True)
+    return replace(data, values=values, checked=True)
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #e6c1f080
 def as_data(

@@ -7,15 +7,16 @@ __all__ = ['encode_all', 'mean_kl_per_dim', 'active_units', 'nll', 'nll_by_k']
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #b4057344
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..core import HasWeights, device_of, evaluating
 from ..data import Data, as_data
+from ..data.labelled import LabelledBatch, images_of
 from vae_nb.elbo import (
     VAELike,
     has_formula,
@@ -48,6 +49,29 @@ def seeded_batches(
         torch.manual_seed(seed)
         yield as_data(images, model).batches(
             batch_size, generator=noise, device=device_of(model)
+        )
+
+# %% ../../nbs/lib/40_evaluate_bounds.ipynb #761c8867
+def tell(
+    model: Any,
+    batches: Iterable,  # with or without labels
+) -> Iterator[tuple[Any, Tensor]]:
+    """Images, and the model that scores them: a conditional one is told their labels.
+
+    Args:
+        batches: with or without labels
+    """
+    for batch in batches:
+        labelled = isinstance(batch, LabelledBatch) and hasattr(model, "given")
+        yield model.given(batch.y) if labelled else model, images_of(batch)
+
+# %% ../../nbs/lib/40_evaluate_bounds.ipynb #d997045f
+def check_one_label(model: Any, what: str) -> None:
+    "Refuse a conditional model where one with three distributions is needed."
+    if hasattr(model, "given"):
+        raise TypeError(
+            f"{what} looks at a model for one label at a time: give it model.given(7) "
+            "and images.by_label(7), or the attributes and the images that have them."
         )
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #c3b2d7f5
@@ -163,7 +187,10 @@ def nll(
         mean over images, and its standard error
     """
     with seeded_batches(model, images, batch_size, seed) as batches:
-        bounds = [importance_weighted_bound(model, x, k, chunk).cpu() for x in batches]
+        bounds = [
+            importance_weighted_bound(told, x, k, chunk).cpu()
+            for told, x in tell(model, batches)
+        ]
     return mean_and_error(-torch.cat(bounds))
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #efc0834e
@@ -204,8 +231,8 @@ def nll_by_k(
     """
     ks, columns = _check_ks(ks), []
     with seeded_batches(model, images, batch_size, seed) as batches:
-        for x in batches:
-            weights = log_weights(model, x, model.encode(x), ks[-1], chunk).cpu()
+        for told, x in tell(model, batches):
+            weights = log_weights(told, x, told.encode(x), ks[-1], chunk).cpu()
             groups = (weights.view(-1, k, len(x)).logsumexp(1).mean(0) for k in ks)
             columns.append(torch.stack(list(groups)))
     means = torch.cat(columns, 1)  # of log-sums, (ks, N)
@@ -230,11 +257,11 @@ def elbo_values(
     """
     values = []
     with seeded_batches(model, images, batch_size, seed) as batches:
-        for x in batches:
-            q = model.encode(x)
+        for told, x in tell(model, batches):
+            q = told.encode(x)
             z = q.rsample()
-            recon = -model.decode(z).log_prob(x)
-            values.append(torch.stack([recon, kl_at(q, model.prior, z)]).cpu())
+            recon = -told.decode(z).log_prob(x)
+            values.append(torch.stack([recon, kl_at(q, told.prior, z)]).cpu())
     recon, kl = torch.cat(values, 1).double()
     return {"−ELBO": recon + kl, "recon": recon, "KL": kl}
 

@@ -12,7 +12,12 @@ from torch import Tensor
 from ..core import device_of, evaluating
 from ..data import Data
 from ..elbo import Delta
-from .bounds import TrainedVAE, mean_and_error, random_batches
+from vae_nb.evaluate.bounds import (
+    TrainedVAE,
+    check_one_label,
+    mean_and_error,
+    random_batches,
+)
 from .codes import is_standard_normal
 from vae_nb.evaluate.findings import (
     UNSETTLED,
@@ -143,6 +148,7 @@ def diagnose(
     Returns:
         empty: none of these illnesses was found
     """
+    check_one_label(model, "diagnose")
     batches = random_batches(images, n, 250, device_of(model), seed)
     unfit = {"all else": "the images do not fit"}
     if (finding := find_range(torch.cat(batches))) is not None:

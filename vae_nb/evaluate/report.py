@@ -19,6 +19,7 @@ from ..elbo import Delta, bits_per_dim
 from vae_nb.evaluate.bounds import (
     TrainedVAE,
     active_units,
+    check_one_label,
     elbo_values,
     encode_all,
     mean_and_error,
@@ -225,6 +226,7 @@ def evaluate(
     """
     import pandas as pd
 
+    check_one_label(model, "evaluate")
     images = as_data(images, model)
     reference = images if reference is None else as_data(reference, model)
     _check_reference(images, reference)

@@ -9,6 +9,7 @@ from .layers import NotInBrowser
 from .network import to_onnx
 from .priors import PriorExplorer
 from .reconstructions import BetaExplorer, ReconstructionExplorer
+from .styles import StyleExplorer
 from .widgets import NetworkExplorer
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ReconstructionExplorer",
     "BetaExplorer",
     "PriorExplorer",
+    "StyleExplorer",
     # train one in the page
     "Lab",
     # for other programs

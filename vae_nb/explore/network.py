@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..core import atomic_path, check_choice, device_of, evaluating
 from .layers import NotInBrowser, Op, fold_norms, operations
+from ..labels import ConditionalVAE, Told
 from vae_nb.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -138,6 +139,7 @@ def browser_network(
         last: an operation on single numbers, to be added at the end
         half: weights in half precision
     """
+    module = module.folded() if isinstance(module, Told) else module
     module = _in_single_precision(module)
     device = next((parameter.device for parameter in module.parameters()), None)
     with evaluating(module):
@@ -206,9 +208,29 @@ def browser_decoder(
         latents, (latent,) → the mean of p(x|z), (C, H, W)
     """
     _check_model(model)
+    if isinstance(model, ConditionalVAE):
+        raise TypeError(
+            "a conditional model has a decoder for every label: show model.given(7), "
+            "or all of them in StyleExplorer(model, images.labelled())."
+        )
     half = half_error(model) < _TOLERANCE if half is None else half
     mean = _MEANS[type(model.likelihood)]
     return browser_network(model.decoder, (model.latent_dim,), mean, half)
+
+# %% ../../nbs/lib/60_explore_network.ipynb #73373b86
+def browser_conditional(
+    model: ConditionalVAE,
+) -> BrowserNetwork:  # [z, y], (latent + K,) → the mean of p(x|z, y), (C, H, W)
+    """A conditional model's decoder with the likelihood's mean at its end.
+
+    Returns:
+        [z, y], (latent + K,) → the mean of p(x|z, y), (C, H, W)
+    """
+    _check_model(model)
+    decoder: Any = model.decoder
+    inputs = (model.latent_dim + decoder.of_y.in_features,)
+    half, mean = half_error(model) < _TOLERANCE, _MEANS[type(model.likelihood)]
+    return browser_network(decoder.appended(), inputs, mean, half)
 
 # %% ../../nbs/lib/60_explore_network.ipynb #6a4affd8
 def browser_encoder(

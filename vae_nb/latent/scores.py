@@ -258,14 +258,24 @@ def _leaks(
     return {"leak": mean, "worst leak": shares.get(into, 0.0), "into": into}
 
 # %% ../../nbs/lib/50_latent_scores.ipynb #ead3a040
-def _score_edit(
+def edit_scores(
     net: AttributeClassifier,
     before: Tensor,  # reconstructions, (n, C, H, W)
     after: Tensor,  # their edits
     name: str,  # the attribute that should have changed in all of them
-    unrelated: Sequence[str],  # those that should not have
+    unrelated: Sequence[str] = (),  # those that should not have; (): all that it judges
 ) -> dict[str, float | str]:  # shares, and what was kept
-    "Flips, leaks, and what stayed of the person, for one edit of many images."
+    """Flips, leaks, and what stayed of the person, for one edit of many images.
+
+    Args:
+        before: reconstructions, (n, C, H, W)
+        after: their edits
+        name: the attribute that should have changed in all of them
+        unrelated: those that should not have; (): all that it judges
+
+    Returns:
+        shares, and what was kept
+    """
     seen, features = decisions(net, before)
     seen_now, features_now = decisions(net, after)
     n, changed = len(before), (seen != seen_now).double()
@@ -277,7 +287,7 @@ def _score_edit(
         "flips": flips / n,
         "from": low,
         "to": high,
-        **_leaks({other: changed[:, net.column(other)] for other in unrelated}, name),
+        **_leaks({k: changed[:, net.column(k)] for k in unrelated or net.names}, name),
         "recognised": own.double().mean().item(),
         "SSIM": ssim(before[:200], after[:200]).mean().item(),
         "RMSE": (after - before).square().mean((1, 2, 3)).sqrt().mean().item(),
@@ -335,12 +345,12 @@ def score_edits(
                 )
             chosen = flippable(net, images, rebuilt, direction.name, having=s < 0)
             moved = edit(codes[chosen], direction, s, limit=None)
-            scores = _score_edit(
+            scores = edit_scores(
                 net,
                 rebuilt[chosen],
                 _decode_all(model, moved),
                 direction.name,
-                unrelated or net.names,
+                unrelated or (),
             )
             rows.append({"direction": row, "strength": round(float(s), 2)} | scores)
     return pd.DataFrame(rows)

@@ -79,6 +79,8 @@ class CapturedStep:
 
     def __call__(self, run: Run, x: Tensor) -> dict[str, Tensor]:
         "A step on a batch."
+        if not isinstance(x, Tensor) and not self.refused:
+            self._refuse(TypeError("its batches carry labels"))
         if self.refused or len(x) != self.batch_size:
             return train_step(run, x)
         self.steps += 1

@@ -106,6 +106,8 @@ def _digest(
     for part in values[:: max(1, values.nbytes // 2**28)].split(1024):
         flat = part.detach().cpu().flatten()
         check = zlib.crc32(flat.view(torch.uint8).numpy(), check)
+    if (y := getattr(data, "y", None)) is not None:  # labels that batches carry
+        check = zlib.crc32(y.detach().cpu().contiguous().numpy(), check)
     return f"{check:08x}{getattr(data, 'binarisation', '')}"
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #cde83026

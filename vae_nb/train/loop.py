@@ -375,6 +375,8 @@ def fit(
     _check_model(model, training_loss, valid)
     train = as_data(train, model, "train")
     valid = None if valid is None else as_data(valid, model, "valid")
+    if hasattr(model, "check_data"):  # a model that is told labels
+        model.check_data(train, valid)  # type: ignore[operator]
     settings: dict = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     settings |= {"lr": lr, "schedule": schedule, "precision": precision, "clip": clip}
     settings |= {"patience": patience, "betas": betas, "weight_decay": weight_decay}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import at_least_float32
+from ..data.labelled import images_of
 from .history import History
 
 # %% ../../nbs/lib/31_train_numerics.ipynb #54c46916
@@ -190,7 +191,7 @@ def why_not_finite(
     Returns:
         a sentence
     """
-    if not x.isfinite().all():
+    if not images_of(x).isfinite().all():
         return "The batch itself holds NaN or infinity: clean the data."
     if weights := nonfinite_weights(model):
         return (

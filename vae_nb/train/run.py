@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..core import at_least_float32, device_of
 from ..data import TensorData, as_data
+from ..data.labelled import joined
 from ..likelihoods import checks_deferred
 from .history import History, progress_bar
 from vae_nb.train.numerics import (
@@ -147,7 +148,7 @@ def join_single(batches: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
     before = None
     for x in batches:
         if before is not None and len(x) == 1 < batch_size:
-            x = torch.cat([before, x])
+            x = joined(before, x)
         elif before is not None:
             yield before
         before = x
