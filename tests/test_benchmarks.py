@@ -635,7 +635,9 @@ def test_the_command_runs_small_without_a_gpu(small_gpu, monkeypatch):
 
 def test_the_published_run_is_estimated_to_take_half_an_hour_at_most():
     seconds = {row["chapter"]: float(row["in all, s"]) for row in published_run.rows()}
-    chapters = {name for name in published.notebooks() if not name.startswith("lib/")}
+    chapters = {
+        name for name in published_run.notebooks() if not name.startswith("lib/")
+    }
     assert seconds.keys() == chapters | {"all, one after the other"}
     assert seconds["all, one after the other"] <= published_run.LIMIT
     assert published_run.WORK.keys() <= chapters
