@@ -17,7 +17,7 @@ from vae_nb.latent import (
     judge_table,
     score_edits,
 )
-from vae_nb.latent.scores import _attribute_targets, _score_edit, _wilson
+from vae_nb.latent.scores import _attribute_targets, _wilson, edit_scores
 
 NAMES = ("left", "right")
 
@@ -195,7 +195,7 @@ def test_negative_strengths_take_away(net):
 
 def test_another_person_is_not_recognised(net):
     before = TEST[:20].floats()
-    scores = _score_edit(net, before, before.roll(1, 0), "left", NAMES)
+    scores = edit_scores(net, before, before.roll(1, 0), "left", NAMES)
     assert scores["recognised"] < 0.5
     assert scores["SSIM"] == pytest.approx(
         copy_scores(before, before.roll(1, 0))["SSIM"].mean().item()

@@ -42,7 +42,7 @@ def check_classes(y: Tensor, k: int) -> None:
             f"for {k} classes, 0 to {k - 1}."
         )
 
-    refuse_unless((low >= 0) & (high < k), error)
+    refuse_unless(error, low >= 0, high < k)
 
 # %% ../../nbs/09_labels.ipynb #e2e8aa0f
 def _attribute_vector(y: Any, names: tuple) -> Any:
@@ -83,7 +83,7 @@ def numbers_of(
             f"({len(labels)},) or one for each image, not shape {tuple(y.shape)}."
         )
     unknown = "y holds NaN or infinity: every attribute must be known."
-    refuse_unless(y.isfinite().all(), lambda: ValueError(unknown))
+    refuse_unless(lambda: ValueError(unknown), y.isfinite().all())
     return y.to(like.dtype)
 
 # %% ../../nbs/09_labels.ipynb #c7729037
