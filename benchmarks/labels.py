@@ -72,7 +72,7 @@ NAMES = {
     "M1+M2": "M1+M2",
     "M2": "M2",
     "M2, altered": "M2, labelled digits altered by `jitter`",
-    "best": "the same, with consistency of all digits",
+    "best": "M2, labelled digits altered, and consistency of all digits",
 }
 PUBLISHED = {  # Kingma et al. (2014), table 1: error in %, mean ± s.d.
     ("M1+M2", 100): "3.33 ± 0.14",

@@ -62,13 +62,13 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "n_gap": 10,
     },
     "09_labels": {
-        "n_train": 300,
+        "n_train": 800,
         "epochs": 1,
         "n_score": 30,
         "k_score": 10,
         "epochs_few": 1,
     },
-    "09a_faces_by_attributes": {"n_train": 300, "n_valid": 300, "epochs": 2},
+    "09a_faces_by_attributes": {"n_train": 1000, "n_valid": 300, "epochs": 4},
     "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
 }
 needs_browser = pytest.mark.skipif(
@@ -564,12 +564,16 @@ def test_explorers_answer_on_the_built_pages(kind, html, chrome):
             for explorer in tab.locator(".explorer").all():
                 if explorer.locator(".vae-lab").count():
                     continue  # it has sliders once it trains: tests/test_lab.py
-                slider = explorer.locator("input[type=range]").first
-                before = slider.input_value()
-                slider.focus()
-                tab.keyboard.press("ArrowRight")
+                sliders = explorer.locator("input[type=range]")
+                control = (
+                    sliders if sliders.count() else explorer.locator("select")
+                ).first
+                before = control.input_value()
+                control.focus()
+                at_end = before == control.get_attribute("max")
+                tab.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
                 tab.wait_for_timeout(500)
-                assert slider.input_value() != before, name
+                assert control.input_value() != before, name
                 assert not re.search(
                     "could not|cannot|failed", explorer.inner_text()
                 ), f"{name}: {explorer.inner_text()}"
