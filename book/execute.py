@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,8 +140,8 @@ def wait(job, starter, log, tick, timeout):
     return report
 
 
-def failure(executed, log):
-    "What went wrong, readably: the cell's source and its error; where there is none (the kernel died), the end of the log."
+def failure(executed, log, status):
+    "What went wrong, readably: the cell's source and its error; where there is none (the kernel died, or papermill itself), the end of the log."
     cells = read_notebook(executed)["cells"] if executed.exists() else []
     for cell in cells:
         for output in cell.get("outputs", []):
@@ -149,8 +150,11 @@ def failure(executed, log):
                 return (
                     f"\n--- the cell ---\n{source(cell)}\n\n--- the error ---\n{trace}"
                 )
-    return "\n--- the end of the log ---\n" + "\n".join(
-        log.read_text(errors="replace").splitlines()[-20:]
+    name = signal.Signals(-status).name if status < 0 else ""
+    return (
+        (f"\nIts process was ended by {name}." if name else "")
+        + "\n--- the end of the log ---\n"
+        + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
     )
 
 
@@ -212,7 +216,7 @@ def execute(
     )
     if status:
         raise ChapterFailed(
-            f"{failure(partial, log)}\n\nAs far as it got: {partial}\nIts log: {log}"
+            f"{failure(partial, log, status)}\n\nAs far as it got: {partial}\nIts log: {log}"
         )
     notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
     lean_figures(notebook)

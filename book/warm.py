@@ -68,9 +68,10 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
 
-def kernel(orders):
-    "The process that becomes the kernel: it waits for the command that would have started one, and obeys it."
+def kernel(orders, ready):
+    "The process that becomes the kernel: it says that it has left its parent's session, waits for the command that would have started one, and obeys it."
     os.setsid()
+    os.close(ready)
     with os.fdopen(orders) as stream:
         said = stream.read()
     if not said:  # papermill did not get as far as that
@@ -97,12 +98,18 @@ def notebook(job):
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
     theirs, ours = os.pipe()
+    waiting, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(ours)
-        kernel(theirs)
+        os.close(waiting)
+        kernel(theirs, ready)
         os._exit(0)
     os.close(theirs)
+    os.close(ready)
+    # jupyter_client sends signals to the kernel's group: it must not be ours
+    os.read(waiting, 1)
+    os.close(waiting)
 
     def launch(command, *, cwd=None, env=None, **_):
         env = dict(env or os.environ, JPY_PARENT_PID=str(os.getpid()))
