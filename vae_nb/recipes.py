@@ -297,7 +297,7 @@ _FACES = (
         64,
         "faces",
         _settings(30),
-        "as celeba64_joint, without the choice",
+        "as celeba64_joint, without the discrete latent",
     ),
     Recipe(
         celeba64_joint,
