@@ -463,14 +463,42 @@ def visit(home, name, axe):
     return visited(own_browser(), home, name, axe)
 
 
+KINDS = ["http", "sub-path", "file"]  # ways to open the book
+
+
+@contextmanager
+def at(html, kind):
+    "The book's address on a server, below a folder of a server, or as a file."
+    if kind == "file":
+        yield html.as_uri() + "/"
+        return
+    with served(html if kind == "http" else html.parent) as home:
+        yield home if kind == "http" else f"{home}{html.name}/"
+
+
 @pytest.fixture(scope="session")
-def seen(html, axe):
-    "Name of a page → what a visit has found. Each page is visited once, by two browsers side by side."
-    pool = ProcessPoolExecutor(2, get_context("spawn"))
-    with served(html) as home:
-        visits = {name: pool.submit(visit, home, name, axe) for name in page_names()}
-        yield lambda name: visits[name].result()
+def looks(html, axe):
+    """All that is looked at in browsers side by side, each page once for everything: ("page", name) → `visit`, (kind, name) → `answers`, to be waited for. There are more
+    browsers than cores, because they wait more than they work."""
+    pool = ProcessPoolExecutor(3, get_context("spawn"))
+    with ExitStack() as stack:
+        homes = {kind: stack.enter_context(at(html, kind)) for kind in KINDS}
+        jobs = {
+            (kind, name): pool.submit(answers, homes[kind], name)
+            for name in with_explorers(html)
+            for kind in KINDS
+        } | {
+            ("page", name): pool.submit(visit, homes["http"], name, axe)
+            for name in page_names()
+        }
+        yield jobs
         pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session")
+def seen(looks):
+    "Name of a page → what a visit has found."
+    return lambda name: looks["page", name].result()
 
 
 @needs_browser
@@ -517,68 +545,50 @@ def test_page_from_the_disk(name, html, chrome):
 
 def with_explorers(html):
     "The names of the built pages that show widgets."
+    pages = {name: html / f"{name}.html" for name in page_names()}
     return [
         name
-        for name in page_names()
-        if "vnd.jupyter.widget-view+json" in (html / f"{name}.html").read_text()
+        for name, path in pages.items()
+        if path.exists() and "vnd.jupyter.widget-view+json" in path.read_text()
     ]
 
 
-@contextmanager
-def at(html, kind):
-    "The book's address on a server, below a folder of a server, or as a file."
-    if kind == "file":
-        yield html.as_uri() + "/"
-        return
-    with served(html if kind == "http" else html.parent) as home:
-        yield home if kind == "http" else f"{home}{html.name}/"
+def answers(home, name):
+    "What is wrong with the explorers of a page, in a process of its own: each has drawn itself, and its first control moves."
+    tab, wrong = own_browser().new_page(), []
+    tab.on("request", lambda r: wrong.append(r.url) if outside(r.url, home) else None)
+    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    tab.on("response", lambda r: wrong.append(r.url) if r.status >= 400 else None)
+    tab.goto(f"{home}{name}.html")
+    tab.wait_for_function(
+        "[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)"
+    )
+    if not tab.locator(".explorer").count() or tab.locator(".explorer-still").count():
+        wrong.append("there is no explorer, or it has not woken up")
+    for explorer in tab.locator(".explorer").all():
+        if explorer.locator(".vae-lab").count():
+            continue  # it has sliders once it trains: tests/test_lab.py
+        sliders = explorer.locator("input[type=range]")
+        control = (sliders if sliders.count() else explorer.locator("select")).first
+        before = control.input_value()
+        control.focus()
+        at_end = before == control.get_attribute("max")
+        tab.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+        tab.wait_for_timeout(500)
+        if control.input_value() == before:
+            wrong.append(f"a control stays at {before}")
+        if re.search("could not|cannot|failed", explorer.inner_text()):
+            wrong.append(explorer.inner_text())
+    tab.close()
+    return wrong
 
 
 @needs_browser
-@pytest.mark.parametrize("kind", ["http", "sub-path", "file"])
-def test_explorers_answer_on_the_built_pages(kind, html, chrome):
+@pytest.mark.parametrize("kind", KINDS)
+def test_explorers_answer_on_the_built_pages(kind, html, looks):
     names = with_explorers(html)
     assert "01_theory" in names
-    with at(html, kind) as home:
-        for name in names:
-            tab, wrong = chrome.new_page(), []
-            tab.on(
-                "request",
-                lambda r: wrong.append(r.url) if outside(r.url, home) else None,
-            )
-            tab.on(
-                "console",
-                lambda m: wrong.append(m.text) if m.type == "error" else None,
-            )
-            tab.on(
-                "response", lambda r: wrong.append(r.url) if r.status >= 400 else None
-            )
-            tab.goto(f"{home}{name}.html")
-            tab.wait_for_function(
-                "[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)"
-            )
-            assert (
-                tab.locator(".explorer").count()
-                and tab.locator(".explorer-still").count() == 0
-            ), name
-            for explorer in tab.locator(".explorer").all():
-                if explorer.locator(".vae-lab").count():
-                    continue  # it has sliders once it trains: tests/test_lab.py
-                sliders = explorer.locator("input[type=range]")
-                control = (
-                    sliders if sliders.count() else explorer.locator("select")
-                ).first
-                before = control.input_value()
-                control.focus()
-                at_end = before == control.get_attribute("max")
-                tab.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
-                tab.wait_for_timeout(500)
-                assert control.input_value() != before, name
-                assert not re.search(
-                    "could not|cannot|failed", explorer.inner_text()
-                ), f"{name}: {explorer.inner_text()}"
-            tab.close()
-            assert not wrong, f"{name}: {wrong}"
+    assert {n: w for n in names if (w := looks[kind, n].result())} == {}
 
 
 ON_PAPER = """() => ({
