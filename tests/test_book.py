@@ -52,7 +52,7 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "n_faces": 100,
         "epochs_faces": 1,
     },
-    "05a_edits_counted": {"epochs": 4},
+    "05a_edits_counted": {"n_train": 600, "epochs": 4},
     "07_tighter_bounds": {"draws": 4000, "batch_size": 32},
     "07a_tighter_bounds_on_digits": {
         "n_train": 200,
@@ -68,7 +68,7 @@ FEW = {  # at published sizes still fewer than under `test`: what they prove is 
         "k_score": 10,
         "epochs_few": 1,
     },
-    "09a_faces_by_attributes": {"n_train": 1000, "n_valid": 300, "epochs": 4},
+    "09a_faces_by_attributes": {"n_train": 500, "n_valid": 150, "epochs": 3},
     "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
 }
 needs_browser = pytest.mark.skipif(
