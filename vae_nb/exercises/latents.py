@@ -345,7 +345,7 @@ def _two_models(g: torch.Generator) -> tuple[Tensor, Tensor]:
     images = 100 + 20 * normal(g, 400)
     return images + normal(g, 400), images + normal(g, 400) - uniform(g, 0.2, 0.8)
 
-
+# %% ../../nbs/lib/73_exercises_latents.ipynb #c305b60d
 EXERCISES["the same images"] = Exercise(
     _two_models,
     lambda a, b: (a - b).mean() / (a - b).std() * len(a) ** 0.5,
