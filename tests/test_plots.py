@@ -34,7 +34,7 @@ from vae_nb.plots import (
     show_pairs,
     strip,
 )
-from vae_nb.plots.latents import as_classes
+from vae_nb.plots.latents import _densest, as_classes
 from vae_nb.plots.pictures import tile
 from vae_nb.plots.style import moved_apart, plain
 
@@ -751,6 +751,13 @@ def test_t_sne_keeps_neighbours_together():
     assert (labels[distance.argmin(1)] == labels).all()
     with pytest.raises(ValueError, match="at least 4 points and 2 latents"):
         latent_tsne(z[:3])
+
+
+def test_tsne_names_a_class_where_it_is_densest_and_not_between_its_groups():
+    g = np.random.default_rng(0)
+    small, large = g.normal(-9, 1, (40, 2)), g.normal(9, 0.5, (41, 2))
+    assert (_densest(np.concatenate([small, large])) > 5).all()
+    assert (_densest(np.zeros((1, 2))) == 0).all()  # a class of one point
 
 
 # --- names that people give ---

@@ -126,11 +126,11 @@ def _project(ax, points):
     return np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #ccafe29c
-def _name_class(ax, text, colour, median, place):
-    "A name in a box, and a line from its median to it, below every name."
+def _name_class(ax, text, colour, home, place):
+    "A name in a box, and a line from its class to it, below every name."
     from matplotlib.lines import Line2D
 
-    xs, ys = np.array([median, place]).T
+    xs, ys = np.array([home, place]).T
     ax.add_artist(Line2D(xs, ys, color=colour, lw=1.6, zorder=90))
     box = dict(boxstyle="round,pad=0.25", fc="white", ec=colour, lw=2, alpha=0.92)
     font = dict(fontsize=11, weight="bold", color=INK, ha="center", va="center")
@@ -138,20 +138,38 @@ def _name_class(ax, text, colour, median, place):
     ax.annotate(text, place, bbox=box, **font, **where)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #e990cbe1
-def _name_classes(ax, z, numbers, texts):
-    "Each class's name in a box at its median; a line leads back where it made room."
-    medians = np.array([np.median(z[numbers == k], axis=0) for k in texts])
+def _median(points):
+    "The median of each coordinate, (dims,)."
+    return np.median(points, axis=0)
+
+
+def _name_classes(ax, z, numbers, texts, home=_median):
+    "Each class's name in a box at its home; a line leads back where it made room."
+    homes = np.array([home(z[numbers == k]) for k in texts])
     ax.figure.draw_without_rendering()  # the layout, and the scale, is settled now
     if ax.name == "3d":
-        medians = _project(ax, medians)
+        homes = _project(ax, homes)
     longest = max(map(len, texts.values()))
     box = np.array([0.72 * 11 * longest + 12, 11 + 14]) * ax.figure.dpi / 72
-    apart = moved_apart(ax.transData.transform(medians), box)
+    apart = moved_apart(ax.transData.transform(homes), box)
     places = ax.transData.inverted().transform(apart)
-    for (k, text), median, place in zip(texts.items(), medians, places):
-        _name_class(ax, text, nth_colour(k), median, place)
+    for (k, text), at, place in zip(texts.items(), homes, places):
+        _name_class(ax, text, nth_colour(k), at, place)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #0181a976
+def _draw_map(ax, z, labels, classes, rings, names, home=_median):
+    "Points in the plane by class, each class named at its home."
+    numbers, texts = _classes(labels, classes, len(z))
+    ax = new_axes(ax, 5.8)
+    if rings:
+        _rings(ax)
+    _scatter(ax, z, numbers)
+    ax.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+    if texts:
+        _name_classes(ax, z, numbers, texts, home)
+    return ax
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #1fa8ad78
 def latent_map(
     z: Any,  # latents, (N, 2)
     labels: Any = None,  # a class for each, (N,): whole numbers or text
@@ -170,16 +188,7 @@ def latent_map(
         rings: the standard normal's, at 1, 2 and 3 standard deviations
         names: names of the axes
     """
-    z = _latents(z, 2)
-    numbers, texts = _classes(labels, classes, len(z))
-    ax = new_axes(ax, 5.8)
-    if rings:
-        _rings(ax)
-    _scatter(ax, z, numbers)
-    ax.set(xlabel=names[0], ylabel=names[1], aspect="equal")
-    if texts:
-        _name_classes(ax, z, numbers, texts)
-    return ax
+    return _draw_map(ax, _latents(z, 2), labels, classes, rings, names)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #30b73cc0
 def latent_map_3d(
@@ -217,6 +226,14 @@ def latent_map_3d(
     return space
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #f7bceaba
+def _densest(points, most=1000):
+    "The point that has ten others nearest to it (of the first 1,000), (dims,)."
+    some = points[:most]
+    squares = ((some[:, None] - some) ** 2).sum(-1)
+    near = np.sort(squares, axis=1)[:, : min(10, len(some))]
+    return some[near.sum(1).argmin()]
+
+# %% ../../nbs/lib/23_plots_latents.ipynb #8931ba60
 def latent_tsne(
     z: Any,  # latents, (N, latent_dim)
     labels: Any = None,  # a class for each, (N,): whole numbers or text
@@ -225,6 +242,8 @@ def latent_tsne(
     seed: int = 0,  # of the projection
 ) -> "Axes":
     """A map by t-SNE: who is near whom; distances between groups mean nothing.
+
+    A class can fall into several groups: its name stands where it is densest.
 
     Args:
         z: latents, (N, latent_dim)
@@ -242,8 +261,8 @@ def latent_tsne(
         )
     nearby = min(30, (len(z) - 1) / 3)
     tsne = TSNE(init="pca", random_state=seed, max_iter=500, perplexity=nearby)
-    names = "t-SNE 1", "t-SNE 2"
-    return latent_map(tsne.fit_transform(z), labels, classes, ax, False, names)
+    names, flat = ("t-SNE 1", "t-SNE 2"), tsne.fit_transform(z)
+    return _draw_map(ax, flat, labels, classes, False, names, home=_densest)
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #d535c7b9
 def as_classes(
