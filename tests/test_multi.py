@@ -2,9 +2,10 @@
 
 import json
 import math
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 
@@ -32,10 +33,12 @@ STEPS = dict(
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    "As the processes have; and the disk is not waited for."
+    "As the processes have; the disk is not waited for, and the launcher's log does not read pytest's deep stack for every line."
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr("vae_nb.core.os.fsync", lambda descriptor: None)
+    rendezvous = "torch.distributed.elastic.rendezvous.dynamic_rendezvous"
+    monkeypatch.setattr(f"{rendezvous}.get_method_name", lambda depth=2: "")
     yield
     torch.set_num_threads(before)
 
@@ -116,10 +119,16 @@ def train_here(**options):
     return rows(history), weights(model)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def alone():
+    "The run of one process; what PyTorch imports for it, the processes forked later need not import again."
+    return train_here()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-def test_loss_curve_is_that_of_one_process(processes):
-    alone, there = train_here(), launch(train_here, processes=processes)
+def test_loss_curve_is_that_of_one_process(alone, processes):
+    there = launch(train_here, processes=processes)
     assert len(alone[0]) == 20 and near(alone[0], there[0], 1e-6), "100 steps"
     assert torch.allclose(alone[1], there[1], rtol=1e-6)
     assert alone[0][-1]["valid_loss"] < alone[0][0]["valid_loss"] - 2, "it learns"
@@ -333,12 +342,16 @@ def stopped(folder, step):
         return True
 
 
+@pytest.fixture(scope="module")
+def undisturbed():
+    return launch(train_here_four, processes=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("began, goes_on", [(2, 2), (2, 1), (1, 2)])
 def test_a_run_of_one_number_of_processes_is_continued_by_another(
-    tmp_path, began, goes_on
+    tmp_path, undisturbed, began, goes_on
 ):
-    undisturbed = launch(train_here_four, processes=2)
     assert launch(stopped, tmp_path, 12, processes=began)
     again = launch(train_here_four, tmp_path, processes=goes_on)
     if began == goes_on:
@@ -514,46 +527,61 @@ def test_validate_outside_of_fit_waits_for_nobody():
 # --- launchers -----------------------------------------------------------------------------------------------------------------------
 
 
-SCRIPT = """
+ENVIRONMENT = """
 import json, os, sys
+sys.stdout.write(json.dumps(dict(os.environ)) + "\\n")  # in one piece: two processes write here
+"""
+TRAINING = """
+import json, sys
 from test_multi import *
 rows, _ = train_here(epochs=4, checkpoint=sys.argv[1], resume=True)
-sys.stdout.write(json.dumps([int(os.environ.get("RANK", 0)), rows]) + "\\n")  # in one piece: two processes write here
+sys.stdout.write(json.dumps(rows) + "\\n")
 """
+TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def start(capfd, monkeypatch, launcher, code, folder):
+    "What two processes print, one line of JSON each, as `python -m launcher` starts them: in a fork, which has PyTorch already."
+    script = folder / "script.py"
+    script.write_text(code)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    paths = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", ":".join(paths))
+    module, *options = launcher
+    words = [module, *options, str(script), str(folder / "run")]
+    monkeypatch.setattr(sys, "argv", words)
+    run = lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(300)
+    out, err = capfd.readouterr()
+    assert process.exitcode == 0, err[-3000:]
+    return [json.loads(line) for line in out.splitlines() if line[:1] in ("[", "{")]
+
+
+TORCHRUN = ["torch.distributed.run", "--nproc-per-node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ["torch.distributed.run", "--nproc-per-node", "2"],
-        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
-    ],
-    ids=["torchrun", "accelerate"],
-)
-def test_a_script_under_a_launcher(tmp_path, launcher):
-    if launcher[0].startswith("accelerate"):
-        pytest.importorskip("accelerate")
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    environment = os.environ | {
-        "PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, str(script), str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = dict(
-        json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")
-    )
-    assert found.keys() == {0, 1}, "two processes"
-    assert (
-        near(found[0], train_here(epochs=4)[0], 1e-6)
-        and found[0] == found[1]
-        and (tmp_path / "run" / CHECKPOINT).exists()
-    )
+def test_a_script_under_torchrun(tmp_path, capfd, monkeypatch, alone):
+    found = start(capfd, monkeypatch, TORCHRUN, TRAINING, tmp_path)
+    assert len(found) == 2 and found[0] == found[1], "two processes"
+    assert near(found[0], train_here(epochs=4)[0], 1e-6)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+
+
+@pytest.mark.slow
+def test_accelerate_tells_its_processes_what_torchrun_tells(
+    tmp_path, capfd, monkeypatch
+):
+    pytest.importorskip("accelerate")
+    told = []
+    for launcher in (TORCHRUN, ACCELERATE):
+        found = start(capfd, monkeypatch, launcher, ENVIRONMENT, tmp_path)
+        assert sorted(process["RANK"] for process in found) == ["0", "1"]
+        assert {process["WORLD_SIZE"] for process in found} == {"2"}
+        assert all(process.keys() >= set(TOLD) for process in found)
+        elastic = lambda name: name.startswith("TORCHELASTIC")
+        told.append([set(filter(elastic, process)) for process in found])
+    assert told[0] == told[1] and told[0][0], "how they find one another"

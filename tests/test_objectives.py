@@ -101,7 +101,7 @@ def test_bounds_are_ordered_and_right_within_their_error():
     "k = 1 is the ELBO, known in closed form; bounds rise with k; at k = 512 the evidence is reached."
     model = linear()
     with torch.no_grad():
-        x = data(model, 4000)
+        x = data(model, 1500)
         exact = model.log_marginal(x)
         inverse = torch.eye(2).double() + model.weight.T @ model.weight / model.sigma**2
         q = model.encode(x)
