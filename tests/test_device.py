@@ -411,6 +411,7 @@ def test_what_was_noted_before_a_signal_is_not_saved(tmp_path, watched):
     assert equal(resumed, whole), "the last save was a good one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [None, 5], ids=["saved read", "saved watched"])
 def test_a_run_is_continued_where_it_is_watched_and_where_not(
     first, tmp_path, monkeypatch

@@ -516,6 +516,7 @@ def test_inception_without_its_weights_says_what_to_do():
         inception_features(weights="nowhere/pt_inception.pth")
 
 
+@pytest.mark.slow
 def test_sliced_wasserstein_knows_equal_sets_and_sees_contrast_blur_and_noise(digits):
     a, b = digits.floats()[:200], digits.floats()[200:400]
     assert sliced_wasserstein(a, a.flip(0))["mean"] < 1e-6
@@ -551,6 +552,7 @@ def test_sliced_wasserstein_refuses(a, b, why):
         sliced_wasserstein(a, b)
 
 
+@pytest.mark.slow
 def test_classifier_reads_digits_and_its_features_see_more_than_noise(digits):
     classifier = small_classifier(digits, epochs=8)
     valid = load("digits", split="valid")
@@ -677,6 +679,7 @@ def test_a_short_training_is_no_illness(digits, name, epochs):
         ) and f"β = {beta:.2g} ± " in repr(found)
 
 
+@pytest.mark.slow
 def test_what_a_short_training_leaves_open_is_said(digits):
     found = diagnose(
         small(digits, "two latents, 1 epochs", latent_dim=2, epochs=1), digits
@@ -775,6 +778,7 @@ class Cut(torch.nn.Module):
         return torch.cat([mu * keep, logvar * keep], -1)
 
 
+@pytest.mark.slow
 def test_units_whose_path_is_cut_are_dead_and_spare_ones_are_not(digits):
     found = diagnose(
         small(digits, "cut", change=lambda model: model.encoder.append(Cut())), digits
@@ -810,6 +814,7 @@ def test_an_input_range_that_does_not_fit(little, change, evidence):
     assert found.names == ["input range"] and evidence in found[0].evidence
 
 
+@pytest.mark.slow
 def test_a_model_of_other_images(little):
     found = diagnose(
         small(little, "bernoulli"), 1 - little.floats()

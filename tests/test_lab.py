@@ -172,6 +172,7 @@ def test_loss_gradients_and_weights_are_pytorchs(page, bug, sigma):
             assert distance(ours, theirs) < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_learns_as_in_pytorch(page, activation):
     there, (terms, gradients, after), model = both(page, activation=activation)

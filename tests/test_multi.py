@@ -167,7 +167,7 @@ def test_each_process_draws_its_own_noise_and_the_same_run_again(make):
     def losses(seed=5):
         torch.manual_seed(0)
         images = nn.functional.interpolate(IMAGES, 16).float()
-        return fit(make(), images, **STEPS | {"epochs": 3, "seed": seed})["train_loss"]
+        return fit(make(), images, **STEPS | {"epochs": 2, "seed": seed})["train_loss"]
 
     alone, two = losses(), launch(losses, processes=2)
     assert two == launch(losses, processes=2) != launch(losses, 6, processes=2)
@@ -192,6 +192,7 @@ def test_noise_differs_between_processes():
     assert len(values) == 20 and len(values.unique()) == 20
 
 
+@pytest.mark.slow
 def test_a_weight_that_a_loss_does_not_use_waits_as_in_one_process():
     def train():
         def loss(model, x, step):  # the encoder rests until step 7
@@ -210,6 +211,7 @@ def test_a_weight_that_a_loss_does_not_use_waits_as_in_one_process():
     assert torch.allclose(alone[1], two[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_clip_and_patience_decide_alike():
     options = dict(epochs=60, patience=1, lr=0.05, schedule="constant", clip=5.0)
     alone, there = (
@@ -233,6 +235,7 @@ def test_every_image_is_somebodys_once_and_nobodys_share_is_a_single_one(n, size
     assert covered == list(range(n))
 
 
+@pytest.mark.slow
 def test_batch_normalisation_with_a_rest_of_two_images():
     def losses():
         torch.manual_seed(0)
@@ -424,6 +427,7 @@ def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
     stopped(tmp_path / "0", 12)
 
@@ -447,6 +451,7 @@ def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
     assert "must be a folder that all processes see" in launch(apart, processes=2)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_is_refused_by_all_processes(tmp_path):
     def begins():
         try:
@@ -514,6 +519,7 @@ def test_an_error_in_a_process_is_an_error_of_the_launch():
     ] == handlers, "Ctrl-C is Ctrl-C again"
 
 
+@pytest.mark.slow
 def test_validate_outside_of_fit_waits_for_nobody():
     def main_only():
         fit(mlp(), TRAIN, **STEPS | {"epochs": 1})

@@ -67,6 +67,7 @@ def drawn(ax):
 # ---- style and import
 
 
+@pytest.mark.slow
 def test_import_loads_no_plotting_library():
     code = "import sys, vae_nb.plots; print([m for m in ('matplotlib', 'seaborn', 'pandas', 'sklearn', 'IPython') if m in sys.modules])"
     done = subprocess.run(

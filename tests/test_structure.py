@@ -272,12 +272,14 @@ def run_python(code):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_library_needs_no_tool_of_development():
     names = [f"vae_nb.{name}" for name in modules()]
     block = "import sys\nfor name in ('nbdev', 'execnb', 'fastcore', 'jupytext', 'papermill'): sys.modules[name] = None\nsys.path.pop(0)\n"
     run_python(block + "\n".join(f"import {name}" for name in names))
 
 
+@pytest.mark.slow
 def test_training_imports_no_plotting():
     code = f"import sys; sys.path.pop(0); import vae_nb.train; print([m for m in {NO_IMPORT!r} if m in sys.modules])"
     assert run_python(code).strip() == "[]"

@@ -682,6 +682,7 @@ def test_the_list_holds_every_builder_of_the_library():
     )
 
 
+@pytest.mark.slow
 def test_a_file_cannot_run_the_command(tmp_path, model):
     forge(
         tmp_path,
