@@ -981,6 +981,7 @@ def test_the_table_holds_every_score_and_agrees_with_its_parts(little):
     )
 
 
+@pytest.mark.slow
 def test_the_table_says_where_it_set_a_score_to_0(little):
     model = small(little, "recon averaged", weighted(recon=1 / 196))
     table = evaluate(model, little[:60], k=1)

@@ -157,7 +157,10 @@ def both(page, bug="none", activation="silu", sigma=None, beta=1.3, hidden=(9,))
 
 
 CASES = [("none", SIGMAS[name]) for name in SIGMAS]
-CASES += [(bug, ("learned", None)[i % 2]) for i, bug in enumerate(BUGS[1:])]
+CASES += [
+    pytest.param(bug, ("learned", None)[i % 2], marks=pytest.mark.slow)
+    for i, bug in enumerate(BUGS[1:])
+]
 
 
 @pytest.mark.parametrize("bug, sigma", CASES)

@@ -208,6 +208,7 @@ def test_a_class_that_is_asked_for_is_drawn(trained):
     assert torch.equal(in_turn, told)
 
 
+@pytest.mark.slow
 def test_scores_of_labelled_images_are_those_of_each_class(trained):
     data = images(12)
     whole = nll(trained, data.labelled(), k=200)[0]

@@ -134,6 +134,7 @@ def test_loss_curve_is_that_of_one_process(alone, processes):
     assert alone[0][-1]["valid_loss"] < alone[0][0]["valid_loss"] - 2, "it learns"
 
 
+@pytest.mark.slow
 def test_every_process_has_the_same_validation_and_the_same_best_weights():
     "Also where validation draws noise, and the best epoch is not the last."
 

@@ -318,6 +318,7 @@ def test_a_module_that_a_marked_function_made_lies_beside_its_run(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_compiled_model_resumes_and_opens(tmp_path):
     undisturbed = mlp()
     fit(undisturbed, TRAIN, VALID, **OPTIONS)
