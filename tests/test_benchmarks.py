@@ -210,6 +210,7 @@ def test_a_map_of_the_benchmark_is_one_that_the_library_reads(tmp_path, monkeypa
     assert 120 < pixels[4999].float().mean() < 135, "the last images are bytes too"
 
 
+@pytest.mark.slow
 def test_iwae_spends_its_minutes_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     from vae_nb.data import load
 
@@ -253,6 +254,7 @@ def test_the_runs_of_mnist_nll_have_folders_of_their_own(monkeypatch):
     assert not full & {mnist_nll.place(net, 211) for net in mnist_nll.NETS}
 
 
+@pytest.mark.slow
 def test_curves_leave_the_look_at_validation_digits_out_of_the_time(monkeypatch):
     def slow_look(model, images):
         end = curves.time.process_time() + 0.3
@@ -633,6 +635,7 @@ def test_the_command_runs_small_without_a_gpu(small_gpu, monkeypatch):
     assert loops >= {"fit, float32", "textbook loop", "torch.compile loop"}
 
 
+@pytest.mark.slow
 def test_the_published_run_is_estimated_to_take_half_an_hour_at_most():
     seconds = {row["chapter"]: float(row["in all, s"]) for row in published_run.rows()}
     chapters = {

@@ -411,6 +411,7 @@ def test_what_was_noted_before_a_signal_is_not_saved(tmp_path, watched):
     assert equal(resumed, whole), "the last save was a good one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [None, 5], ids=["saved read", "saved watched"])
 def test_a_run_is_continued_where_it_is_watched_and_where_not(
     first, tmp_path, monkeypatch
@@ -692,9 +693,14 @@ def test_where_the_compiler_fails_the_loss_is_computed_as_it_is(monkeypatch):
 
 @pytest.mark.slow
 def test_with_the_real_compiler():
-    plain, model = small_vae(), small_vae()
-    expected = run(plain, epochs=1)
-    history = run(model, epochs=1, compile=True)
+    "Batches of one size, to code without vectors (their headers take most of a compiler's time); sizes that change are tested above."
+    from torch._inductor import config
+
+    plain, model, data = small_vae(), small_vae(), images(64)
+    expected = run(plain, data, epochs=1)
+    scalar = {"cpp.vec_isa_ok": True, "cpp.simdlen": 1, "compile_threads": 1}
+    with config.patch(scalar):
+        history = run(model, data, epochs=1, compile=True)
     assert history.last["train_loss"] == pytest.approx(
         expected.last["train_loss"], rel=0.02
     ), "it draws other noise"

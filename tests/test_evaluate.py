@@ -516,6 +516,7 @@ def test_inception_without_its_weights_says_what_to_do():
         inception_features(weights="nowhere/pt_inception.pth")
 
 
+@pytest.mark.slow
 def test_sliced_wasserstein_knows_equal_sets_and_sees_contrast_blur_and_noise(digits):
     a, b = digits.floats()[:200], digits.floats()[200:400]
     assert sliced_wasserstein(a, a.flip(0))["mean"] < 1e-6
@@ -551,6 +552,7 @@ def test_sliced_wasserstein_refuses(a, b, why):
         sliced_wasserstein(a, b)
 
 
+@pytest.mark.slow
 def test_classifier_reads_digits_and_its_features_see_more_than_noise(digits):
     classifier = small_classifier(digits, epochs=8)
     valid = load("digits", split="valid")
@@ -599,6 +601,13 @@ def test_density_refuses(z, why):
 
 # --- one table, and the doctor ---
 
+
+@pytest.fixture(scope="module")
+def little():
+    "The same digits in 14 × 14 pixels, which four latents tell apart: a quarter of the work."
+    return load("digits", size=14)
+
+
 MODELS = {}
 
 
@@ -610,18 +619,21 @@ def weighted(beta=1.0, kl=lambda terms: terms["kl"], recon=1.0):
 
 
 def small(
-    digits, name, loss=None, epochs=15, change=lambda model: None, data=None, **options
+    images, name, loss=None, epochs=15, change=lambda model: None, data=None, **options
 ):
     "A small model, trained once for all tests of this file."
+    name = name, images.shape
     if name not in MODELS:
         seed_everything(0)
         MODELS[name] = mlp_vae(
-            digits.shape, **{"latent_dim": 8, "hidden": (128,)} | options
+            images.shape,
+            **{"latent_dim": 8 if images.shape[-1] == 28 else 4, "hidden": (128,)}
+            | options,
         )
         change(MODELS[name])
         fit(
             MODELS[name],
-            data if data is not None else digits,
+            data if data is not None else images,
             epochs=epochs,
             batch_size=64,
             lr=4e-3,
@@ -643,16 +655,16 @@ HEALTHY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
-def test_no_false_alarm(digits, name):
-    model = small(digits, name, **HEALTHY[name])
-    for images in (digits, load("digits", split="valid")):
+def test_no_false_alarm(little, name):
+    model = small(little, name, **HEALTHY[name])
+    for images in (little, load("digits", size=14, split="valid")):
         found = diagnose(model, images)
         assert not found, found
         assert 0.75 < found.numbers["effective β"] < 1.3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("epochs", [1, 3])
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_short_training_is_no_illness(digits, name, epochs):
     found = diagnose(
@@ -667,6 +679,7 @@ def test_a_short_training_is_no_illness(digits, name, epochs):
         ) and f"β = {beta:.2g} ± " in repr(found)
 
 
+@pytest.mark.slow
 def test_what_a_short_training_leaves_open_is_said(digits):
     found = diagnose(
         small(digits, "two latents, 1 epochs", latent_dim=2, epochs=1), digits
@@ -713,43 +726,43 @@ def test_standard_errors_are_those_of_other_images(digits):
 
 AVERAGED = weighted(kl=lambda terms: terms["kl_per_dim"].mean(-1))
 WEIGHTS = {
-    "averaged": (AVERAGED, 1 / 8, "averaged KL"),
-    "light": (weighted(0.3), 0.3, "under-weighted KL"),
+    "averaged": (AVERAGED, 1 / 4, "averaged KL"),
+    "light": (weighted(0.12), 0.12, "under-weighted KL"),
     "none": (weighted(0.0), 0.0, "under-weighted KL"),
-    "heavy": (weighted(4.0), 4.0, "over-weighted KL"),
+    "heavy": (weighted(2.5), 2.5, "over-weighted KL"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_the_weight_of_the_kl_is_read_from_the_model(digits, name):
+def test_the_weight_of_the_kl_is_read_from_the_model(little, name):
     loss, beta, illness = WEIGHTS[name]
-    found = diagnose(small(digits, name, loss), digits)
+    found = diagnose(small(little, name, loss), little)
     assert illness in found.names and found.numbers["effective β"] == pytest.approx(
         beta, rel=0.2, abs=0.02
     )
     if name == "averaged":
         assert (
             found.names == [illness]
-            and "1/8 latents" in found[0].evidence
+            and "1/4 latents" in found[0].evidence
             and "Sum the KL" in found[0].advice
         )
 
 
 @pytest.mark.slow
-def test_collapse_is_found_and_its_kind_is_told(digits):
+def test_collapse_is_found_and_its_kind_is_told(little):
     averaged = diagnose(
-        small(digits, "recon averaged", weighted(recon=1 / 784)), digits
+        small(little, "recon averaged", weighted(recon=1 / 196)), little
     )
     assert (
         averaged.names == ["dead units"]
-        and "none of 8" in averaged[0].evidence
+        and "none of 4" in averaged[0].evidence
         and "does not want it" in averaged[0].advice
     )
     assert "weight of the KL" in averaged.skipped and "not checked: weight" in repr(
         averaged
     )
-    drowned = diagnose(small(digits, "drowned", likelihood="normal", sigma=5.0), digits)
+    drowned = diagnose(small(little, "drowned", likelihood="normal", sigma=5.0), little)
     assert (
         set(drowned.names) == {"dead units", "σ does not fit"}
         and "itself wants it" in drowned[drowned.names.index("dead units")].advice
@@ -765,6 +778,7 @@ class Cut(torch.nn.Module):
         return torch.cat([mu * keep, logvar * keep], -1)
 
 
+@pytest.mark.slow
 def test_units_whose_path_is_cut_are_dead_and_spare_ones_are_not(digits):
     found = diagnose(
         small(digits, "cut", change=lambda model: model.encoder.append(Cut())), digits
@@ -776,9 +790,9 @@ def test_units_whose_path_is_cut_are_dead_and_spare_ones_are_not(digits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma, word", [(1.0, "large"), (0.01, "small")])
-def test_a_sigma_that_does_not_fit(digits, sigma, word):
+def test_a_sigma_that_does_not_fit(little, sigma, word):
     found = diagnose(
-        small(digits, f"sigma {sigma}", likelihood="normal", sigma=sigma), digits
+        small(little, f"sigma {sigma}", likelihood="normal", sigma=sigma), little
     )
     finding = found[found.names.index("σ does not fit")]
     assert f"too {word}" in finding.advice and f"σ = {sigma:g}" in finding.evidence
@@ -795,20 +809,21 @@ def test_a_sigma_that_does_not_fit(digits, sigma, word):
         (lambda x: x.masked_fill(x == 1, torch.nan), "NaN"),
     ],
 )
-def test_an_input_range_that_does_not_fit(digits, change, evidence):
-    found = diagnose(small(digits, "bernoulli"), change(digits.floats()[:50]))
+def test_an_input_range_that_does_not_fit(little, change, evidence):
+    found = diagnose(small(little, "bernoulli"), change(little.floats()[:50]))
     assert found.names == ["input range"] and evidence in found[0].evidence
 
 
-def test_a_model_of_other_images(digits):
+@pytest.mark.slow
+def test_a_model_of_other_images(little):
     found = diagnose(
-        small(digits, "bernoulli"), 1 - digits.floats()
+        small(little, "bernoulli"), 1 - little.floats()
     )  # trained on white ink, given black
     assert found.names == ["bad copies"] and "all else" in found.skipped
     faint = small(
-        digits, "faint", data=digits.floats() / 255
+        little, "faint", data=little.floats() / 255
     )  # trained on what was divided twice
-    assert diagnose(faint, digits).names == ["bad copies"]
+    assert diagnose(faint, little).names == ["bad copies"]
 
 
 class Moved(LatentModel):
@@ -831,10 +846,11 @@ class Moved(LatentModel):
 
 
 @pytest.mark.parametrize("shift, scale", [(1.5, 1.0), (0.0, 0.3), (0.0, 4.0)])
-def test_codes_that_miss_the_prior(digits, shift, scale):
-    found = diagnose(Moved(small(digits, "bernoulli"), shift, scale), digits)
-    assert "prior mismatch" in found.names and "fit_density" in found[-1].advice
-    assert not diagnose(Moved(small(digits, "bernoulli"), 0.0, 1.0), digits)
+def test_codes_that_miss_the_prior(little, shift, scale):
+    found = diagnose(Moved(small(little, "bernoulli"), shift, scale), little)
+    assert "prior mismatch" in found.names
+    assert "fit_density" in found[found.names.index("prior mismatch")].advice
+    assert not diagnose(Moved(small(little, "bernoulli"), 0.0, 1.0), little)
 
 
 class Linear(LinearGaussian):
@@ -875,8 +891,8 @@ def test_a_posterior_that_is_off_is_found_with_what_it_costs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
-def test_codes_moved_behind_a_trained_encoder_are_found(digits, name):
-    model = small(digits, name, **HEALTHY[name])
+def test_codes_moved_behind_a_trained_encoder_are_found(little, name):
+    model = small(little, name, **HEALTHY[name])
 
     def off(x, encode=model.encode):
         q = encode(x)
@@ -887,35 +903,35 @@ def test_codes_moved_behind_a_trained_encoder_are_found(digits, name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "encode", off)
-        assert "misplaced posterior" in diagnose(model, digits).names
+        assert "misplaced posterior" in diagnose(model, little).names
 
 
-def test_looking_leaves_gradients_and_modes_alone(digits):
-    model = small(digits, "bernoulli").train()
+def test_looking_leaves_gradients_and_modes_alone(little):
+    model = small(little, "bernoulli").train()
     model.zero_grad()
-    diagnose(model, digits[:50])
+    diagnose(model, little[:50])
     assert model.training and all(p.grad is None for p in model.parameters())
 
 
-def test_a_density_for_a_prior_is_diagnosed_too(digits):
-    model = small(digits, "bernoulli")
+def test_a_density_for_a_prior_is_diagnosed_too(little):
+    model = small(little, "bernoulli")
     found = diagnose(
-        with_prior(model, fit_density(encode_all(model, digits), components=3)), digits
+        with_prior(model, fit_density(encode_all(model, little), components=3)), little
     )
     assert "weight of the KL" in found.skipped and math.isfinite(found.numbers["KL"])
 
 
-def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(digits):
-    model = small(digits, "plain", variational=False, epochs=2)
-    assert diagnose(model, digits).names == ["no KL"]
-    table = evaluate(model, digits[:60])
+def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(little):
+    model = small(little, "plain", variational=False, epochs=2)
+    assert diagnose(model, little).names == ["no KL"]
+    table = evaluate(model, little[:60])
     assert "MSE of copies" in table.index and not any(
         "ELBO" in name for name in table.index
     )
 
 
-def test_the_table_holds_every_score_and_agrees_with_its_parts(digits):
-    model, images = small(digits, "bernoulli"), digits[:200]
+def test_the_table_holds_every_score_and_agrees_with_its_parts(little):
+    model, images = small(little, "bernoulli"), little[:200]
     table = evaluate(
         model,
         images,
@@ -961,14 +977,15 @@ def test_the_table_holds_every_score_and_agrees_with_its_parts(digits):
     )  # grey values under a Bernoulli: no probability of anything
     binary = evaluate(model, images.binarised("fixed"), k=2, reference=images)
     assert binary.value["bits per dimension"] == pytest.approx(
-        binary.value["NLL bound, k = 2"] / 784 / math.log(2)
+        binary.value["NLL bound, k = 2"] / 196 / math.log(2)
     )
 
 
-def test_the_table_says_where_it_set_a_score_to_0(digits):
-    model = small(digits, "recon averaged", weighted(recon=1 / 784))
-    table = evaluate(model, digits[:60], k=1)
-    found = information(model, digits[:60], 1000)
+@pytest.mark.slow
+def test_the_table_says_where_it_set_a_score_to_0(little):
+    model = small(little, "recon averaged", weighted(recon=1 / 196))
+    table = evaluate(model, little[:60], k=1)
+    found = information(model, little[:60], 1000)
     for row, key in {
         "I(x; z), at least": "mi_low",
         "KL(aggregate ‖ prior), at least": "aggregate_low",
@@ -979,8 +996,8 @@ def test_the_table_says_where_it_set_a_score_to_0(digits):
     assert any("never below 0" in unit for unit in table.unit)
 
 
-def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(digits):
-    model, x = small(digits, "bernoulli"), digits.floats()[:40]
+def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(little):
+    model, x = small(little, "bernoulli"), little.floats()[:40]
     with pytest.raises(ValueError, match="labels are missing"):
         evaluate(model, x, k=1, assign=lambda model, x: model.encode(x).mean.argmax(-1))
     with pytest.raises(ValueError, match="30 reference images for 40"):
@@ -989,18 +1006,18 @@ def test_accuracy_without_labels_and_a_reference_of_another_size_are_refused(dig
         diagnose(model, x[:1])
 
 
-def test_another_prior_changes_samples_and_likelihood_and_nothing_else(digits):
-    model = small(digits, "bernoulli")
+def test_another_prior_changes_samples_and_likelihood_and_nothing_else(little):
+    model = small(little, "bernoulli")
     with torch.no_grad():
         torch.manual_seed(0)
-        codes = model.encode(digits.floats()).sample()
+        codes = model.encode(little.floats()).sample()
     refitted = with_prior(model, fit_density(codes, components=5))
-    x = digits.floats()[:100]
+    x = little.floats()[:100]
     assert torch.equal(refitted.encode(x).mean, model.encode(x).mean)
     assert nll(refitted, x, k=20)[0] < nll(model, x, k=20)[0]
     one, two = (refitted.sample(4, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert (
-        one.shape == (4, 1, 28, 28)
+        one.shape == (4, 1, 14, 14)
         and torch.equal(one, refitted.sample(4, torch.Generator().manual_seed(0)))
         and not torch.equal(one, two)
     )
@@ -1010,8 +1027,8 @@ def test_another_prior_changes_samples_and_likelihood_and_nothing_else(digits):
 # --- images in every form ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_score_takes_images_in_any_form(digits):
-    model, few = small(digits, "bernoulli"), digits[:40]
+def test_every_score_takes_images_in_any_form(little):
+    model, few = small(little, "bernoulli"), little[:40]
     x, pixels = few.floats(), few.pixels
     pairs = torch.utils.data.TensorDataset(x, few.labels)
     codes, active, bound = (

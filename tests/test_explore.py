@@ -122,7 +122,7 @@ def livened(model):
 
 @pytest.mark.slow
 @needs_browser
-@slow_is_fine
+@settings(slow_is_fine, max_examples=8)
 @given(model=models())
 def test_browser_decodes_and_encodes_as_pytorch_does(page, model):
     z, x = torch.randn(2, model.latent_dim), torch.rand(2, *model.shape)
@@ -701,6 +701,7 @@ def test_one_file_asks_nobody(flat, digits, tmp_path):
     assert text.count("</script>") == 3, "no text ends the element that holds it"
 
 
+@pytest.mark.slow
 @needs_browser
 def test_nasty_names_move_the_picture_and_nothing_else(chrome, faces_model, tmp_path):
     vectors = 0.3 * torch.randn(
@@ -899,6 +900,7 @@ def test_the_page_reads_an_encoder_as_the_model_does(page):
     ) == [[1, 2], [0, 0]]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_one_slider_over_models(chrome, digits, tmp_path):
     torch.manual_seed(0)

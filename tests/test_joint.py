@@ -318,6 +318,7 @@ def test_the_bound_reaches_the_exact_likelihood_of_a_mixed_model():
     assert (bound - exact).abs().max() < 0.15 and (bound - exact).mean().abs() < 0.03
 
 
+@pytest.mark.slow
 def test_the_exact_estimator_is_the_average_over_hard_samples():
     torch.manual_seed(0)
     model, x = joint_vae((1, 8, 8), 0, (4,), estimator="exact", hidden=(16,)), binary(3)

@@ -157,7 +157,10 @@ def both(page, bug="none", activation="silu", sigma=None, beta=1.3, hidden=(9,))
 
 
 CASES = [("none", SIGMAS[name]) for name in SIGMAS]
-CASES += [(bug, ("learned", None)[i % 2]) for i, bug in enumerate(BUGS[1:])]
+CASES += [
+    pytest.param(bug, ("learned", None)[i % 2], marks=pytest.mark.slow)
+    for i, bug in enumerate(BUGS[1:])
+]
 
 
 @pytest.mark.parametrize("bug, sigma", CASES)
@@ -172,6 +175,7 @@ def test_loss_gradients_and_weights_are_pytorchs(page, bug, sigma):
             assert distance(ours, theirs) < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_learns_as_in_pytorch(page, activation):
     there, (terms, gradients, after), model = both(page, activation=activation)

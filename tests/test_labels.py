@@ -195,6 +195,7 @@ def trained():
     return model.eval()
 
 
+@pytest.mark.slow
 def test_a_class_that_is_asked_for_is_drawn(trained):
     for c in range(3):
         x = trained.given(c).sample(8, torch.Generator().manual_seed(0))
@@ -207,6 +208,7 @@ def test_a_class_that_is_asked_for_is_drawn(trained):
     assert torch.equal(in_turn, told)
 
 
+@pytest.mark.slow
 def test_scores_of_labelled_images_are_those_of_each_class(trained):
     data = images(12)
     whole = nll(trained, data.labelled(), k=200)[0]
@@ -326,6 +328,7 @@ def test_the_sum_over_classes_bounds_log_p_below_by_enumeration():
     assert value.shape == (6,)
 
 
+@pytest.mark.slow
 def test_few_labels_name_the_classes():
     data, model = images(90), joint()
     few = data[:12]  # every picture that there is, once

@@ -2,9 +2,10 @@
 
 import json
 import math
+import multiprocessing
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 
@@ -32,10 +33,12 @@ STEPS = dict(
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    "As the processes have; and the disk is not waited for."
+    "As the processes have; the disk is not waited for, and the launcher's log does not read pytest's deep stack for every line."
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr("vae_nb.core.os.fsync", lambda descriptor: None)
+    rendezvous = "torch.distributed.elastic.rendezvous.dynamic_rendezvous"
+    monkeypatch.setattr(f"{rendezvous}.get_method_name", lambda depth=2: "")
     yield
     torch.set_num_threads(before)
 
@@ -116,15 +119,22 @@ def train_here(**options):
     return rows(history), weights(model)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def alone():
+    "The run of one process; what PyTorch imports for it, the processes forked later need not import again."
+    return train_here()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-def test_loss_curve_is_that_of_one_process(processes):
-    alone, there = train_here(), launch(train_here, processes=processes)
+def test_loss_curve_is_that_of_one_process(alone, processes):
+    there = launch(train_here, processes=processes)
     assert len(alone[0]) == 20 and near(alone[0], there[0], 1e-6), "100 steps"
     assert torch.allclose(alone[1], there[1], rtol=1e-6)
     assert alone[0][-1]["valid_loss"] < alone[0][0]["valid_loss"] - 2, "it learns"
 
 
+@pytest.mark.slow
 def test_every_process_has_the_same_validation_and_the_same_best_weights():
     "Also where validation draws noise, and the best epoch is not the last."
 
@@ -158,7 +168,7 @@ def test_each_process_draws_its_own_noise_and_the_same_run_again(make):
     def losses(seed=5):
         torch.manual_seed(0)
         images = nn.functional.interpolate(IMAGES, 16).float()
-        return fit(make(), images, **STEPS | {"epochs": 3, "seed": seed})["train_loss"]
+        return fit(make(), images, **STEPS | {"epochs": 2, "seed": seed})["train_loss"]
 
     alone, two = losses(), launch(losses, processes=2)
     assert two == launch(losses, processes=2) != launch(losses, 6, processes=2)
@@ -183,6 +193,7 @@ def test_noise_differs_between_processes():
     assert len(values) == 20 and len(values.unique()) == 20
 
 
+@pytest.mark.slow
 def test_a_weight_that_a_loss_does_not_use_waits_as_in_one_process():
     def train():
         def loss(model, x, step):  # the encoder rests until step 7
@@ -201,6 +212,7 @@ def test_a_weight_that_a_loss_does_not_use_waits_as_in_one_process():
     assert torch.allclose(alone[1], two[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_clip_and_patience_decide_alike():
     options = dict(epochs=60, patience=1, lr=0.05, schedule="constant", clip=5.0)
     alone, there = (
@@ -224,6 +236,7 @@ def test_every_image_is_somebodys_once_and_nobodys_share_is_a_single_one(n, size
     assert covered == list(range(n))
 
 
+@pytest.mark.slow
 def test_batch_normalisation_with_a_rest_of_two_images():
     def losses():
         torch.manual_seed(0)
@@ -333,12 +346,16 @@ def stopped(folder, step):
         return True
 
 
+@pytest.fixture(scope="module")
+def undisturbed():
+    return launch(train_here_four, processes=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("began, goes_on", [(2, 2), (2, 1), (1, 2)])
 def test_a_run_of_one_number_of_processes_is_continued_by_another(
-    tmp_path, began, goes_on
+    tmp_path, undisturbed, began, goes_on
 ):
-    undisturbed = launch(train_here_four, processes=2)
     assert launch(stopped, tmp_path, 12, processes=began)
     again = launch(train_here_four, tmp_path, processes=goes_on)
     if began == goes_on:
@@ -411,6 +428,7 @@ def test_ctrl_c_that_only_one_process_hears_stops_all_after_the_same_step(tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
     stopped(tmp_path / "0", 12)
 
@@ -434,6 +452,7 @@ def test_a_checkpoint_that_some_processes_do_not_see_is_an_error(tmp_path):
     assert "must be a folder that all processes see" in launch(apart, processes=2)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_is_refused_by_all_processes(tmp_path):
     def begins():
         try:
@@ -501,6 +520,7 @@ def test_an_error_in_a_process_is_an_error_of_the_launch():
     ] == handlers, "Ctrl-C is Ctrl-C again"
 
 
+@pytest.mark.slow
 def test_validate_outside_of_fit_waits_for_nobody():
     def main_only():
         fit(mlp(), TRAIN, **STEPS | {"epochs": 1})
@@ -514,46 +534,61 @@ def test_validate_outside_of_fit_waits_for_nobody():
 # --- launchers -----------------------------------------------------------------------------------------------------------------------
 
 
-SCRIPT = """
+ENVIRONMENT = """
 import json, os, sys
+sys.stdout.write(json.dumps(dict(os.environ)) + "\\n")  # in one piece: two processes write here
+"""
+TRAINING = """
+import json, sys
 from test_multi import *
 rows, _ = train_here(epochs=4, checkpoint=sys.argv[1], resume=True)
-sys.stdout.write(json.dumps([int(os.environ.get("RANK", 0)), rows]) + "\\n")  # in one piece: two processes write here
+sys.stdout.write(json.dumps(rows) + "\\n")
 """
+TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def start(capfd, monkeypatch, launcher, code, folder):
+    "What two processes print, one line of JSON each, as `python -m launcher` starts them: in a fork, which has PyTorch already."
+    script = folder / "script.py"
+    script.write_text(code)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    paths = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", ":".join(paths))
+    module, *options = launcher
+    words = [module, *options, str(script), str(folder / "run")]
+    monkeypatch.setattr(sys, "argv", words)
+    run = lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(300)
+    out, err = capfd.readouterr()
+    assert process.exitcode == 0, err[-3000:]
+    return [json.loads(line) for line in out.splitlines() if line[:1] in ("[", "{")]
+
+
+TORCHRUN = ["torch.distributed.run", "--nproc-per-node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        ["torch.distributed.run", "--nproc-per-node", "2"],
-        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
-    ],
-    ids=["torchrun", "accelerate"],
-)
-def test_a_script_under_a_launcher(tmp_path, launcher):
-    if launcher[0].startswith("accelerate"):
-        pytest.importorskip("accelerate")
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    environment = os.environ | {
-        "PYTHONPATH": f"{os.path.dirname(__file__)}:{os.environ.get('PYTHONPATH', '')}",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, str(script), str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = dict(
-        json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")
-    )
-    assert found.keys() == {0, 1}, "two processes"
-    assert (
-        near(found[0], train_here(epochs=4)[0], 1e-6)
-        and found[0] == found[1]
-        and (tmp_path / "run" / CHECKPOINT).exists()
-    )
+def test_a_script_under_torchrun(tmp_path, capfd, monkeypatch, alone):
+    found = start(capfd, monkeypatch, TORCHRUN, TRAINING, tmp_path)
+    assert len(found) == 2 and found[0] == found[1], "two processes"
+    assert near(found[0], train_here(epochs=4)[0], 1e-6)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+
+
+@pytest.mark.slow
+def test_accelerate_tells_its_processes_what_torchrun_tells(
+    tmp_path, capfd, monkeypatch
+):
+    pytest.importorskip("accelerate")
+    told = []
+    for launcher in (TORCHRUN, ACCELERATE):
+        found = start(capfd, monkeypatch, launcher, ENVIRONMENT, tmp_path)
+        assert sorted(process["RANK"] for process in found) == ["0", "1"]
+        assert {process["WORLD_SIZE"] for process in found} == {"2"}
+        assert all(process.keys() >= set(TOLD) for process in found)
+        elastic = lambda name: name.startswith("TORCHELASTIC")
+        told.append([set(filter(elastic, process)) for process in found])
+    assert told[0] == told[1] and told[0][0], "how they find one another"

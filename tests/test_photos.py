@@ -802,6 +802,7 @@ def test_two_processes_decode_at_once(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_second_load_of_thousands_is_quick(tmp_path):
     "Tables and stamps of 2,000 pictures, nothing decoded. (23,000 real ones: see below.)"
     files = [f"{i:06}.jpg" for i in range(1, 2001)]
@@ -1146,6 +1147,7 @@ def test_caltech_without_pictures_is_named(tmp_path):
 # --- the real things -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @real("celeba")
 def test_the_real_celeba():
     images = load("celeba", "valid", n=400, root=REAL)
@@ -1210,6 +1212,7 @@ def test_the_real_caltech():
     )
 
 
+@pytest.mark.slow
 @real("cifar10_jpg")
 def test_the_real_cifar_as_jpegs():
     with warnings.catch_warnings():

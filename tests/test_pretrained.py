@@ -111,6 +111,7 @@ def test_it_can_be_saved_and_loaded_again(name, tmp_path):
     )  # 16 bits stay 16 bits
 
 
+@pytest.mark.slow
 def test_a_smile_can_be_put_on_drawn_faces_and_taken_off():
     model, drawn, others = (
         pretrained("faces"),

@@ -161,6 +161,7 @@ def test_the_estimate_of_the_kl_is_right_on_average_where_there_is_a_formula():
     torch.testing.assert_close(kl_monte_carlo(q, prior, n), formula, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_an_identity_flow_posterior_has_the_gaussians_kl_on_average():
     torch.manual_seed(0)
     base = DiagonalNormal(torch.randn(4, 3), torch.randn(4, 3))
@@ -285,6 +286,7 @@ def test_bfloat16_keeps_the_density_of_the_mixture():
 # --- scores know them ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", PARTS.values(), ids=PARTS)
 def test_scores_of_a_model_with_it(options):
     x = images(30)

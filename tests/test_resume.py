@@ -145,6 +145,7 @@ def test_noise_of_binarised_data_goes_on_where_it_stopped(tmp_path):
     assert equal(resumed, undisturbed)
 
 
+@pytest.mark.slow
 def test_patience_remembers_the_best_weights_and_how_long_it_waited(tmp_path):
     options = OPTIONS | {
         "epochs": 60,
@@ -317,6 +318,7 @@ def test_a_module_that_a_marked_function_made_lies_beside_its_run(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_compiled_model_resumes_and_opens(tmp_path):
     undisturbed = mlp()
     fit(undisturbed, TRAIN, VALID, **OPTIONS)
@@ -395,6 +397,7 @@ def test_a_checkpoint_nested_too_deep_is_refused(tmp_path):
         fit(mlp(), TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [checkpoint_target, model_target])
 def test_every_mutated_file_is_refused_with_one_line_or_gives_a_result(target):
     "100 of the benchmark's 1,000."
@@ -585,6 +588,7 @@ def test_fit_with_a_checkpoint_works_beside_the_main_thread(tmp_path):
     assert not errors and (tmp_path / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_saving_is_never_more_than_a_sixtieth_of_the_time(tmp_path, monkeypatch):
     "Where saving is slow, it becomes rare: with saves of a second each and steps of a second, there is one every 60 steps."
     clock, saves = [time.perf_counter()], []

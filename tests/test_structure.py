@@ -39,6 +39,7 @@ CHAPTERS = [
     p for p in NOTEBOOKS if p.parent == ROOT / "nbs" and p.name != "index.ipynb"
 ]
 NO_IMPORT = "pandas seaborn sklearn matplotlib ipywidgets".split()
+NO_PLOTTING = "pandas seaborn sklearn matplotlib IPython".split()
 
 
 def named(paths):
@@ -272,15 +273,14 @@ def run_python(code):
     return done.stdout
 
 
-def test_the_library_needs_no_tool_of_development():
+@pytest.mark.slow
+def test_training_and_plots_import_no_plotting_and_the_library_no_tool_of_development():
+    code = "import sys\nfor name in ('nbdev', 'execnb', 'fastcore', 'jupytext', 'papermill'): sys.modules[name] = None\nsys.path.pop(0)\n"
+    for room, heavy in (("train", NO_IMPORT), ("plots", NO_PLOTTING)):
+        code += f"import vae_nb.{room}; print([m for m in {heavy!r} if sys.modules.get(m)])\n"
     names = [f"vae_nb.{name}" for name in modules()]
-    block = "import sys\nfor name in ('nbdev', 'execnb', 'fastcore', 'jupytext', 'papermill'): sys.modules[name] = None\nsys.path.pop(0)\n"
-    run_python(block + "\n".join(f"import {name}" for name in names))
-
-
-def test_training_imports_no_plotting():
-    code = f"import sys; sys.path.pop(0); import vae_nb.train; print([m for m in {NO_IMPORT!r} if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+    said = run_python(code + "\n".join(f"import {name}" for name in names))
+    assert said.split() == ["[]", "[]"]
 
 
 def tracked():

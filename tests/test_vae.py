@@ -682,21 +682,30 @@ def test_the_list_holds_every_builder_of_the_library():
     )
 
 
-def test_a_file_cannot_run_the_command(tmp_path, model):
+@pytest.mark.slow
+def test_a_file_cannot_run_the_command_and_another_session_asks_for_the_function(
+    tmp_path, model
+):
     forge(
         tmp_path,
         model,
         {"config": json.dumps({"builder": "vae_nb.__main__.x", "arguments": {}})},
     )
-    code = "import sys, vae_nb.__main__\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
+    own = tmp_path / "own"
+    builder(own_vae)(2).save(own)
+    code = "import sys, vae_nb.__main__\nfrom vae_nb.vae import load_model\nfor folder in sys.argv[1:]:\n  try: load_model(folder)\n  except ValueError as error: print(error)"
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True
+        [sys.executable, "-c", code, tmp_path, own], capture_output=True, text=True
     )
-    assert (
-        done.returncode == 0
-        and "asks for 'vae_nb.__main__.x'" in done.stdout
-        and not done.stderr
-    )
+    assert done.returncode == 0 and not done.stderr
+    command, function = done.stdout.splitlines()
+    assert "asks for 'vae_nb.__main__.x'" in command
+    assert f"asks for '{__name__}.own_vae'" in function
+    assert "VAE.load(folder, build=that_function)" in function
+    with pytest.raises(
+        ValueError, match="cannot load .* missing a required argument: 'shape'"
+    ):
+        load_model(own, build=mlp_vae)
 
 
 MLP = {"shape": [1, 4, 5], "latent_dim": 3, "hidden": [8]}
@@ -921,26 +930,6 @@ def test_a_builder_of_ones_own_saves_and_loads(tmp_path, x):
         "builder": f"{__name__}.own_vae",
         "arguments": {"latent_dim": 2, "width": 6, "beta": 0.5},
     }
-
-
-@pytest.mark.slow
-def test_another_session_asks_for_the_function(tmp_path):
-    builder(own_vae)(2).save(tmp_path)
-    code = "import sys\nfrom vae_nb.vae import load_model\ntry: load_model(sys.argv[1])\nexcept ValueError as error: print(error)"
-    said = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert (
-        f"asks for '{__name__}.own_vae'" in said
-        and "VAE.load(folder, build=that_function)" in said
-    )
-    with pytest.raises(
-        ValueError, match="cannot load .* missing a required argument: 'shape'"
-    ):
-        load_model(tmp_path, build=mlp_vae)
 
 
 def test_a_builder_whose_calls_cannot_be_written_down_says_so():

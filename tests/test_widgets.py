@@ -726,6 +726,7 @@ def fetched(name):
 AXE = "async () => (await axe.run(document)).violations.map(v => `${v.impact}: ${v.id}: ${v.nodes.map(n => n.html.slice(0, 120)).join(' | ')}`)"
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(scheme, chrome, address):
