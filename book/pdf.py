@@ -144,7 +144,7 @@ def outlined(target, titles, begins):
     writer.write(target)
 
 
-def lighter(writer, quality=88, worth=100_000):
+def lighter(writer, quality=78, worth=40_000):
     "Photographs of more than `worth` bytes as JPEG, where that is less than half as large; drawings stay as they are, to the pixel."
     for sheet in writer.pages:
         held = sheet["/Resources"].get("/XObject", {})
