@@ -429,7 +429,7 @@ def record_nats(accuracy):
         "labels_conditional",
         "What a label is worth: MNIST, dynamically binarised",
         rows,
-        f"784-300-300-8, for the same processor time, three seeds, mean ± s.d.; test digits tossed once. Samples: 10,000 of each model, judged by a small convolutional classifier that never saw a sample and is right about {accuracy:.2f} % of the test digits.",
+        f"784-300-300-8, for about the same processor time, three seeds, mean ± s.d.; test digits tossed once. Samples: 10,000 of each model, judged by a small convolutional classifier that never saw a sample and is right about {accuracy:.2f} % of the test digits.",
         benchmark="labels",
     )
 
