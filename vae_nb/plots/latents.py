@@ -227,10 +227,10 @@ def latent_map_3d(
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #f7bceaba
 def _densest(points, most=1000):
-    "The point that has ten others nearest to it (of the first 1,000), (dims,)."
+    "The point that has a quarter of the others nearest to it (of the first 1,000), (dims,)."
     some = points[:most]
     squares = ((some[:, None] - some) ** 2).sum(-1)
-    near = np.sort(squares, axis=1)[:, : min(10, len(some))]
+    near = np.sort(squares, axis=1)[:, : len(some) // 4 + 1]
     return some[near.sum(1).argmin()]
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #8931ba60

@@ -40,8 +40,8 @@ def fastest_precision(
     chosen = "bfloat16" if share < 0.7 else "float32"
     if not quiet:
         print(
-            f"precision='auto': bfloat16 products take {share:.2f} of float32's time "
-            f"on this {device_type}, so {chosen} is used."
+            f"precision='auto': a bfloat16 product takes {share:.2f} times as long "
+            f"as one in float32 on this {device_type}, so {chosen} is used."
         )
     return chosen
 
