@@ -4,7 +4,6 @@ import base64
 import math
 from contextlib import contextmanager
 
-import nbformat
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
@@ -686,35 +685,3 @@ def test_the_kernel_gets_what_the_page_has_trained(page):
     lab.send = lambda content, parts: sent.append((content, parts))
     lab._answer(None, {"want": lab.data["key"]}, [])
     assert sent == [({"weights": lab.data["key"]}, [_digits()])]
-
-
-CELL = """import pathlib
-from vae_nb.explore import Lab
-lab = Lab(hidden=50)
-lab.on_msg(lambda widget, content, buffers: "trained" in content and pathlib.Path("seen.txt").write_text(str(tuple(lab.model().sample(2).shape))))
-lab"""
-
-
-@pytest.mark.slow
-def test_the_lab_talks_to_a_kernel_in_jupyterlab(chrome, tmp_path):
-    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-    from test_widgets import jupyterlab, run_first_cell
-
-    cell = nbformat.v4.new_code_cell(CELL)
-    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "x.ipynb")
-    with jupyterlab(tmp_path) as home:
-        tab = chrome.new_context(viewport={"width": 1200, "height": 1000}).new_page()
-        tab.goto(f"{home}/lab/tree/x.ipynb?token=t")
-        tab.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content", timeout=60_000)
-        run_first_cell(tab, home, ".vae-lab img")
-        tab.get_by_role("button", name="Train a VAE here").click()
-        trained(tab, 3)
-        paused(tab)
-        for _ in range(100):
-            if (tmp_path / "seen.txt").exists():
-                break
-            tab.wait_for_timeout(100)
-        assert (tmp_path / "seen.txt").read_text() == "(2, 1, 28, 28)"
-        tab.context.close()

@@ -6,7 +6,7 @@ function makePicture({ poster, alt, shape, className = "" }) {
   const [channels, height, width] = shape, size = width * height;
   const still = make("img", { src: poster, alt, className: `dark-light ${className}`, draggable: false }); // the class keeps the book's theme from dimming it
   const canvas = make("canvas", { width, height, className, hidden: true, ariaLabel: alt });
-  canvas.setAttribute("role", "img");
+  canvas.setAttribute(...(alt ? ["role", "img"] : ["aria-hidden", "true"])); // no words: what is beside it says it
   const context = canvas.getContext("2d"), pixels = context.createImageData(width, height);
   const paint = (values) => {
     for (let i = 0; i < size; i++) {
