@@ -200,6 +200,8 @@ def test_another_person_is_not_recognised(net):
     assert scores["SSIM"] == pytest.approx(
         copy_scores(before, before.roll(1, 0))["SSIM"].mean().item()
     )  # one SSIM in the house
+    with pytest.raises(ValueError, match="no image to score"):
+        edit_scores(net, before[:0], before[:0], "left")
 
 
 def test_only_images_on_which_label_and_judge_agree_are_flipped(net):

@@ -276,6 +276,8 @@ def edit_scores(
     Returns:
         shares, and what was kept
     """
+    if not len(before):
+        raise ValueError("there is no image to score: before is empty.")
     seen, features = decisions(net, before)
     seen_now, features_now = decisions(net, after)
     n, changed = len(before), (seen != seen_now).double()
