@@ -86,8 +86,12 @@ WORK = {
         [],
     ),
     "05b_how_good_is_it": lambda p: (
-        [(mlp(p.hidden), 2 * p.n_train * p.epochs + 8 * 8 * p.n_train, 256)],
+        [(mlp(p.hidden), 2 * p.n_train * p.epochs, 256)],
         [(mlp(p.hidden), 2 * p.n_score * p.k_max + 5 * 2000 * 64)],
+    ),
+    "05c_the_doctor": lambda p: (
+        [(mlp(p.hidden), 12 * p.n_train * p.epochs, 256)],
+        [],
     ),
     "06_cookbook": lambda p: (
         [
