@@ -329,9 +329,7 @@ def test_pictures_have_alt_text_and_in_chapters_captions(chapters):
             pictures = [
                 o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
             ]
-            if pictures and not {"remove-cell", "remove-output"} & set(
-                tags(cell)
-            ):
+            if pictures and not {"remove-cell", "remove-output"} & set(tags(cell)):
                 known = cell["metadata"].get("mystnb", {})
                 needed = known.get("image", {}).get("alt") and (
                     chapter.name.startswith("lib/")
