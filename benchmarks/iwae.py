@@ -7,6 +7,7 @@ steps took, so a slow machine takes fewer steps, not more time. The final networ
 Every row is kept in _build/bench/iwae as it ends, and training saves itself every minute: stop the command and start it again, and it goes on.
 Settings are chosen on validation digits: `SPLIT=valid` trains on 50,000 digits and reads 1,000 validation digits with k = 500, and records nothing. `ROWS=vae10,iwae40`
 runs some of the rows, `SEEDS=311,312` some seeds, `SCALE=0.01` spends a hundredth of the time, and `LR=3e-3 DECAY=0.05 BATCH=128 GRADIENT=plain` change a setting.
+Rows that are recorded and not measured again stay in the table. Numbers are bfloat16 or float32, whichever is faster on the machine: `PRECISION=float32` decides.
 """
 
 import os
@@ -25,16 +26,18 @@ from vae_nb.core import atomic_path, seed_everything
 from vae_nb.data import load
 from vae_nb.evaluate import active_units, nll
 from vae_nb.objectives import importance_weighted
+from vae_nb.train.numerics import fastest_precision
 from vae_nb.vae import mlp_vae
 
 from . import mnist_nll
 from .mnist_nll import KEPT, SPLIT, digits, moved, strange
-from .record import write
+from .record import with_recorded, write
 
 SCALE = float(os.environ.get("SCALE", 1))
 KEPT = KEPT.with_name("iwae")
 LR, DECAY = float(os.environ.get("LR", 4e-3)), float(os.environ.get("DECAY", 0.0))
 BATCH, GRADIENT = int(os.environ.get("BATCH", 256)), os.environ.get("GRADIENT", "dreg")
+PRECISION = os.environ.get("PRECISION") or fastest_precision(quiet=True)
 CLIP, MEASURED = 50.0, 20  # norm of the gradient; steps between looks at the clock
 
 GROWING = ((0.0, 1), (0.3, 5), (0.7, 20), (0.9, 50))  # from this share of the time on
@@ -110,8 +113,8 @@ class Training:
 
 
 def step(run, loss, x, done):
-    "One step in bfloat16 autocast, with a cut gradient."
-    with torch.autocast("cpu", torch.bfloat16):
+    "One step, with a cut gradient."
+    with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bfloat16"):
         value = loss(run.model, x)["loss"]
     if not math.isfinite(value.item()):
         raise FloatingPointError(f"the loss is {value.item()} at step {run.steps}")
@@ -167,7 +170,7 @@ def place(name, seed):
     objective, minutes, _ = ROWS[name]
     return (
         KEPT
-        / f"{SPLIT}-{objective}-{minutes * SCALE:g}min-{seed}-{LR:g}-{DECAY:g}-{BATCH}-{GRADIENT}"
+        / f"{SPLIT}-{objective}-{minutes * SCALE:g}min-{seed}-{LR:g}-{DECAY:g}-{BATCH}-{GRADIENT}-{PRECISION}"
     )
 
 
@@ -192,6 +195,7 @@ def one(name, seed, images, held_out):
         "standard error": round(error, 3),
         "−ELBO": f"{elbo:.2f} ± {elbo_error:.2f}",
         "epochs": round(run.images / len(images)),
+        "precision": PRECISION,
         "training, CPU-min": round(run.cpu / 60, 2),
         "active units": int(active_units(model, held_out).sum()),
         "test digits over 1,000 nats": strange(model, held_out.batches(1000)),
@@ -221,24 +225,31 @@ def shown(row):
         "seed": row["seed"],
         "NLL": f"{row['NLL']:.2f} ± {row['standard error']:.2f}",
     }
-    rest = ("−ELBO", "epochs", "active units")
+    rest = ("−ELBO", "epochs", "precision", "active units")
     rest += ("test digits over 1,000 nats", "moved digits over 1,000 nats")
     return first | {name: row[name] for name in rest}
 
 
 def publish(rows):
-    "Write the table of what is finished."
-    several = [row["NLL"] for row in rows if row["name"] == "best60"]
+    "Write the table of what is finished, here or on the machine of an earlier record."
+    order = [
+        (NAMES[objective], minutes, seed)
+        for objective, minutes, seeds in ROWS.values()
+        for seed in seeds
+    ]
+    rows = with_recorded("iwae", map(shown, rows), ("objective", "CPU-min", "seed"))
+    rows.sort(key=lambda row: order.index(tuple(row.values())[:3]))
+    several = [float(row["NLL"].split()[0]) for row in rows if row["CPU-min"] == 60]
     spread = ""
     if len(several) > 1:
         mean, deviation = statistics.mean(several), statistics.stdev(several)
         spread = f" Mean ± standard deviation over {len(several)} seeds at 60 minutes: {mean:.2f} ± {deviation:.2f}."
-    missing = sum(len(seeds) for *_, seeds in ROWS.values()) - len(rows)
+    missing = len(order) - len(rows)
     write(
         "iwae",
         "MNIST, dynamically binarised, 784-200-200-50: test NLL by objective and training time, with 5,000 importance samples",
-        [shown(row) for row in rows],
-        f"Nats per image over all 10,000 test digits; ± is the standard error over digits. One core, bfloat16, batch {BATCH}, highest rate {LR:g}, weight decay {DECAY:g}, "
+        rows,
+        f"Nats per image over all 10,000 test digits; ± is the standard error over digits. One core, batch {BATCH}, highest rate {LR:g}, weight decay {DECAY:g}, "
         f"{'DReG' if GRADIENT == 'dreg' else GRADIENT} gradients; settings chosen on validation digits."
         + spread
         + " Burda et al. (2016, table 1, as reported) give 86.76 for the VAE, 85.54 for IWAE with k = 5 and 84.78 with k = 50, each after 3,280 epochs."

@@ -28,7 +28,7 @@ from vae_nb.train import fit
 from vae_nb.vae import VAE
 
 from .mnist_nll import SCALE, SPLIT, digits
-from .record import write
+from .record import with_recorded, write
 
 LATENT, WIDTH = 40, 300
 PRIORS = ("standard", "mixture", "vampprior", "flow", "flow posterior")
@@ -81,6 +81,11 @@ def model_of(kind, images, seed):
     return model
 
 
+def label(kind):
+    "A row's name in the table."
+    return kind if kind != "flow posterior" else "standard, flow posterior"
+
+
 def one(kind, minutes, seed, images, held_out):
     "Train (or go on training) and score one model; a flat row."
     name = f"{SPLIT}-{kind.replace(' ', '-')}-{minutes}-{COMPONENTS}-{LR:g}-{SCALE:g}-{seed}"
@@ -110,7 +115,7 @@ def one(kind, minutes, seed, images, held_out):
     start = time.process_time()
     bound, error = nll(model, held_out, k=k)
     row = {
-        "prior": kind if kind != "flow posterior" else "standard, flow posterior",
+        "prior": label(kind),
         "budget, CPU-min": minutes,
         "training, CPU-min": round(history.info["train_cpu_seconds"] / 60, 1),
         "epochs": epochs,
@@ -143,22 +148,16 @@ def main():
 
 
 def record():
-    "Every row that is finished, as a table."
-    rows = [
-        json.loads((folder / "row.json").read_text())
-        for minutes in MINUTES
-        for kind in PRIORS
-        for folder in sorted(
-            KEPT.glob(
-                f"test-{kind.replace(' ', '-')}-{minutes}-{COMPONENTS}-{LR:g}-1-*"
-            )
-        )
-        if (folder / "row.json").exists()
-    ]
+    "Every row that is finished, here or on the machine of an earlier record, as a table."
+    kept = KEPT.glob(f"test-*-{COMPONENTS}-{LR:g}-1-*/row.json")
+    rows = [json.loads(path.read_text()) for path in kept]
+    rows = with_recorded("priors", rows, ("prior", "budget, CPU-min", "seed"))
+    order = [label(kind) for kind in PRIORS]
+    place = lambda row: (row["budget, CPU-min"], order.index(row["prior"]), row["seed"])
     write(
         "priors",
         "Better priors at equal time: MNIST, dynamically binarised",
-        rows,
+        sorted(rows, key=place),
         f"784-300-300-40 with gated layers, {COMPONENTS} components or pseudo-inputs, one-cycle to {LR:g}, batches of 256, gradients cut at {CLIP:g}, one thread. "
         "Trained on 60,000 digits; all 10,000 test digits, tossed once. Tomczak & Welling (2018) report a VampPrior for this network; re-runs of others reach "
         "84.45 with N(0, I) and 82.43 with the VampPrior.",

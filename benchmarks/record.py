@@ -66,6 +66,15 @@ def machine():
     } | card()
 
 
+def with_recorded(name, rows, key):
+    "`rows`, and before them what NAME.json holds and they do not replace. `key`: the columns that tell rows apart."
+    rows, path = list(rows), RESULTS / f"{name}.json"
+    which = lambda row: tuple(row[column] for column in key)
+    new = {which(row) for row in rows}
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in old if which(row) not in new] + rows
+
+
 def write(name, title, rows, note="", benchmark=None, picture=None):
     """Keep `rows` (a list of flat dicts, the columns of the table) as results/NAME.json. `benchmark`: the module that measures it, where it has several tables.
     `picture`: what book/pictures.py draws."""
