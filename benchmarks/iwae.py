@@ -37,7 +37,6 @@ SCALE = float(os.environ.get("SCALE", 1))
 KEPT = KEPT.with_name("iwae")
 LR, DECAY = float(os.environ.get("LR", 4e-3)), float(os.environ.get("DECAY", 0.0))
 BATCH, GRADIENT = int(os.environ.get("BATCH", 256)), os.environ.get("GRADIENT", "dreg")
-PRECISION = os.environ.get("PRECISION") or fastest_precision(quiet=True)
 CLIP, MEASURED = 50.0, 20  # norm of the gradient; steps between looks at the clock
 
 GROWING = ((0.0, 1), (0.3, 5), (0.7, 20), (0.9, 50))  # from this share of the time on
@@ -72,6 +71,11 @@ def loss_of(groups, k):
     if k == 0:
         return lambda model, x: model.loss(x)
     return importance_weighted(k, GRADIENT, groups=groups)
+
+
+def precision():
+    "What steps are computed in: the faster one on this machine, unless PRECISION says otherwise."
+    return os.environ.get("PRECISION") or fastest_precision(quiet=True)
 
 
 def learning_rate(done):
@@ -114,7 +118,7 @@ class Training:
 
 def step(run, loss, x, done):
     "One step, with a cut gradient."
-    with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION == "bfloat16"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bfloat16"):
         value = loss(run.model, x)["loss"]
     if not math.isfinite(value.item()):
         raise FloatingPointError(f"the loss is {value.item()} at step {run.steps}")
@@ -170,7 +174,7 @@ def place(name, seed):
     objective, minutes, _ = ROWS[name]
     return (
         KEPT
-        / f"{SPLIT}-{objective}-{minutes * SCALE:g}min-{seed}-{LR:g}-{DECAY:g}-{BATCH}-{GRADIENT}-{PRECISION}"
+        / f"{SPLIT}-{objective}-{minutes * SCALE:g}min-{seed}-{LR:g}-{DECAY:g}-{BATCH}-{GRADIENT}-{precision()}"
     )
 
 
@@ -195,7 +199,7 @@ def one(name, seed, images, held_out):
         "standard error": round(error, 3),
         "−ELBO": f"{elbo:.2f} ± {elbo_error:.2f}",
         "epochs": round(run.images / len(images)),
-        "precision": PRECISION,
+        "precision": precision(),
         "training, CPU-min": round(run.cpu / 60, 2),
         "active units": int(active_units(model, held_out).sum()),
         "test digits over 1,000 nats": strange(model, held_out.batches(1000)),

@@ -228,7 +228,7 @@ def find_weight(
     rise, fall = slopes[:, :2].mean(0).tolist()
     evidence = (
         f"widening the posteriors costs {rise:.3g} nats of reconstruction and saves "
-        f"{fall:.3g} of KL: the KL was weighed by β = {beta:.2g} ± {error:.1g} "
+        f"{fall:.3g} of KL: the KL was weighted by β = {beta:.2g} ± {error:.1g} "
         f"(model.beta is {declared:g})"
     )
     finding = _weight_finding(evidence, beta, latent_dim)
