@@ -152,6 +152,7 @@ def train(objective, minutes, seed, images, folder):
     plans = {samples(objective, share / 100) for share in range(101)}
     losses = {plan: loss_of(*plan) for plan in plans}
     model.train()
+    precision()  # measured before the clock starts
     mark, last = time.process_time(), time.monotonic()
     for x in batches(images, run.order):
         done = run.cpu / budget

@@ -122,6 +122,8 @@ def test_a_chapter_asks_for_predictions_and_explains_every_answer(of):
         starts = [re.match(r"\*\*(Right|No)\.\*\* \S", reason) for reason in reasons]
         assert all(starts) and [m[1] for m in starts].count("Right") == 1, where
         assert min(len(reason.split()) for reason in reasons) >= 6, where
+        # "3." alone begins a list of its own, and its button has no words
+        assert not [a for a in answers if re.fullmatch(r"\d+[.)]", a.strip())], where
 
 
 def test_every_check_belongs_to_one_chapter():
