@@ -4,7 +4,8 @@ The network is that of Tomczak & Welling (2018), 784-300-300-40 with gated layer
 `SPLIT=valid` trains on 50,000 digits and reads 1,000 validation digits with k = 500, and records nothing. The recorded rows train on all 60,000 digits that are not
 test digits and read the 10,000 test digits once a seed, with k = 5,000.
 
-Epochs are what the minutes buy, measured on one epoch that is not kept. Each row is kept in _build/bench/priors as it ends and a run that was killed goes on.
+Epochs are what the minutes buy, measured on one epoch that is not kept. Each row is kept in _build/bench/priors as it ends and a run that was killed goes on. Recorded rows that
+are not measured again stay in the table.
 `PRIOR=vampprior`, `MINUTES=10` and `SEEDS=411` choose among the rows, `SCALE=0.01` spends a hundredth of the time and records nothing; `COMPONENTS=1000` and
 `LR=3e-3` are for choosing.
 """
