@@ -11,6 +11,8 @@ PORT ?= 8000
 NEWEST ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
+# where it is set, each of many processes compiles the library anew
+export PYTHONDONTWRITEBYTECODE :=
 WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CHOICES := $(if $(CHAPTER),--chapter '$(CHAPTER)') $(if $(JOBS),--jobs $(JOBS)) $(if $(THREADS),--threads $(THREADS))
 
@@ -57,9 +59,11 @@ test-notebooks: env ## the notebooks, as nbdev runs them
 test-book: env browser ## the notebooks from the built wheel, the book, its pages in a browser
 	$(PY) -m pytest --all tests/test_book.py
 
+# the one without windows needs half the processor time; not every system has it
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { echo "Installing Chromium for the browser tests"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
+	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { echo "Installing Chromium for the browser tests"; apt-get update -qq && for package in chromium-headless-shell chromium; do \
+	    apt-get install -y -qq --no-install-recommends $$package >/dev/null && exit; done; false; }; } || \
 	  echo "No Chromium here, and it could not be installed: the browser tests will be skipped."
 
 bench: env ## the measurements in benchmarks/, all or NAME=…

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from book import execute
@@ -20,6 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def notebook(tmp_path):
     "Writes a notebook of one cell; its path."
+    import nbformat  # here: it takes longer to import than all tests to collect
 
     def write(code):
         path, cell = tmp_path / "one.ipynb", nbformat.v4.new_code_cell(code)

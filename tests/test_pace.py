@@ -1,5 +1,6 @@
 "The pace of the notebooks: definitions at work where they stand, short cells, chapters that end where a reader would turn the page."
 
+import functools
 import json
 import statistics
 
@@ -7,32 +8,39 @@ import pytest
 
 from book.pace import count, notebooks
 
-PACES = {path.stem: count(path) for path in notebooks()}
+pace_of = functools.cache(count)
+every = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("pace", PACES.values(), ids=PACES)
-def test_a_page_ends_where_a_reader_would_turn_it(pace):
-    assert pace.cells <= 60
+def paces():
+    return [pace_of(path) for path in notebooks()]
 
 
-@pytest.mark.parametrize("pace", PACES.values(), ids=PACES)
-def test_no_long_row_of_definitions_without_one_at_work(pace):
+@every
+def test_a_page_ends_where_a_reader_would_turn_it(path):
+    assert pace_of(path).cells <= 60
+
+
+@every
+def test_no_long_row_of_definitions_without_one_at_work(path):
+    pace = pace_of(path)
     assert pace.longest <= 4, max(pace.runs, key=len)
 
 
-@pytest.mark.parametrize("pace", PACES.values(), ids=PACES)
-def test_a_demo_has_ten_lines_at_most(pace):
-    assert not pace.long, f"cells and their lines: {pace.long}"
+@every
+def test_a_demo_has_ten_lines_at_most(path):
+    long = pace_of(path).long
+    assert not long, f"cells and their lines: {long}"
 
 
 def test_public_definitions_are_at_work_where_they_stand():
-    shown = sum(len(pace.shown) for pace in PACES.values())
-    hidden = [(p.name, *where) for p in PACES.values() for where in p.hidden]
+    shown = sum(len(pace.shown) for pace in paces())
+    hidden = [(p.name, *where) for p in paces() for where in p.hidden]
     assert shown >= 0.9 * (shown + len(hidden)), f"page, cell, definition: {hidden}"
 
 
 def test_the_median_cell_has_six_lines_at_most():
-    assert statistics.median(n for pace in PACES.values() for n in pace.lines) <= 6
+    assert statistics.median(n for pace in paces() for n in pace.lines) <= 6
 
 
 def test_what_is_counted(tmp_path):
