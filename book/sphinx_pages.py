@@ -6,6 +6,7 @@ contents, which has a picture only, gets a name that screen readers say. A secti
 a script that every page complained about goes.
 """
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ LEAD = """<script>{
 SIZE = re.compile(r"\s*(width|height):\s*([\d.]+)px;?")
 
 
+@functools.cache
 def moved():
     "Page → {anchor that it had: address that it has now}."
     pages = {}
@@ -53,18 +55,21 @@ def sized(match, files):
     return tag.replace("<img", f"<img {size}", 1)
 
 
-def repaired(body, files):
-    "The HTML of a page's text with its long cells marked, its pictures' sizes and its bibliography without roles."
-    body = re.sub("<img [^>]*>", lambda match: sized(match, files), body)
-    if "<td" not in body and "citation-list" not in body:
-        return body
-    soup = BeautifulSoup(body, "html.parser")
+def marked(match):
+    "A table with its long cells marked."
+    soup = BeautifulSoup(match[0], "html.parser")
     for cell in soup.find_all("td", class_=None):
         if len(cell.get_text().strip()) > SENTENCE:
             cell["class"] = "prose"
-    for found in soup.select("div.citation-list[role], div.citation[role]"):
-        del found["role"]
     return str(soup)
+
+
+def repaired(body, files):
+    "The HTML of a page's text with its long cells marked, its pictures' sizes and its bibliography without roles."
+    body = re.sub("<img [^>]*>", lambda match: sized(match, files), body)
+    body = re.sub(r"<table\b.*?</table>", marked, body, flags=re.DOTALL)
+    without = lambda match: re.sub(' role="[^"]*"', "", match[0])
+    return re.sub(r"<div [^>]*\bcitation\b[^>]*>", without, body)
 
 
 def named(contents):

@@ -536,7 +536,7 @@ def test_cells_with_a_sentence_are_marked_and_bibliographies_have_no_roles():
         "<td>",
         '<td class="prose">',
     ]
-    listed = '<div class="citation-list" role="list"><div class="docutils citation" id="a" role="doc-biblioentry">Kingma</div></div>'
+    listed = '<div role="list" class="citation-list"><div class="docutils citation" id="a" role="doc-biblioentry">Kingma</div></div>'
     assert "role" not in repaired(listed, {}) and "Kingma" in repaired(listed, {})
     assert repaired("<p>a &lt; b&nbsp;c</p>", {}) == "<p>a &lt; b&nbsp;c</p>"
 
