@@ -110,7 +110,6 @@ def wheel_python():
     uv(
         "pip",
         "install",
-        "--compile-bytecode",  # once, and not in each of the kernels
         "--python",
         python,
         "--constraint",

@@ -114,9 +114,10 @@ def test_the_lab_takes_the_same_steps_everywhere_and_its_memory_stays_level():
 
 
 def test_five_samples_beat_the_published_iwae_with_five_in_fewer_epochs():
-    row = next(row for row in rows("iwae") if row["objective"] == "IWAE, k = 5")
+    five = lambda row: (row["objective"], row["CPU-min"]) == ("IWAE, k = 5", 40)
+    row = next(filter(five, rows("iwae")))
     nll, elbo = numbers(row["NLL"])[0], numbers(row["−ELBO"])[0]
-    assert nll < 85.54 and 5.5 < elbo - nll < 6 and row["epochs"] == 182
+    assert nll < 84.78 < 85.54 and 5 < elbo - nll < 6 and row["epochs"] == 380
     assert row["test digits over 1,000 nats"].startswith("0 ")
     assert row["moved digits over 1,000 nats"].startswith("0 ")
 
