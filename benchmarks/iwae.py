@@ -30,7 +30,7 @@ from vae_nb.train.numerics import fastest_precision
 from vae_nb.vae import mlp_vae
 
 from . import mnist_nll
-from .mnist_nll import KEPT, SPLIT, digits, moved, strange
+from .mnist_nll import KEPT, SPLIT, digits, moved, quick, strange
 from .record import with_recorded, write
 
 SCALE = float(os.environ.get("SCALE", 1))
@@ -186,7 +186,7 @@ def one(name, seed, images, held_out):
         return json.loads((folder / "row.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
     run = train(objective, minutes, seed, images, folder)
-    model = run.model.eval()
+    model = quick(run.model.eval())
     elbo, elbo_error = nll(model, held_out, k=1, batch_size=1000)
     start = time.process_time()
     bound, error = nll(model, held_out, k=5000 if SPLIT == "test" else 500)

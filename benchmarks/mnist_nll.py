@@ -28,8 +28,10 @@ from torch.nn import functional as F
 
 from vae_nb.core import evaluating, seed_everything
 from vae_nb.data import load
+from vae_nb.decodings import log_likelihood
 from vae_nb.elbo import importance_weighted_bound
 from vae_nb.evaluate import active_units, nll
+from vae_nb.likelihoods import Pixels
 from vae_nb.train import fit
 from vae_nb.vae import mlp_vae
 
@@ -77,6 +79,20 @@ def moved(pixels):
         .clamp(0, 1)
         .bernoulli(generator=generator)
     )
+
+
+class Quick(Pixels):
+    "Pixels that are scored as training on a bound scores them: with fewer passes."
+
+    def log_prob(self, x):
+        return log_likelihood(Pixels(self.base_dist), x)
+
+
+def quick(model):
+    "The model, with 5,000 samples of a digit scored in three quarters of the time."
+    decode = model.decode
+    model.decode = lambda z: Quick(decode(z).base_dist)
+    return model
 
 
 def strange(model, batches):
@@ -131,7 +147,7 @@ def one(net, seed, images, held_out):
     )
     elbo, elbo_error = nll(model, held_out, k=1, batch_size=1000)
     start = time.process_time()
-    bound, error = nll(model, held_out, k=5000 if SPLIT == "test" else 500)
+    bound, error = nll(quick(model), held_out, k=5000 if SPLIT == "test" else 500)
     row = {
         "net": f"784-{'-'.join(map(str, hidden))}-{LATENT}",
         "weight decay": decay,

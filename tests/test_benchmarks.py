@@ -32,6 +32,8 @@ from benchmarks import (
 from benchmarks.beside.nets import Enough, Plain, Watch, clock, network
 from book import pictures
 from vae_nb.conv import conv_vae
+from vae_nb.data import load
+from vae_nb.evaluate import nll
 from vae_nb.vae import mlp_vae
 
 
@@ -224,6 +226,13 @@ def test_iwae_spends_its_minutes_and_goes_on_where_it_stopped(tmp_path, monkeypa
         torch.equal(a, b)
         for a, b in zip(run.model.parameters(), again.model.parameters())
     ), "finished runs are only read"
+
+
+def test_quick_scores_are_the_same_scores():
+    images = load("digits", "valid").binarised("fixed")[:40]
+    model = mlp_vae(images.shape, latent_dim=4, hidden=(16,))
+    slow = nll(model, images, k=50)
+    assert nll(mnist_nll.quick(model), images, k=50) == pytest.approx(slow, abs=1e-4)
 
 
 def test_iwae_rows_have_folders_of_their_own_and_a_k_that_grows():
