@@ -656,7 +656,8 @@ def axe():
 
 
 WHOLE = {"notation", "lib/02_networks"}  # code and formulas are looked at here
-COLOURS = ["color-contrast", "link-in-text-block"]  # half of the time
+COLOURS = ["color-contrast", "link-in-text-block"]  # they take half of axe's time
+# what is not looked at leaves the page, because axe takes time for it all the same
 THIN = """whole => { if (!whole) {
     document.querySelectorAll('.highlight pre').forEach(e => { e.textContent = e.textContent })
     document.querySelectorAll('mjx-container').forEach(e => e.replaceChildren())
@@ -664,7 +665,7 @@ THIN = """whole => { if (!whole) {
 
 
 def complaints(tab, axe, name):
-    """What axe finds in a page: anything in explorers, what is serious elsewhere. Code and formulas have one set of colours and roles: two pages show them. Pages of the
+    """What axe finds in a page: anything in explorers, what is serious elsewhere. Code and formulas have one set of colours and roles: two pages show them. Of a table three rows are looked at. Pages of the
     library are built of the same parts as chapters: their colours are looked at on every eighth."""
     tab.add_script_tag(content=axe)
     tab.add_style_tag(

@@ -118,9 +118,10 @@ def test_five_samples_beat_the_published_iwae_with_five_in_fewer_epochs():
     five = lambda row: (row["objective"], row["CPU-min"]) == ("IWAE, k = 5", 40)
     row = next(filter(five, rows("iwae")))
     nll, elbo = numbers(row["NLL"])[0], numbers(row["−ELBO"])[0]
-    assert nll < 84.78 < 85.54 and 5 < elbo - nll < 6 and row["epochs"] == 380
+    assert nll < 84.78 and 5 < elbo - nll < 6 and row["epochs"] == 380
     assert f"[{nll:.1f} nats]" in README and "papers report 84.78" in README
     grown = [row for row in rows("iwae") if row["CPU-min"] == 60]
+    assert grown
     for row in grown:
         assert 0.3 < nll - numbers(row["NLL"])[0] < 0.5
         assert numbers(row["−ELBO"])[0] - numbers(row["NLL"])[0] > 5
@@ -131,7 +132,7 @@ def test_five_samples_beat_the_published_iwae_with_five_in_fewer_epochs():
 
 def test_a_vampprior_reaches_what_re_runs_of_its_paper_report_in_more_time_than_planned():
     [row] = [row for row in rows("priors") if row["prior"] == "vampprior"]
-    assert row["NLL, k = 5,000"] < 82.43 < 84.45 - 2
+    assert row["NLL, k = 5,000"] < min(82.43, 84.45 - 2)
     assert row["training, CPU-min"] > row["budget, CPU-min"] == 60
     assert f"and {row['NLL, k = 5,000']:.1f} with a VampPrior" in README
 
