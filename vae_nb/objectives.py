@@ -22,12 +22,12 @@ from .vae import images_for
 
 # %% ../nbs/07_tighter_bounds.ipynb #f5a471f9
 class Weighed(NamedTuple):
-    "What `weigh` makes of log weights; all are constants, without gradients."
+    "Results of `weigh`, all without gradients."
 
     bound: Tensor  # on log p(x), nats, (batch,)
     share: Tensor  # derivative of the bound by each log weight, (n, batch)
-    of_z: Tensor  # what takes its place on the way to z in DReG, (n, batch)
-    effective: Tensor  # how many samples of a group count, (batch,)
+    of_z: Tensor  # weight of the gradient through z in DReG, (n, batch)
+    effective: Tensor  # effective sample size of a group, (batch,)
 
 # %% ../nbs/07_tighter_bounds.ipynb #912174cb
 def weigh(
@@ -72,14 +72,14 @@ GRADIENTS = ("plain", "stl", "dreg")
 
 
 def _check_counts(**counts) -> None:
-    "Refuse what is no whole number from 1 up, by name."
+    "Raise ValueError unless every count is a whole number from 1 up."
     for name, n in counts.items():
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a whole number from 1 up, not {n!r}.")
 
 # %% ../nbs/07_tighter_bounds.ipynb #63c2c706
 def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
-    "Refuse numbers that cannot mean anything."
+    "Raise ValueError unless the settings of `importance_weighted` have a meaning."
     counts = {} if callable(k) else {"k": k}
     counts |= {"groups": groups} | ({} if chunk is None else {"chunk": chunk})
     _check_counts(**counts)
@@ -111,7 +111,7 @@ def _check_model(model, q: Distribution) -> None:
 
 # %% ../nbs/07_tighter_bounds.ipynb #45072efb
 def importance_weighted(
-    # samples in an average; or a function of the optimiser step, for k to grow
+    # samples in an average, or a function from the optimiser step to it
     k: int | Callable[[int], int] = 5,
     # "plain"; "stl" leaves out the score of q, biased for k > 1; "dreg" unbiased
     gradient: str = "plain",
@@ -124,10 +124,10 @@ def importance_weighted(
 
     Burda et al. 2016; gradients of Roeder et al. 2017 (STL) and Tucker et al. 2019
     (DReG); MIWAE and CIWAE of Rainforth et al. 2018. The terms: loss, the negative
-    bound; recon and kl, whose sum is the −ELBO; effective, how many of k samples count.
+    bound; recon and kl, whose sum is the −ELBO; effective, the effective sample size.
 
     Args:
-        k: samples in an average; or a function of the optimiser step, for k to grow
+        k: samples in an average, or a function from the optimiser step to it
         gradient: "plain"; "stl" leaves out the score of q, biased for k > 1; "dreg" unbiased
         groups: averages whose logarithms are averaged: MIWAE
         elbo_share: of the ELBO in the objective: CIWAE; 1: the ELBO alone
@@ -137,7 +137,7 @@ def importance_weighted(
         f(model, x, step) → terms, for `fit(training_loss=…)`
     """
     _check_settings(k, groups, elbo_share, gradient, chunk)
-    fitting = 0  # samples of all images that have fitted already
+    fitting = 0  # decodings known to fit into memory
 
     def loss(model: Any, x: Tensor, step: int = 0) -> dict[str, Tensor]:
         nonlocal fitting
@@ -174,7 +174,7 @@ def importance_weighted(
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
 
-# %% ../nbs/07_tighter_bounds.ipynb #1ffb628b
+# %% ../nbs/07_tighter_bounds.ipynb #100ee733
 def best_posterior(
     model: Any,  # trained, with a Gaussian posterior
     x: Tensor,  # images, (batch, ...)
@@ -182,7 +182,7 @@ def best_posterior(
     lr: float = 0.03,
     samples: int = 8,  # for each step
 ) -> DiagonalNormal:  # q(z) of every image by itself
-    """The Gaussian that maximises each image's own ELBO; the encoder is not asked again.
+    """The Gaussian that maximises each image's own ELBO, from the encoder's as the start.
 
     Args:
         model: trained, with a Gaussian posterior

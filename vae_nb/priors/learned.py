@@ -37,7 +37,8 @@ def squared_distances(
     Returns:
         Σ (z − mu)² / σ², (..., k)
     """
-    # the terms nearly cancel: float64, which MPS does not have
+    # (z − μ)²/σ² = z²/σ² − 2zμ/σ² + μ²/σ², summed over latents: two matrix products.
+    # The terms nearly cancel: float64, which MPS does not have
     wide = torch.float32 if z.device.type == "mps" else torch.float64
     z, mu, precision = z.to(wide), mu.to(wide), (-logvar).to(wide).exp()
     products = z**2 @ precision.mT - 2 * z @ (mu * precision).mT
@@ -84,7 +85,7 @@ def pick(
 
 # %% ../../nbs/08_priors.ipynb #e6e86969
 class Mixture(Distribution):
-    """A mixture of axis-parallel Gaussians over (latent,).
+    """A mixture of Gaussians with diagonal covariances, over (latent,).
 
     Args:
         logits: unnormalised log-weights, (k,)
@@ -150,7 +151,7 @@ class LearnedPrior(nn.Module):
 
 # %% ../../nbs/08_priors.ipynb #10ac2816
 class MixturePrior(LearnedPrior):
-    "A mixture of axis-parallel Gaussians."
+    "A mixture of Gaussians with diagonal covariances."
 
     def __init__(self, latent_dim: int, components: int):
         super().__init__()
@@ -170,7 +171,7 @@ def mixture_prior(
     latent_dim: int,  # of the model
     components: int = 50,  # Gaussians
 ) -> MixturePrior:
-    """A prior that is a mixture of Gaussians and learns where they are.
+    """A mixture of Gaussians whose weights, means and variances are learned.
 
     Args:
         latent_dim: of the model
@@ -195,7 +196,7 @@ def _norms_frozen(model: nn.Module) -> Iterator[None]:
 class VampPrior(LearnedPrior):
     "The posteriors of pseudo-inputs, which are learned (Tomczak & Welling 2018)."
 
-    started: Tensor  # do the pseudo-inputs stand where they shall start?
+    started: Tensor  # whether the pseudo-inputs have been initialised
 
     def __init__(self, shape: tuple, components: int):
         super().__init__()
@@ -226,7 +227,7 @@ class VampPrior(LearnedPrior):
 
     @torch.no_grad()
     def initialise_from(self, mean: Tensor) -> None:
-        "Start around the mean image (C, H, W), unless `start_from` came before."
+        "Start around the mean image (C, H, W), unless `start_from` was called before."
         if not self.started:
             self.pixels.add_(mean.to(self.pixels).clamp(0.01, 0.99).logit())
             self.started.fill_(True)
