@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -246,6 +247,39 @@ def test_pieces_without_a_gradient_and_with_frozen_halves():
     assert all(w.grad is not None for w in model.encoder.parameters())
 
 
+def test_pieces_without_a_gradient_are_pieces_too(monkeypatch):
+    torch.manual_seed(0)
+    model, x, seen = mlp_vae((1, 28, 28), 4, (16,)), binary(), []
+    loss, decode = importance_weighted(4, chunk=8), model.decode
+
+    def noted(z):
+        seen.append(z.shape[:-1].numel())
+        return decode(z)
+
+    monkeypatch.setattr(model, "decode", noted)
+    values = []
+    for gradient in (True, False):
+        torch.manual_seed(1)
+        with torch.set_grad_enabled(gradient):
+            values.append(loss(model, x, 0)["loss"].item())
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    assert max(seen) == 8 and seen.count(8) == 2 * 3
+
+
+def test_the_images_have_their_gradient_too():
+    "Of the bound itself, as autograd finds it."
+    torch.manual_seed(0)
+    model, x = mlp_vae((1, 28, 28), 4, (16,)), binary().requires_grad_()
+    torch.manual_seed(1)
+    bound = importance_weighted_bound(model, x, 4, chunk=4)
+    (truth,) = torch.autograd.grad(-bound.mean(), x)
+    for chunk in (8, None):
+        torch.manual_seed(1)
+        loss = importance_weighted(4, chunk=chunk)(model, x, 0)["loss"]
+        (ours,) = torch.autograd.grad(loss, x)
+        torch.testing.assert_close(ours, truth, rtol=1e-3, atol=1e-6)
+
+
 def test_pieces_are_scaled_as_the_loss_is():
     torch.manual_seed(0)
     model, x = mlp_vae((1, 28, 28), 4, (16,)), binary()
@@ -337,6 +371,20 @@ def test_k_may_grow_with_the_step():
     assert seen == [0, 1, 2, 3] and "growing" in loss.__name__
 
 
+def test_a_step_that_is_a_tensor_asks_k_for_a_number():
+    "So `fit` passes it on when it compiles the loss."
+    loss = importance_weighted(lambda step: 1 + step)
+    terms = loss(mlp_vae((1, 28, 28), 3, (8,)), binary(), torch.tensor(3))
+    assert 1 <= terms["effective"] <= 4
+
+
+@pytest.mark.parametrize("k", [np.int64(3), np.int32(3)])
+def test_numpys_numbers_are_numbers(k):
+    model, x = mlp_vae((1, 28, 28), 3, (8,)), binary()
+    loss = importance_weighted(k, elbo_share=np.float32(0.5), chunk=np.int64(8))
+    assert loss(model, x, 0)["loss"].isfinite()
+
+
 # --- what is refused ---
 
 
@@ -375,6 +423,19 @@ def test_models_without_importance_weights_are_refused():
         loss(mlp_vae((1, 28, 28), 3, free_bits=0.5), binary(), 0)
 
 
+def test_models_with_labels_are_refused_and_with_one_label_trained():
+    from vae_nb.data.tensors import TensorData
+    from vae_nb.labels import conditional_vae
+
+    model, x = conditional_vae((1, 28, 28), 3, 2, hidden=(8,)), binary()
+    loss, y = importance_weighted(3, chunk=6), torch.arange(6) % 3
+    batch = next(iter(TensorData(x, y=y).batches(6)))
+    for told in (model, model.given(y)):
+        with pytest.raises(TypeError, match="passes no labels on"):
+            loss(told, batch if told is model else x, 0)
+    assert loss(model.given(2), x, 0)["loss"].isfinite()
+
+
 def test_a_posterior_that_is_no_gaussian_keeps_the_plain_gradient():
     q = MultivariateNormal(torch.zeros(2), torch.eye(2))
     with pytest.raises(TypeError, match="MultivariateNormal: use gradient='plain'"):
@@ -401,7 +462,63 @@ def test_the_number_that_fits_counts_what_a_decoding_keeps(monkeypatch):
     importance_weighted(fits // 2)(model, x, 0)
 
 
+@pytest.mark.parametrize(
+    "options, least",
+    [
+        ({"prior": "vampprior"}, 2),  # 500 distances for each latent
+        ({"prior": "flow"}, 5),
+        ({"posterior": "flow"}, 3),
+    ],
+    ids=str,
+)
+def test_the_densities_of_a_large_prior_count_too(options, least):
+    from vae_nb.decodings import _bytes_per_sample
+
+    x = binary(50)
+    plain, other = (mlp_vae((1, 28, 28), 3, (8,), **o) for o in ({}, options))
+    decoding, latents = _bytes_per_sample(plain, x, plain.encode(x))
+    assert 2 * 4 * 784 <= decoding <= 6 * 4 * 784
+    same, more = _bytes_per_sample(other, x, other.encode(x))
+    assert same == decoding and more > least * latents
+
+
+def test_what_is_counted_is_what_a_step_keeps():
+    "Measured on a step with a flow prior: within a factor of two, and not too little."
+    from vae_nb.decodings import _bytes_per_sample
+
+    model, x, kept = mlp_vae((1, 28, 28), 3, (8,), prior="flow"), binary(50), {}
+
+    def note(t):
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    sizes = []
+    for k in (10, 20):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            loss = importance_weighted(k, chunk=k)(model, x, 0)["loss"]
+        sizes.append(sum(kept.values()))
+        del loss
+    _, latents = _bytes_per_sample(model, x, model.encode(x))
+    assert 0.5 <= (sizes[1] - sizes[0]) / 10 / latents <= 1
+
+
 # --- the best posterior of each image ---
+
+
+def test_the_search_leaves_a_model_in_training_as_it_is():
+    model = conv_vae((1, 16, 16), 3, (4, 8)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        best_posterior(model, binary(6, (1, 16, 16)), steps=3)
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+    assert all(m.training for m in model.modules())
+
+
+@pytest.mark.parametrize("kind", [{"posterior": "flow"}, {"variational": False}])
+def test_the_search_needs_a_gaussian(kind):
+    with pytest.raises(TypeError, match="posterior is a (Flowed|Delta)"):
+        best_posterior(mlp_vae((1, 28, 28), 3, (8,), **kind), binary(), steps=1)
 
 
 @pytest.mark.slow

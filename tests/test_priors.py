@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Normal
 
+from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
 from vae_nb.data import load
@@ -20,7 +22,9 @@ from vae_nb.elbo import (
 from vae_nb.evaluate import diagnose, evaluate, information, mean_kl_per_dim, nll
 from vae_nb.explore.latents import latent_order
 from vae_nb.joint import joint_vae
+from vae_nb.labels import conditional_vae
 from vae_nb.priors import (
+    LearnedPrior,
     Mixture,
     fit_density,
     flow_posterior,
@@ -120,6 +124,13 @@ def test_a_flowed_sample_knows_the_density_that_the_way_back_finds():
     torch.testing.assert_close(
         q.log_prob(z), q.log_prob(z.clone()), atol=1e-4, rtol=1e-4
     )
+
+
+def test_a_flowed_draw_without_a_gradient_has_a_density_with_one():
+    q = model_of(posterior="flow").encode(images(4))
+    z = q.sample()
+    assert q.log_prob(z).requires_grad
+    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.clone()))
 
 
 @pytest.mark.parametrize(
@@ -275,9 +286,10 @@ def test_pseudo_inputs_start_from_images_or_around_their_mean():
     assert abs(other.pixels.mean().item() - math.log(0.1 / 0.9)) < 0.1
 
 
-def test_bfloat16_keeps_the_density_of_the_mixture():
-    prior = stirred(mixture_prior(3, 10))
-    z = torch.randn(50, 3)
+@pytest.mark.parametrize("make", [mixture_prior, full_mixture])
+def test_bfloat16_keeps_the_density_of_the_mixture(make):
+    prior = stirred(make(3, 10))
+    z = 3 * torch.randn(50, 3) + 20
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = prior.log_prob(z)
     torch.testing.assert_close(low, prior.log_prob(z))
@@ -348,6 +360,33 @@ def test_a_plain_autoencoder_gets_a_prior_afterwards():
     assert with_prior(model, fit_density(codes)).sample(2).shape == (2, *SHAPE)
 
 
+def test_a_prior_comes_to_the_model():
+    "As after `encode_all`, whose codes are on the CPU."
+    prior = fit_density(torch.randn(90, 3))
+    other = with_prior(model_of().to("meta"), prior)
+    assert other.sample(2).device.type == "meta"
+
+
+def test_a_vampprior_afterwards_is_made_of_the_models_posteriors():
+    model = model_of().eval()
+    prior = vamp_prior(SHAPE, 5).start_from(images())
+    other = with_prior(model, prior)
+    assert other.prior.mean.shape == (3,) and other.sample(2).shape == (2, *SHAPE)
+    with pytest.raises(ValueError, match=r"\(1, 9, 8\) and the model"):
+        with_prior(model, vamp_prior((1, 9, 8)))
+
+
+def test_a_prior_that_no_builder_takes_is_not_written_down(tmp_path):
+    @builder
+    def mine(n: int = 3):
+        return mlp_vae(SHAPE, n, (8,))
+
+    other = with_prior(mine(), mixture_prior(3))
+    assert other.config is None and mine().config is not None
+    with pytest.raises(ValueError, match="mark the function that makes your own"):
+        other.save(tmp_path)
+
+
 # --- what is refused, in words ---
 
 
@@ -355,7 +394,20 @@ def test_a_plain_autoencoder_gets_a_prior_afterwards():
     "build, why",
     [
         (lambda: flow_prior(1), "latent_dim of at least 2, not 1"),
-        (lambda: flow_posterior(1), "latent_dim of at least 2, not 1"),
+        (lambda: mlp_vae(SHAPE, 1, posterior="flow"), "leave posterior= out"),
+        (lambda: flow_prior(3, hidden=64), r"hidden is a tuple .*\(64,\), not 64"),
+        (lambda: model_of(posterior="vampprior"), "posterior must be one of 'flow'"),
+        (
+            lambda: vamp_prior(SHAPE, 4).start_from(torch.rand(9, 1, 10, 10)),
+            r"\(batch, 1, 8, 8\), not \(4, 1, 10, 10\)",
+        ),
+        (
+            lambda: vamp_prior(SHAPE, 4).start_from(torch.rand(9, 1, 4, 16)),
+            r"\(batch, 1, 8, 8\), not \(4, 1, 4, 16\)",
+        ),
+        (lambda: fit_density(torch.randn(99, 3), components=0), "components must be"),
+        (lambda: fit_density(torch.randn(99, 3), components=2.5), "components must"),
+        (lambda: with_prior(model_of(), Normal(torch.zeros(3), 1.0)), "Independent"),
         (lambda: mlp_vae(SHAPE, 1, prior="flow"), "with one latent, use mixture_prior"),
         (
             lambda: model_of(prior=mixture_prior(5)),
@@ -373,11 +425,52 @@ def test_a_plain_autoencoder_gets_a_prior_afterwards():
         ),
         (lambda: with_prior(model_of(), mixture_prior(2)), "over 2 latents"),
         (lambda: with_prior(model_of(), standard_normal(2)), "over 2 latents"),
+        (
+            lambda: VAE(*model_of().children(), SHAPE, 3, prior=standard_normal(5)),
+            "over 5 latents",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(build, why):
     with pytest.raises(ValueError, match=why):
         build()
+
+
+@pytest.mark.parametrize(
+    "build, why",
+    [
+        (lambda: model_of(prior=5), "a int is no prior"),
+        (lambda: model_of(prior=flow_posterior(3)), "a FlowPosterior is no prior"),
+        (lambda: model_of(posterior=flow_prior(3)), "a FlowPrior is no posterior"),
+        (lambda: with_prior(model_of(), "mixture"), "a str is no prior"),
+        (lambda: with_prior(model_of(), None), "a NoneType is no prior"),
+        (lambda: model_of(prior=LearnedPrior()), "a LearnedPrior without a config"),
+        (
+            lambda: with_prior(conditional_vae(SHAPE, 3, 3, hidden=(8,)), one_prior()),
+            "which label to give: use it on model.given",
+        ),
+    ],
+)
+def test_what_is_something_else_is_refused(build, why):
+    with pytest.raises(TypeError, match=why):
+        build()
+
+
+def one_prior():
+    "Far from 0."
+    return fit_density(torch.randn(500, 3) + 30)
+
+
+def test_a_model_that_was_given_a_label_takes_another_prior():
+    model = conditional_vae(SHAPE, 3, 3, hidden=(8,)).eval()
+    assert with_prior(model.given(1), one_prior()).prior.mean.min() > 20
+
+
+def test_fit_density_takes_arrays_and_lists():
+    codes = torch.randn(90, 3)
+    found = fit_density(codes).mean
+    for same in (codes.numpy(), codes.tolist()):
+        torch.testing.assert_close(fit_density(same).mean, found)
 
 
 def test_a_joint_model_keeps_its_prior():

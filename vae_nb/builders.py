@@ -34,7 +34,12 @@ def plain_number(value):
 # %% ../nbs/lib/03_builders.ipynb #ddce6934
 def _as_json(value):
     "For JSON: the config of what a builder made, and plain numbers."
-    return getattr(value, "config", None) or plain_number(value)
+    if config := getattr(value, "config", None):
+        return config
+    number = plain_number(value)
+    if number is value:
+        raise TypeError(f"a {type(value).__name__} without a config")
+    return number
 
 
 def as_read_back(path: str, arguments: dict) -> dict:
@@ -189,6 +194,7 @@ def build_from(
 
 # %% ../nbs/lib/03_builders.ipynb #e9d7b415
 def build_part(
+    what: str,  # the argument's name, for errors
     part: Any,  # the part itself, its config, its name, or None
     names: dict[str, str],  # name → dotted path of its builder
     **sizes,  # of the model: those that the builder asks for are passed on
@@ -196,6 +202,7 @@ def build_part(
     """A part of a model, such as its prior.
 
     Args:
+        what: the argument's name, for errors
         part: the part itself, its config, its name, or None
         names: name → dotted path of its builder
         sizes: of the model: those that the builder asks for are passed on
@@ -205,7 +212,7 @@ def build_part(
         return build_from(part)
     if not isinstance(part, str):
         return part
-    check_choice(part=(part, names))
+    check_choice(**{what: (part, names)})
     build = known_builder(names[part])
     asked = inspect.signature(build).parameters
     return build(**{name: size for name, size in sizes.items() if name in asked})

@@ -276,8 +276,8 @@ def conv_vae(
     p = make_likelihood(likelihood, shape[0], sigma)
     sizes = {"shape": shape, "latent_dim": latent_dim}
     parts = (
-        build_part(prior, PRIORS, **sizes),
-        build_part(posterior, POSTERIORS, **sizes),
+        build_part("prior", prior, PRIORS, **sizes),
+        build_part("posterior", posterior, POSTERIORS, **sizes),
     )
     networks = encoder, decoder
     model = VAE(*networks, p, shape, latent_dim, variational, beta, free_bits, *parts)

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/lib/24_decodings.ipynb #e115f7b4
 import math
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,7 @@ def log_likelihood(
         type(base) is not Bernoulli
         or not isinstance(p, Pixels)
         or p.batch_shape[1:] != x.shape[:1]
+        or x.requires_grad  # the gradient below is by the logits alone
         or are_checks_deferred()  # below, the values are looked at
     ):
         return p.log_prob(x)
@@ -115,11 +117,12 @@ def weighted_likelihood(
         Σ share · log p(x|z), (); log p(x|z), (n, batch)
     """
     size = max(1, chunk // len(z))
-    if size >= len(x) or not torch.is_grad_enabled():
-        value = log_likelihood(model.decode(z), x)
-        return (shares(value.detach() + rest) * value).sum(), value.detach()
-    weights = [w for w in model.parameters() if w.requires_grad]
-    return _InPieces.apply(model, x, rest, shares, size, z, *weights)
+    if size < len(x) and torch.is_grad_enabled() and not x.requires_grad:
+        weights = [w for w in model.parameters() if w.requires_grad]
+        return _InPieces.apply(model, x, rest, shares, size, z, *weights)
+    pieces = zip(z.split(size, 1), x.split(size))
+    value = torch.cat([log_likelihood(model.decode(a), b) for a, b in pieces], 1)
+    return (shares(value.detach() + rest) * value).sum(), value.detach()
 
 # %% ../nbs/lib/24_decodings.ipynb #e2ba4622
 def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
@@ -140,30 +143,54 @@ def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
     return min(free)
 
 # %% ../nbs/lib/24_decodings.ipynb #cf1de9b0
-def _bytes_per_sample(model: Any, x: Tensor, z: Tensor) -> int:  # z: (1, 1, latent)
-    "What one more sample takes: a decoding kept for the gradient, a latent an image."
-    kept, known = {}, {w.untyped_storage().data_ptr() for w in model.parameters()}
-    known.add(x.untyped_storage().data_ptr())
+def _kept_bytes(compute: Callable[[Tensor], Any], z: Tensor) -> int:
+    "What a function of z keeps for its gradient."
+    kept = {}
 
     def note(tensor):
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with evaluating(model), torch.enable_grad(), hooks:
-        value = log_likelihood(model.decode(z.requires_grad_()), x[:1])
-    del value
-    decoding = sum(size for where, size in kept.items() if where not in known)
-    return 2 * decoding + 8 * len(x) * z.nbytes  # 2 and 8: with what is made on the way
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = compute(z.clone().requires_grad_())
+    del result
+    return sum(kept.values())
 
 # %% ../nbs/lib/24_decodings.ipynb #af675f08
-def check_memory(model: Any, x: Tensor, q: Distribution, n: int) -> None:
-    "Refuse samples that do not fit, and say how many do."
-    each = _bytes_per_sample(model, x, q.mean[:1].detach()[None].clone())
-    fits = int(_free_memory(x.device) / 2 / max(1, each))
+def _bytes_per_sample(model: Any, x: Tensor, q: Distribution) -> tuple[int, int]:
+    "What one more sample takes: of a decoding, and of the latents of a batch."
+    prior, z = model.prior, q.mean.detach()[None]
+    decode = lambda z: log_likelihood(model.decode(z[:, :1]), x[:1])
+    weigh = lambda z: prior.log_prob(z) - q.log_prob(z)
+    more = lambda f: _kept_bytes(f, z.repeat(2, 1, 1)) - _kept_bytes(f, z)
+    with evaluating(model), torch.enable_grad():
+        decoding, densities = more(decode), more(weigh)
+    return 2 * decoding, 2 * densities + 4 * z.nbytes  # with what is made on the way
+
+# %% ../nbs/lib/24_decodings.ipynb #ab42837a
+def check_memory(
+    model: Any,
+    x: Tensor,  # images, (batch, ...)
+    q: Distribution,  # their posterior
+    n: int,  # samples of each
+) -> int:  # decodings that fit at once
+    """Refuse samples that do not fit, and say how many do.
+
+    Args:
+        x: images, (batch, ...)
+        q: their posterior
+        n: samples of each
+
+    Returns:
+        decodings that fit at once
+    """
+    decoding, latents = _bytes_per_sample(model, x, q)
+    room, each = _free_memory(x.device) / 2, decoding + latents
+    fits = int(min(room / max(1, each), sys.maxsize))
     if n > fits:
         raise ValueError(
             f"{n:,} samples of each image do not fit into memory, at {each:,} bytes "
             f"a sample: about {max(1, fits):,} do. Lower k or groups, or the batch_size."
         )
+    return int(min((room - n * latents) / max(1, decoding), sys.maxsize))

@@ -8,6 +8,7 @@ __all__ = ['importance_weighted']
 # %% ../nbs/07_tighter_bounds.ipynb #d9ed8799
 import math
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
@@ -74,7 +75,7 @@ GRADIENTS = ("plain", "stl", "dreg")
 def _check_counts(**counts) -> None:
     "Raise ValueError unless every count is a whole number from 1 up."
     for name, n in counts.items():
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a whole number from 1 up, not {n!r}.")
 
 # %% ../nbs/07_tighter_bounds.ipynb #63c2c706
@@ -83,12 +84,22 @@ def _check_settings(k, groups, elbo_share, gradient, chunk) -> None:
     counts = {} if callable(k) else {"k": k}
     counts |= {"groups": groups} | ({} if chunk is None else {"chunk": chunk})
     _check_counts(**counts)
-    number = isinstance(elbo_share, (int, float)) and not isinstance(elbo_share, bool)
+    number = isinstance(elbo_share, Real) and not isinstance(elbo_share, bool)
     if not number or not 0 <= elbo_share <= 1:
         raise ValueError(f"elbo_share must be from 0 to 1, not {elbo_share!r}.")
     check_choice(gradient=(gradient, GRADIENTS))
 
 # %% ../nbs/07_tighter_bounds.ipynb #5143a26c
+def _check_told(model) -> None:
+    "Refuse a model that takes a label for each image."
+    y = getattr(getattr(model, "encoder", None), "y", None)
+    if hasattr(model, "told") or getattr(y, "ndim", 1) > 1:
+        raise TypeError(
+            "the importance-weighted bound passes no labels on: train a conditional "
+            "model on its ELBO; nll bounds its likelihood."
+        )
+
+
 def _check_model(model, q: Distribution) -> None:
     "Refuse a model for which the bound is not defined."
     if any(hasattr(part, "probs") for part in getattr(q, "parts", [])):
@@ -117,7 +128,8 @@ def importance_weighted(
     gradient: str = "plain",
     groups: int = 1,  # averages whose logarithms are averaged: MIWAE
     elbo_share: float = 0.0,  # of the ELBO in the objective: CIWAE; 1: the ELBO alone
-    # decodings at once, whole images; None: 1,024, on a GPU 16,384
+    # decodings at once, whole images; None: 1,024, on a GPU 16,384, or what fits.
+    # What looks across images depends on it: batch normalisation, sigma="optimal"
     chunk: int | None = None,
 ) -> Callable:  # f(model, x, step) → terms, for `fit(training_loss=…)`
     """The importance-weighted bound as a training objective, nats per image.
@@ -131,28 +143,28 @@ def importance_weighted(
         gradient: "plain"; "stl" leaves out the score of q, biased for k > 1; "dreg" unbiased
         groups: averages whose logarithms are averaged: MIWAE
         elbo_share: of the ELBO in the objective: CIWAE; 1: the ELBO alone
-        chunk: decodings at once, whole images; None: 1,024, on a GPU 16,384
+        chunk: decodings at once, whole images; None: 1,024, on a GPU 16,384, or what fits. What looks across images depends on it: batch normalisation, sigma="optimal"
 
     Returns:
         f(model, x, step) → terms, for `fit(training_loss=…)`
     """
     _check_settings(k, groups, elbo_share, gradient, chunk)
-    fitting = 0  # decodings known to fit into memory
+    fitting = at_most = 0  # samples of a batch known to fit, and decodings at once
 
     def loss(model: Any, x: Tensor, step: int = 0) -> dict[str, Tensor]:
-        nonlocal fitting
-        x, now = images_for(model, x), k(step) if callable(k) else k
+        nonlocal fitting, at_most
+        _check_told(model)
+        x, now = images_for(model, x), k(int(step)) if callable(k) else k
         _check_counts(k=now)
         q, n = model.encode(x), groups * now
         _check_model(model, q)
         if n * len(x) > fitting:
-            check_memory(model, x, q, n)
-            fitting = n * len(x)
+            at_most, fitting = check_memory(model, x, q, n), n * len(x)
         z = q.rsample((n,))
         density = q if gradient == "plain" else held(q)
         rest = model.prior.log_prob(z) - density.log_prob(z)
         shares = lambda log_w: weigh(log_w, now, elbo_share).share
-        at_once = chunk or (16_384 if x.is_cuda else 1024)
+        at_once = chunk or min(at_most, 16_384 if x.is_cuda else 1024)
         weighted, value = weighted_likelihood(
             model, x, z, rest.detach(), shares, at_once
         )
@@ -193,17 +205,23 @@ def best_posterior(
     Returns:
         q(z) of every image by itself
     """
-    with evaluating(model):
+    x = images_for(model, x)
+    with evaluating(model), torch.enable_grad():
         q = model.encode(x)
-    mu, logvar = (v.clone().requires_grad_() for v in (q.mu, q.logvar))
-    optimiser = torch.optim.Adam([mu, logvar], lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
-        q = DiagonalNormal(mu, logvar)
-        z = q.rsample((samples,))
-        rest = model.prior.log_prob(z) - held(q).log_prob(z)
-        elbo = (log_likelihood(model.decode(z), x) + rest).mean(0).sum()
-        mu.grad, logvar.grad = torch.autograd.grad(-elbo, [mu, logvar])
-        optimiser.step()
-        schedule.step()
+        if not isinstance(q, DiagonalNormal):
+            raise TypeError(
+                "best_posterior starts from a Gaussian of the encoder, and this model's "
+                f"posterior is a {type(q).__name__}."
+            )
+        mu, logvar = (v.detach().clone().requires_grad_() for v in (q.mu, q.logvar))
+        optimiser = torch.optim.Adam([mu, logvar], lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
+            q = DiagonalNormal(mu, logvar)
+            z = q.rsample((samples,))
+            rest = model.prior.log_prob(z) - held(q).log_prob(z)
+            elbo = (log_likelihood(model.decode(z), x) + rest).mean(0).sum()
+            mu.grad, logvar.grad = torch.autograd.grad(-elbo, [mu, logvar])
+            optimiser.step()
+            schedule.step()
     return DiagonalNormal(mu.detach(), logvar.detach())

@@ -75,6 +75,38 @@ PRIORS = {
 POSTERIORS = {"flow": "vae_nb.priors.flow_posterior"}
 
 
+def check_part(name: str, part: Any, model: Any) -> None:
+    "Refuse what is no prior or posterior, or one of other sizes than the model's."
+    if name == "prior":
+        fits = hasattr(part, "distribution") or hasattr(part, "log_prob")
+    else:
+        forward = getattr(type(part), "forward", None)
+        fits = callable(part) and forward is not nn.Module.forward
+    if not fits:
+        raise TypeError(
+            f"a {type(part).__name__} is no {name}: use what `vae_nb.priors` makes; "
+            "mlp_vae and conv_vae take names, too."
+        )
+    event = getattr(part, "event_shape", (model.latent_dim,))
+    if len(event) != 1:
+        raise ValueError(
+            f"the {name} is over numbers of shape {tuple(event)} and must be over "
+            f"({model.latent_dim},): torch.distributions.Independent(…, 1) joins them."
+        )
+    n = getattr(part, "latent_dim", event[0])
+    if n != model.latent_dim:
+        raise ValueError(
+            f"the {name} is over {n} latents and the model has {model.latent_dim}: "
+            f"build it with latent_dim={model.latent_dim}."
+        )
+    shape = tuple(getattr(part, "shape", model.shape))
+    if shape != model.shape:
+        raise ValueError(
+            f"the {name} is made of images of shape {shape} and the model takes "
+            f"{model.shape}: build it with shape={model.shape}."
+        )
+
+
 def check_parts(model: Any, prior: Any, posterior: Any) -> None:
     "Refuse a prior or posterior that is not this model's, in words."
     for name, part in {"prior": prior, "posterior": posterior}.items():
@@ -85,18 +117,7 @@ def check_parts(model: Any, prior: Any, posterior: Any) -> None:
                 f"a plain autoencoder (variational=False) has no KL to train its {name}"
                 " by: leave it out, and fit one to the codes with fit_density."
             )
-        n = getattr(part, "latent_dim", model.latent_dim)
-        if n != model.latent_dim:
-            raise ValueError(
-                f"the {name} is over {n} latents and the model has {model.latent_dim}: "
-                f"build it with latent_dim={model.latent_dim}."
-            )
-        shape = tuple(getattr(part, "shape", model.shape))
-        if shape != model.shape:
-            raise ValueError(
-                f"the {name} is made of images of shape {shape} and the model takes "
-                f"{model.shape}: build it with shape={model.shape}."
-            )
+        check_part(name, part, model)
 
 
 __getattr__ = moved(
@@ -325,7 +346,7 @@ def mlp_vae(
     p = make_likelihood(likelihood, shape[0], sigma)
     sizes = {"shape": shape, "latent_dim": latent_dim}
     parts = (
-        build_part(prior, PRIORS, **sizes),
-        build_part(posterior, POSTERIORS, **sizes),
+        build_part("prior", prior, PRIORS, **sizes),
+        build_part("posterior", posterior, POSTERIORS, **sizes),
     )
     return VAE(*networks, p, shape, latent_dim, variational, beta, free_bits, *parts)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..builders import builder
+from ..core import device_of
 from ..joint.model import JointVAE
 from ..networks import check_sizes
 from .learned import LearnedPrior, mixture_log_prob, pick
-from ..vae import VAE
+from ..vae import VAE, check_part
 
 # %% ../../nbs/lib/29_priors_fitted.ipynb #88376839
 class FullMixture(LearnedPrior):
@@ -57,8 +58,9 @@ class FullMixture(LearnedPrior):
     def log_prob(self, z: Tensor) -> Tensor:
         "Log-density in nats, (...)."
         factor = self.factor.triu()
-        white = torch.einsum("...i,kij->...kj", z, factor)
-        white = white - torch.einsum("ki,kij->kj", self.mu, factor)
+        with torch.autocast(z.device.type, enabled=False):  # the terms nearly cancel
+            white = torch.einsum("...i,kij->...kj", z.to(factor), factor)
+            white = white - torch.einsum("ki,kij->kj", self.mu, factor)
         volume = factor.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         volume = volume - 0.5 * self.latent_dim * math.log(2 * math.pi)
         return mixture_log_prob(self.logits, white.square().sum(-1), volume)
@@ -111,6 +113,8 @@ def fit_density(
     """
     from sklearn.mixture import GaussianMixture
 
+    z = torch.as_tensor(z)
+    check_sizes(components=components)
     _check_enough(z, components)
     found = GaussianMixture(components, random_state=seed, reg_covar=1e-5)
     found.fit(z.double().cpu().numpy())
@@ -138,19 +142,20 @@ def with_prior(
             "with_prior gives a VAE of Gaussian latents another prior, and this is a "
             f"{type(model).__name__}."
         )
-    shape: Any = getattr(prior, "event_shape", None)
-    n = getattr(prior, "latent_dim", None) or shape[-1]
-    if n != model.latent_dim:
-        raise ValueError(
-            f"the prior is over {n} latents and the model has {model.latent_dim}: "
-            "fit it to this model's codes."
+    if hasattr(model, "told"):
+        raise TypeError(
+            "with_prior does not know which label to give: use it on model.given(y)."
         )
+    check_part("prior", prior, model)
+    if isinstance(prior, nn.Module):
+        prior = prior.to(device_of(model))
     other = copy.copy(model)  # the same layers, in a list of its own
     other._modules = dict(model._modules)
     other._modules.pop("prior_module", None)
     other.prior_module = prior
-    of_prior = getattr(prior, "config", None)
-    if model.config is not None:
-        arguments = model.config["arguments"] | {"prior": of_prior}
-        other.config = model.config | {"arguments": arguments} if of_prior else None
+    of_prior, config = getattr(prior, "config", None), model.config
+    other.config = None  # unless a builder can make it
+    if of_prior and config is not None and "prior" in config["arguments"]:
+        arguments = config["arguments"] | {"prior": of_prior}
+        other.config = config | {"arguments": arguments}
     return other

@@ -111,10 +111,15 @@ class Flow(nn.Module):
     ):
         super().__init__()
         check_sizes(latent_dim=latent_dim, layers=layers, hidden=hidden)
+        if not isinstance(hidden, (tuple, list)):
+            raise ValueError(
+                f"hidden is a tuple of widths, such as (64,), not {hidden}."
+            )
         if latent_dim < 2:
             raise ValueError(
                 "a flow moves some latents by the others and needs latent_dim of at "
-                "least 2, not 1: with one latent, use mixture_prior."
+                "least 2, not 1: with one latent, use mixture_prior for prior= and leave "
+                "posterior= out."
             )
         self.couplings: Any = nn.ModuleList(
             Coupling(latent_dim, i, hidden, context) for i in range(layers)
@@ -177,7 +182,9 @@ class Flowed(Distribution):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         "Samples without gradients, (*sample_shape, ..., latent)."
-        return self.rsample(sample_shape, generator)
+        z = self.rsample(sample_shape, generator)
+        self._last = None  # its log-density has no gradient
+        return z
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-density in nats, (...)."

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..builders import builder
 from ..data import as_data
+from ..data.tensors import as_batch
 from ..elbo import DiagonalNormal
 from ..networks import check_shape, check_sizes
 
@@ -127,7 +128,7 @@ class Mixture(Distribution):
 class LearnedPrior(nn.Module):
     """A prior with parameters, for `prior=` of a model, with which it is trained.
 
-    A subclass has `distribution`.
+    A subclass has `distribution`, and is made by a function marked with `@builder`.
     """
 
     config: dict | None = None  # set by `builder`
@@ -244,7 +245,8 @@ class VampPrior(LearnedPrior):
         generator = torch.Generator().manual_seed(seed)
         some = data[torch.randperm(len(data), generator=generator)[:k]]
         x = torch.cat(list(some.batches(k, generator=generator)))
-        self.pixels.copy_(x.reshape(self.pixels.shape).clamp(0.05, 0.95).logit())
+        x = as_batch(x, self.shape, self.pixels)
+        self.pixels.copy_(x.clamp(0.05, 0.95).logit())
         self.started.fill_(True)
         return self
 
