@@ -75,6 +75,15 @@ PRIORS = {
 POSTERIORS = {"flow": "vae_nb.priors.flow_posterior"}
 
 
+__getattr__ = moved(
+    __name__,
+    Triple="vae.LatentModel",
+    check_images="data.as_batch",
+    _check_shape="networks.check_shape",
+    _through="networks.through",
+)
+
+# %% ../nbs/02_mlp_vae.ipynb #0e4a4c80
 def check_part(name: str, part: Any, model: Any) -> None:
     "Refuse what is no prior or posterior, or one of other sizes than the model's."
     if name == "prior":
@@ -118,15 +127,6 @@ def check_parts(model: Any, prior: Any, posterior: Any) -> None:
                 " by: leave it out, and fit one to the codes with fit_density."
             )
         check_part(name, part, model)
-
-
-__getattr__ = moved(
-    __name__,
-    Triple="vae.LatentModel",
-    check_images="data.as_batch",
-    _check_shape="networks.check_shape",
-    _through="networks.through",
-)
 
 # %% ../nbs/02_mlp_vae.ipynb #fd72319c
 class LatentModel(nn.Module):

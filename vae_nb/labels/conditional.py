@@ -105,7 +105,7 @@ class Conditioned(nn.Module):
         first: Any = network[self.first]
         n_out = len(first.weight)
         self.of_y = nn.Linear(width, n_out, bias=False)  # V
-        nn.init.normal_(self.of_y.weight)  # as loud as what x has to say
+        nn.init.normal_(self.of_y.weight)  # shifts of unit variance
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         "y: (K,), or (batch, K) for as many x; None: no shift."
@@ -270,7 +270,7 @@ class ConditionalVAE(VAE):
         return model.reconstruct(x)
 
     def sample(self, n: int = 16, generator: torch.Generator | None = None) -> Tensor:
-        "n images: of one class after the other, or with attributes drawn by a coin."
+        "n images: the classes in turn, or attributes that are 0 or 1 at random."
         check_sizes(n=n)
         device = self.initialised.device
         if isinstance(self.labels, int):
