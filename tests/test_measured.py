@@ -123,18 +123,20 @@ def test_five_samples_beat_the_published_iwae_with_five_in_fewer_epochs():
     grown = [row for row in rows("iwae") if row["CPU-min"] == 60]
     assert grown
     for row in grown:
-        assert 0.3 < nll - numbers(row["NLL"])[0] < 0.5
+        assert 0.4 < nll - numbers(row["NLL"])[0] < 0.6
         assert numbers(row["−ELBO"])[0] - numbers(row["NLL"])[0] > 5
     for row in rows("iwae"):
         assert row["test digits over 1,000 nats"].startswith("0 ")
         assert row["moved digits over 1,000 nats"].startswith("0 ")
 
 
-def test_a_vampprior_reaches_what_re_runs_of_its_paper_report_in_more_time_than_planned():
-    [row] = [row for row in rows("priors") if row["prior"] == "vampprior"]
-    assert row["NLL, k = 5,000"] < min(82.43, 84.45 - 2)
-    assert row["training, CPU-min"] > row["budget, CPU-min"] == 60
-    assert f"and {row['NLL, k = 5,000']:.1f} with a VampPrior" in README
+def test_a_vampprior_and_a_flow_reach_what_re_runs_report_in_more_time_than_planned():
+    found = {row["prior"]: row for row in rows("priors")}
+    for name in ("vampprior", "flow"):
+        assert found[name]["NLL, k = 5,000"] < min(82.43, 84.45 - 2)
+        assert found[name]["training, CPU-min"] > found[name]["budget, CPU-min"] == 60
+    vamp, flow = (found[name]["NLL, k = 5,000"] for name in ("vampprior", "flow"))
+    assert abs(vamp - flow) < 0.05 and f"and {vamp:.1f} with a VampPrior" in README
 
 
 def test_no_chapter_takes_five_minutes():
