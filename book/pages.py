@@ -117,7 +117,7 @@ def how_it_ran(record, published):
     said = f"Computed with the profile `{profile}` in {record['seconds']:.0f} s"
     said += f": {values}." if changed else ", at the published parameters."
     return said + (
-        " The notebook or the library **has changed since**: `make book` runs it again."
+        " The notebook, the library or the set of data at hand **has changed since**: `make book` runs it again."
         if record.get("stale")
         else ""
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from book import floors
-from book.execute import key_of
+from book.execute import DATA, data_found, key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
 from book.pages import page, split_directives, tags_of
 from book.project import (
@@ -130,6 +130,10 @@ def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
     assert key_of(example(), {}) != base, (
         "a page would stay as an older library made it"
     )
+    model = tmp_path / "vae_nb/assets/pretrained/digits/model.safetensors"
+    model.parent.mkdir(parents=True)
+    keys = [key_of(example(), {}) for text in ("0", "1") if model.write_text(text)]
+    assert keys[0] != keys[1], "files in folders of the assets count"
 
 
 @named(NOTEBOOKS)
@@ -479,6 +483,20 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
     assert key_of(again, {"epochs": 2}) != base
     monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
     assert key_of(example(), {"epochs": 2}) != base
+
+
+def test_data_are_found_where_the_library_looks_for_them(tmp_path, monkeypatch):
+    for place in ("data", "cache"):
+        monkeypatch.setenv(f"VAE_NB_{place.upper()}", str(tmp_path / place))
+    assert data_found() == []
+    files = [tmp_path / "data/celeba/list", tmp_path / "cache/MNIST/raw/images"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert data_found() == sorted(map(str, files))
+    code = "".join(module_path(f"data.{n}").read_text() for n in ("sets", "celeba"))
+    code += module_path("data.loading").read_text()
+    assert all(f'"{folder.split("/")[0]}"' in code for folder in DATA)
 
 
 def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded():
