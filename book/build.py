@@ -24,7 +24,7 @@ from . import api, floors, published, vendor, widgets
 from .cite import citation
 from .execute import ANSI, data_found, explorer_files, key_of, record_of
 from .measured import fill
-from .pages import page
+from .pages import page, with_outputs
 from .pictures import illustrate
 from .project import (
     BUILD,
@@ -103,7 +103,10 @@ def write_pages(chapters, source):
     for chapter in chapters:
         record = chapter.record
         complete &= record is not None
-        notebook = read_notebook(chapter.out if record else chapter.path)
+        notebook = read_notebook(chapter.path)
+        if record:
+            executed = read_notebook(chapter.out)
+            notebook = executed if record["stale"] else with_outputs(notebook, executed)
         target = source / f"{chapter.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         made = page(notebook, chapter.name, record)

@@ -51,8 +51,10 @@ def library_digest():
 def key_of(notebook, parameters):
     "What an executed notebook depends on: its code, its parameters, the library and its assets, PyTorch, and where the data are."
     cells = [
-        (c["cell_type"], source(c), tags(c), c["metadata"].get("mystnb"))
+        # by its id a cell finds its outputs: pages.with_outputs
+        (c["id"], source(c), tags(c), c["metadata"].get("mystnb"))
         for c in notebook["cells"]
+        if c["cell_type"] == "code"
     ]
     parts = [
         cells,

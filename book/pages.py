@@ -144,6 +144,15 @@ def prose(text, name, first, seen):
     return text
 
 
+def with_outputs(notebook, executed):
+    "An executed notebook, with the text and the order of cells of its source: changed text alone needs no new run."
+    done = {c["id"]: c for c in executed["cells"]}
+    cells = [
+        done[c["id"]] if c["cell_type"] == "code" else c for c in notebook["cells"]
+    ]
+    return executed | {"cells": cells}
+
+
 def page(notebook, name, record):
     "The page of an executed notebook. `record` says how it ran; None means that it did not."
     cells, published, state, seen = (

@@ -13,7 +13,7 @@ import pytest
 from book import floors
 from book.execute import DATA, data_found, key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
-from book.pages import page, split_directives, tags_of
+from book.pages import page, split_directives, tags_of, with_outputs
 from book.project import (
     PROFILES,
     dotted,
@@ -370,6 +370,7 @@ def cell(kind, text, *labels, outputs=()):
     )
     return {
         "cell_type": kind,
+        "id": text,
         "metadata": {"tags": list(labels)},
         "source": text.splitlines(keepends=True),
     } | extra
@@ -483,6 +484,22 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
     assert key_of(again, {"epochs": 2}) != base
     monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
     assert key_of(example(), {"epochs": 2}) != base
+
+
+def test_changed_text_is_on_the_page_without_a_new_run():
+    executed, written = example(), example()
+    executed["cells"][-1]["outputs"] = [{"output_type": "stream", "text": "a score"}]
+    del written["cells"][6]  # papermill's, which no source has
+    before = key_of(written, {})
+    written["cells"][1]["source"] = ["# Another title"]
+    written["cells"].append(cell("markdown", "A new end."))
+    assert key_of(written, {}) == before
+    shown = with_outputs(written, executed)["cells"]
+    assert source(shown[1]) == "# Another title"
+    assert [source(c) for c in shown[-2:]] == ["train()", "A new end."]
+    assert shown[-2]["outputs"] == executed["cells"][-1]["outputs"]
+    written["cells"][2:4] = written["cells"][3:1:-1]
+    assert key_of(written, {}) != before, "code runs in another order"
 
 
 def test_data_are_found_where_the_library_looks_for_them(tmp_path, monkeypatch):
