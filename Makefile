@@ -13,7 +13,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 # where it is set, each of many processes compiles the library anew
 export PYTHONDONTWRITEBYTECODE :=
-WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CHOICES := $(if $(CHAPTER),--chapter '$(CHAPTER)') $(if $(JOBS),--jobs $(JOBS)) $(if $(THREADS),--threads $(THREADS))
 
 help: ## this list
@@ -41,7 +41,7 @@ serve: ## show the built book at http://localhost:8000 (PORT=…)
 pdf: env browser ## the built book as one PDF: _build/html/vae-notebooks.pdf
 	@$(PY) -m book.pdf
 
-shots: env ## pictures of every page in _build/shots, wide and phone, light and dark
+shots: env browser ## pictures of every page in _build/shots, wide and phone, light and dark
 	@$(PY) -m book.shots
 
 test: env browser ## everything: library, notebooks from the built wheel, the book, its pages in a browser

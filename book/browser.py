@@ -1,4 +1,4 @@
-"The built book in a real browser, without a network: shared by the browser tests and by book/shots.py."
+"The built book in a real browser, without a network: shared by the browser tests, pdf.py, shots.py and the benchmarks."
 
 import functools
 import shutil
@@ -10,6 +10,7 @@ NAMES = (
     "chromium-headless-shell chromium chromium-browser google-chrome".split()
 )  # the first draws no window of its own and needs half the processor time
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+NEEDED = "Chromium is needed: apt-get install chromium-headless-shell, or chromium where that is not to be had."
 
 
 def chromium():

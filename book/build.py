@@ -18,12 +18,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 from . import api, floors, published, vendor, widgets
 from .cite import citation
-from .execute import ANSI, explorer_files, key_of, record_of
+from .execute import ANSI, data_found, explorer_files, key_of, record_of
 from .measured import fill
-from .pages import page
+from .pages import page, with_outputs
 from .pictures import illustrate
 from .project import (
     BUILD,
@@ -52,7 +53,7 @@ class Chapter:
 
     @property
     def record(self):
-        "How the kept run was made; `stale` says whether the sources have changed since, or files of its explorers are gone."
+        "How the kept run was made; `stale` says whether the sources have changed since, data it lacked are there, or files of its explorers are gone."
         found = record_of(self.out)
         if found is None:
             return None
@@ -63,6 +64,7 @@ class Chapter:
         return found | {
             "stale": not complete
             or found["key"] != key_of(read_notebook(self.path), self.parameters)
+            or found.get("data") not in (None, data_found())
         }
 
 
@@ -95,13 +97,16 @@ def chosen(chapters, pattern):
 
 
 def write_pages(chapters, source):
-    "Write the source folder of the site: pages, contents, configuration, static files. True if every chapter is up to date."
+    "Write the source folder of the site: pages, contents, configuration, static files. True if every chapter has a run, be it from before its last change."
     shutil.rmtree(source, ignore_errors=True)
     complete, manager = True, False
     for chapter in chapters:
         record = chapter.record
         complete &= record is not None
-        notebook = read_notebook(chapter.out if record else chapter.path)
+        notebook = read_notebook(chapter.path)
+        if record:
+            executed = read_notebook(chapter.out)
+            notebook = executed if record["stale"] else with_outputs(notebook, executed)
         target = source / f"{chapter.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         made = page(notebook, chapter.name, record)
@@ -220,6 +225,13 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
+def positive(text):
+    "A whole number of at least 1, for argparse."
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 def main():
     "The command line."
     parser = argparse.ArgumentParser(
@@ -234,12 +246,12 @@ def main():
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=positive,
         help="notebooks that run at a time (the cores, four at most)",
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=positive,
         help="threads of PyTorch and NumPy in each (the cores that this leaves to it, four at most)",
     )
     parser.add_argument(
@@ -249,8 +261,14 @@ def main():
     )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
+    BUILD.mkdir(parents=True, exist_ok=True)
     try:
-        make(args)
+        with FileLock(BUILD / ".lock", blocking=False):
+            make(args)
+    except Timeout:
+        raise SystemExit(
+            f"Another `make book` is at work in {BUILD}: wait until it has ended, or end it."
+        ) from None
     except KeyboardInterrupt:
         console.print(
             "Interrupted. What has run is kept: the same command goes on from there."

@@ -1,14 +1,17 @@
 """Run notebooks with papermill, and keep what they gave.
 
 Each notebook runs in a process of its own, in an empty folder, with the kernel of the interpreter that is asked for. An executed
-notebook carries a record of how it was made, its key included: while the key stays the same it is not run again.
+notebook carries a record of how it was made, its key included: while the key stays the same it is not run again; nor is one
+that had to do with a fallback, until other data are found.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -25,31 +28,54 @@ from .project import ROOT, library, read_notebook, source, tags
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+# what holds a data set, below a place where data are looked for
+DATA = """MNIST/raw/* FashionMNIST/raw/* cifar-10-batches-bin/* cifar10_jpg/* celeba/*
+img_align_celeba caltech101/* 101_ObjectCategories""".split()
+
+
 class ChapterFailed(Exception):
     "A notebook stopped with an error; the message is for the reader of the terminal."
+
+
+def library_digest():
+    "Stands for the files of the library, its assets included."
+    assets = sorted((ROOT / "vae_nb/assets").rglob("*"))
+    files = [
+        (str(p.relative_to(ROOT)), hashlib.sha256(p.read_bytes()).hexdigest())
+        for p in [*library(), *assets]
+        if p.is_file()
+    ]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def key_of(notebook, parameters):
     "What an executed notebook depends on: its code, its parameters, the library and its assets, PyTorch, and where the data are."
     cells = [
-        (c["cell_type"], source(c), tags(c), c["metadata"].get("mystnb"))
+        # by its id a cell finds its outputs: pages.with_outputs
+        (c["id"], source(c), tags(c), c["metadata"].get("mystnb"))
         for c in notebook["cells"]
-    ]
-    files = [(str(p.relative_to(ROOT)), p.read_text()) for p in library()]
-    assets = [
-        (p.name, hashlib.sha256(p.read_bytes()).hexdigest())
-        for p in sorted((ROOT / "vae_nb/assets").glob("*"))
-        if p.is_file()
+        if c["cell_type"] == "code"
     ]
     parts = [
         cells,
         sorted(parameters.items()),
-        files,
-        assets,
+        library_digest(),
         version("torch"),
         os.environ.get("VAE_NB_DATA", ""),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def data_found():
+    "The files and folders of data sets on this machine, where the library looks for them."
+    # not imported: that would bring PyTorch
+    places = runpy.run_path(str(ROOT / "vae_nb/data/files.py"))["places"]()
+    return sorted(str(f) for p in places for name in DATA for f in p.glob(name))
+
+
+def fell_back(notebook):
+    "Whether a cell of an executed notebook says that it had to do with a fallback, as `load` does."
+    return "so the fallback is used" in json.dumps(notebook["cells"])
 
 
 def record_of(path):
@@ -115,14 +141,17 @@ class Starter:
 
 
 STARTERS, STARTING = {}, threading.Lock()
+JOBS = itertools.count()
 
 
 def starter(python, threads):
-    "The one starter for an interpreter and a number of threads."
-    with STARTING:
-        if (python, threads) not in STARTERS:
-            STARTERS[python, threads] = Starter(python, threads)
-        return STARTERS[python, threads]
+    "The one starter for an interpreter and a number of threads; a new one if it has ended, or has imported a library that was changed since."
+    key = python, threads, library_digest()
+    for old in [k for k in STARTERS if k[:2] == key[:2] and k != key]:
+        STARTERS.pop(old).tell(last=True)
+    if key not in STARTERS or STARTERS[key].process.poll() is not None:
+        STARTERS[key] = Starter(python, threads)
+    return STARTERS[key]
 
 
 def wait(job, starter, log, tick, timeout):
@@ -160,24 +189,29 @@ def failure(executed, log, status):
 
 def papermill(path, partial, log, parameters, python, threads, tick, timeout):
     "Run papermill in an empty folder and return its exit status and what it used; what it says goes to `log`."
-    with tempfile.TemporaryDirectory(prefix="vae_nb-") as scratch:
-        work, job = Path(scratch, "work"), str(partial)
+    # a kernel that is being killed may still write there
+    with tempfile.TemporaryDirectory(
+        prefix="vae_nb-", ignore_cleanup_errors=True
+    ) as scratch:
+        # a name of its own: a killed job of the same notebook may yet report
+        work, job = Path(scratch, "work"), f"{next(JOBS)} {partial}"
         work.mkdir()
-        started_by = starter(str(python), threads)
-        env = started_by.env | {
-            "IPYTHONDIR": f"{scratch}/ipython",
-            # where explorers write what their page will load
-            "VAE_NB_EXPLORER_FILES": str(explorer_files(partial).absolute()),
-        }
-        started_by.tell(
-            name=job,
-            path=str(Path(path).absolute()),
-            out=str(partial.absolute()),
-            log=str(log.absolute()),
-            parameters=parameters,
-            cwd=str(work),
-            env=env,
-        )
+        with STARTING:  # told before another thread finds that it is out of date
+            started_by = starter(str(python), threads)
+            env = started_by.env | {
+                "IPYTHONDIR": f"{scratch}/ipython",
+                # where explorers write what their page will load
+                "VAE_NB_EXPLORER_FILES": str(explorer_files(partial).absolute()),
+            }
+            started_by.tell(
+                name=job,
+                path=str(Path(path).absolute()),
+                out=str(partial.absolute()),
+                log=str(log.absolute()),
+                parameters=parameters,
+                cwd=str(work),
+                env=env,
+            )
         report = None
         try:
             report = wait(job, started_by, log, tick, timeout)
@@ -186,6 +220,7 @@ def papermill(path, partial, log, parameters, python, threads, tick, timeout):
                 started_by.tell(kill=job)
         unit = 2**20 if sys.platform == "darwin" else 2**10
         used = {
+            "seconds": round(report["seconds"], 1),
             "memory": round(report["memory"] / unit),  # MB
             "cpu": round(report["cpu"], 1),  # seconds
         }
@@ -206,11 +241,12 @@ def execute(
     "Run one notebook under its parameters and write it, with its record, to `out`; the seconds it took. Raises ChapterFailed."
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, log = out.with_suffix(".partial.ipynb"), out.with_suffix(".log")
-    partial.unlink(missing_ok=True)  # an earlier failure's
+    for left in (partial, log):  # by an earlier failure
+        left.unlink(missing_ok=True)
     for_page, final = explorer_files(partial), explorer_files(out)
     shutil.rmtree(for_page, ignore_errors=True)
     for_page.mkdir()
-    key, started = key_of(read_notebook(path), parameters), time.monotonic()
+    key, data = key_of(read_notebook(path), parameters), data_found()
     status, used = papermill(
         path, partial, log, parameters, python, threads, tick, timeout
     )
@@ -218,19 +254,20 @@ def execute(
         raise ChapterFailed(
             f"{failure(partial, log, status)}\n\nAs far as it got: {partial}\nIts log: {log}"
         )
-    notebook, seconds = read_notebook(partial), round(time.monotonic() - started, 1)
+    notebook = read_notebook(partial)
     lean_figures(notebook)
     names = sorted(p.name for p in for_page.iterdir())
     notebook["metadata"]["book"] = {
         "key": key,
         "profile": profile,
         "parameters": parameters,
-        "seconds": seconds,
         "explorers": names,
+        # what a run on a fallback has found; others have found what they wanted
+        "data": data if fell_back(notebook) else None,
     } | used
     partial.write_text(json.dumps(notebook))
     shutil.rmtree(final, ignore_errors=True)
     for_page.replace(final)
     partial.replace(out)
     log.unlink()
-    return seconds
+    return used["seconds"]

@@ -117,7 +117,7 @@ def how_it_ran(record, published):
     said = f"Computed with the profile `{profile}` in {record['seconds']:.0f} s"
     said += f": {values}." if changed else ", at the published parameters."
     return said + (
-        " The notebook or the library **has changed since**: `make book` runs it again."
+        " The notebook, the library or the set of data at hand **has changed since**: `make book` runs it again."
         if record.get("stale")
         else ""
     )
@@ -142,6 +142,15 @@ def prose(text, name, first, seen):
         ).groups("")
         text = f"{head}{quote}\n\n{badge(name)}\n\n{rest}"
     return text
+
+
+def with_outputs(notebook, executed):
+    "An executed notebook, with the text and the order of cells of its source: changed text alone needs no new run."
+    done = {c["id"]: c for c in executed["cells"]}
+    cells = [
+        done[c["id"]] if c["cell_type"] == "code" else c for c in notebook["cells"]
+    ]
+    return executed | {"cells": cells}
 
 
 def page(notebook, name, record):

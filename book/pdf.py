@@ -14,7 +14,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from pypdf import PdfReader, PdfWriter
 
-from .browser import all_pictures, browser, chromium, served, settled
+from .browser import NEEDED, all_pictures, browser, chromium, served, settled
 from .project import BUILD, address, page_names, settings, toc
 
 NAME = "vae-notebooks.pdf"
@@ -198,7 +198,7 @@ def main():
     )
     html = parser.parse_args().html
     if not chromium():
-        raise SystemExit("Chromium is needed: apt-get install chromium.")
+        raise SystemExit(NEEDED)
     if not (html / "index.html").exists():
         raise SystemExit(f"There is no book in {html}: make book")
     make(html, html / NAME)

@@ -59,42 +59,45 @@ class Left:
             c.name: (c.record or {}).get("seconds") or recorded.get(c.name)
             for c in todo
         }
-        known = [t for t in times.values() if t]
-        self.jobs, self.known, self.took = jobs, bool(known), {}
-        self.expected = {
-            name: t or (sum(known) / len(known) if known else 0.0)
-            for name, t in times.items()
-        }
+        self.jobs, self.times, self.took = jobs, times, {}
+
+    def measured(self):
+        "Notebook → seconds, of those that have ended well."
+        return {name: t for name, t in self.took.copy().items() if t is not None}
+
+    def expected(self):
+        "Notebook → seconds; where no earlier run of any is known, by the average of those that have ended; 0 for all before that."
+        known = [t for t in self.times.values() if t] or [*self.measured().values()]
+        mean = sum(known) / len(known) if known else 0.0
+        return {name: t or mean for name, t in self.times.items()}
 
     def order(self, todo):
         "The notebooks as they should start: the longest first, so that the last ones to end are short."
-        return sorted(todo, key=lambda c: -self.expected[c.name])
+        expected = self.expected()
+        return sorted(todo, key=lambda c: -expected[c.name])
 
-    def end(self, name, seconds):
-        "Remember that a notebook has ended."
+    def end(self, name, seconds=None):
+        "Remember that a notebook has ended; the time that a failure took says nothing about the others."
         self.took[name] = seconds
 
     def __call__(self, running):
         "Seconds left, while the notebooks `running` (name → seconds so far) run; None if nothing is known."
-        if not self.known:
+        expected, measured = self.expected(), self.measured()
+        if not any(expected.values()):
             return None
         scale = (
-            sum(self.took.values()) / sum(self.expected[n] for n in self.took)
-            if self.took
+            sum(measured.values()) / sum(expected[n] for n in measured)
+            if measured
             else 1.0
         )
         busy = [
-            max(0.0, scale * self.expected[name] - so_far)
+            max(0.0, scale * expected[name] - so_far)
             for name, so_far in running.items()
         ]
         ends = busy + [0.0] * (self.jobs - len(busy))
         heapq.heapify(ends)
         for seconds in sorted(
-            (
-                t
-                for n, t in self.expected.items()
-                if n not in self.took and n not in running
-            ),
+            (t for n, t in expected.items() if n not in self.took and n not in running),
             reverse=True,
         ):
             heapq.heapreplace(ends, ends[0] + scale * seconds)
@@ -128,9 +131,9 @@ class Shown:
             else f"about {duration(seconds)} left"
         )
 
-    def start(self, name, cells):
+    def start(self, name):
         self.begun[name] = time.monotonic()
-        self.lines[name] = self.live.add_task(name, total=cells, now="")
+        self.lines[name] = self.live.add_task(name, total=None, now="")
         if not console.is_terminal:
             console.print(f"run     {name}   ({self.rest()})")
 
@@ -138,6 +141,7 @@ class Shown:
         self.live.update(
             self.lines[name],
             completed=cell,
+            total=cells,
             now=f"cell {cell} of {cells}, {duration(time.monotonic() - self.begun[name])}",
         )
 
@@ -164,6 +168,7 @@ def run_chapters(todo, profile, python, jobs, threads):
 
     def run(chapter):
         "In a thread: execute one."
+        shown.start(chapter.name)
         cells = len(read_notebook(chapter.path)["cells"]) + 1
 
         def tick(cell):
@@ -171,7 +176,6 @@ def run_chapters(todo, profile, python, jobs, threads):
             if stopped.is_set():
                 raise ChapterFailed("interrupted")
 
-        shown.start(chapter.name, cells)
         return execute(
             chapter.path,
             chapter.out,
@@ -189,11 +193,13 @@ def run_chapters(todo, profile, python, jobs, threads):
             shown.end(
                 chapter.name, f"done    {chapter.name}   {duration(future.result())}"
             )
-        except ChapterFailed as error:
-            left.end(chapter.name, left.expected[chapter.name])
+        except Exception as error:  # whatever it is, the others go on
+            left.end(chapter.name)
             failed.append(chapter.name)
+            told = isinstance(error, ChapterFailed)
+            said = error if told else f"{type(error).__name__}: {error}"
             shown.end(
-                chapter.name, f"\nFAILED  {chapter.name} (profile {profile}): {error}\n"
+                chapter.name, f"\nFAILED  {chapter.name} (profile {profile}): {said}\n"
             )
 
     pool = ThreadPoolExecutor(jobs)

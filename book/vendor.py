@@ -70,11 +70,13 @@ def package(name, cache):
     number, sha256 = PINNED[name]
     folder = Path(cache) / "npm" / f"{name.replace('/', '-').lstrip('@')}-{number}"
     if not folder.exists():
-        with tempfile.TemporaryDirectory() as scratch:
+        Path(cache).mkdir(parents=True, exist_ok=True)
+        # in the cache, so that the package appears there in one step: whole, or not
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
             with tarfile.open(fetch(f"{name}@{number}", sha256, scratch)) as archive:
                 archive.extractall(scratch, filter="data")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(Path(scratch, "package"), folder)
+            Path(scratch, "package").rename(folder)
     return folder
 
 

@@ -3,10 +3,11 @@
 It imports once what every notebook needs, which takes longer than most notebooks of the library do. Then it reads jobs from its standard
 input, one line of JSON each, and forks twice for each: a process that runs papermill, and one that becomes the kernel when papermill asks for
 it. So each notebook still has a process, a folder and an environment of its own. When a job ends, its line says so on standard output. When
-standard input ends, everything that runs is killed: nothing outlives the program that started it.
+standard input ends, or this program does, everything that runs is killed: nothing outlives the program that started it.
 """
 
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
@@ -14,9 +15,11 @@ import json
 import logging
 import os
 import pkgutil
+import re
 import select
 import signal
 import sys
+import time
 
 # matplotlib_inline is in neither: it has to find its kernel when it is imported
 RUNNING = ["papermill", "ipykernel.kernelapp"]
@@ -68,8 +71,15 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
 
+def end_with_parent():
+    "Have this process killed when the one that forked it is gone, however it went. Only Linux can do that."
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def kernel(orders, ready):
     "The process that becomes the kernel: it says that it has left its parent's session, waits for the command that would have started one, and obeys it."
+    end_with_parent()
     os.setsid()
     os.close(ready)
     with os.fdopen(orders) as stream:
@@ -84,11 +94,13 @@ def kernel(orders, ready):
 
     sys.argv = order["command"]
     # a kernel ends with its parent; which that is, ipykernel has asked when it was imported
-    IPKernelApp.launch_instance(order["command"][3:], parent_handle=os.getppid())
+    parent = int(os.environ["JPY_PARENT_PID"])
+    IPKernelApp.launch_instance(order["command"][3:], parent_handle=parent)
 
 
 def notebook(job):
-    "The process that runs one notebook. Returns its exit status."
+    "The process that runs one notebook."
+    end_with_parent()
     os.setsid()
     with open(job["log"], "w") as log:
         os.dup2(log.fileno(), 1)
@@ -134,8 +146,10 @@ def run(job):
     "Fork the process that runs a job; its number. It ends with status 1 and the error in its log when the notebook fails."
     if sys.platform == "linux":  # macOS forbids a fork after some of these imports
         warm(library=False)
-        with open(job["path"]) as text:
-            "vae_nb" in text.read() and warm(library=True)
+        # a notebook that cannot be read is told by the process that runs it
+        with contextlib.suppress(OSError, ValueError), open(job["path"]) as text:
+            if re.search("(from|import) vae_nb", text.read()):
+                warm(library=True)
     if pid := os.fork():
         return pid
     status = 1
@@ -157,37 +171,47 @@ def kill(pid):
         os.kill(pid, signal.SIGKILL)
 
 
-def serve():
-    "Read jobs, run them, report how they ended; until standard input ends."
-    running, unread = {}, b""  # process → name of its job
-    while True:
-        readable, _, _ = select.select([0], [], [], 0.05 if running else None)
-        if readable:
-            text = os.read(0, 1 << 16)
-            if not text:
-                break
-            *lines, unread = (unread + text).split(b"\n")
-            for line in map(json.loads, lines):
-                if "kill" in line:
-                    [kill(pid) for pid, name in running.items() if name == line["kill"]]
-                else:
-                    running[run(line)] = line["name"]
-        for pid in list(running):
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
-            if ended:
-                report = {
-                    "name": running.pop(pid),
-                    "status": os.waitstatus_to_exitcode(status),
-                    "memory": usage.ru_maxrss,
-                    "cpu": usage.ru_utime + usage.ru_stime,
-                }
-                print(json.dumps(report), flush=True)
-    for pid in running:
-        kill(pid)
+def serve(reports):
+    "Read jobs, run them, report how they ended; until standard input ends, or all have ended after an order that says `last`."
+    running, unread, last = {}, b"", False  # process → its job's name, and its start
+    try:
+        while running or not last:
+            readable, _, _ = select.select([0], [], [], 0.05 if running else None)
+            if readable:
+                text = os.read(0, 1 << 16)
+                if not text:
+                    break
+                *lines, unread = (unread + text).split(b"\n")
+                for line in map(json.loads, lines):
+                    if "last" in line:
+                        last = True
+                    elif "kill" in line:
+                        for pid, (name, _) in running.items():
+                            if name == line["kill"]:
+                                kill(pid)
+                    else:
+                        running[run(line)] = line["name"], time.monotonic()
+            for pid in list(running):
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+                if ended:
+                    name, started = running.pop(pid)
+                    report = {
+                        "name": name,
+                        "status": os.waitstatus_to_exitcode(status),
+                        "seconds": time.monotonic() - started,
+                        "memory": usage.ru_maxrss,
+                        "cpu": usage.ru_utime + usage.ru_stime,
+                    }
+                    print(json.dumps(report), file=reports, flush=True)
+    finally:
+        for pid in running:
+            kill(pid)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a kernel's
-    serve()
+    reports = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints when it is imported is no report
+    serve(reports)
     os._exit(0)  # not one word from libraries about how they end

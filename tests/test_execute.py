@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from test_run import alive
 
 from book import execute
 
@@ -54,6 +56,90 @@ def test_a_kernel_slow_to_leave_its_session_does_not_get_papermill_interrupted(
     assert "\n42\n" in log.read_text()
 
 
+NOISY = """
+import importlib, runpy
+real = importlib.import_module
+importlib.import_module = lambda *given: (print("hello"), real(*given))[1]
+runpy.run_path("warm.py", run_name="__main__")
+"""
+
+
+def test_what_is_printed_by_imports_is_no_report(tmp_path):
+    log, env = tmp_path / "log", execute.environment(sys.executable, 1)
+    job = {"name": "x", "path": "none.ipynb", "out": "", "log": str(log), "env": env}
+    job |= {"parameters": {}, "cwd": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", NOISY],
+        cwd=Path(execute.__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as starter:
+        print(json.dumps(job), file=starter.stdin, flush=True)
+        report = json.loads(starter.stdout.readline())
+        starter.stdin.close()
+    assert report["name"] == "x" and report["status"] == 1
+    assert "none.ipynb" in log.read_text(), "a notebook that is not there is told"
+
+
+def started():
+    "The starter of this interpreter; test_book may have made others, for the wheel's."
+    ours = [s for key, s in execute.STARTERS.items() if sys.executable in key]
+    [one] = [s for s in ours if s.process.poll() is None]
+    return one
+
+
+def test_a_run_that_was_stopped_says_nothing_of_the_next(notebook, tmp_path):
+    out = tmp_path / "out.ipynb"
+    with pytest.raises(execute.ChapterFailed, match="still running after 1 s"):
+        path = notebook("import time\ntime.sleep(60)")
+        execute.execute(path, out, "test", {}, timeout=1)
+    execute.execute(notebook("print(6 * 7)"), out, "test", {}, timeout=100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no one kills them")
+def test_a_killed_starter_takes_its_notebooks_along_and_is_replaced(notebook, tmp_path):
+    out, pid = tmp_path / "out.ipynb", tmp_path / "pid"
+
+    def kill():
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.1)
+        started().process.kill()
+
+    threading.Thread(target=kill).start()
+    code = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))"
+    with pytest.raises(execute.ChapterFailed, match="has ended .status -9"):
+        path = notebook(f"{code}\ntime.sleep(60)")
+        execute.execute(path, out, "test", {}, timeout=100)
+    deadline = time.monotonic() + 10
+    while alive(int(pid.read_text())):
+        assert time.monotonic() < deadline, "a kernel has outlived its starter"
+        time.sleep(0.1)
+    execute.execute(notebook("print(6 * 7)"), out, "test", {}, timeout=100)
+
+
+def test_a_changed_library_has_a_starter_of_its_own(notebook, tmp_path, monkeypatch):
+    "The earlier one ends when what it runs has ended."
+    monkeypatch.setattr(execute, "library_digest", lambda: "before")
+    log, sign = tmp_path / "first.log", str(tmp_path / "sign")
+
+    def run(code, name):
+        out = tmp_path / f"{name}.ipynb"
+        return execute.execute(notebook(code), out, "test", {}, timeout=100)
+
+    waits = f"while not os.path.exists({sign!r}): time.sleep(0.1)"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(run, f"import os, time\n{waits}", "first")
+        while not (log.exists() and "Executing Cell 1" in log.read_text()):
+            assert not first.done(), first.result()
+            time.sleep(0.1)
+        old = started().process
+        monkeypatch.setattr(execute, "library_digest", lambda: "after")
+        run(f"open({sign!r}, 'w')", "second")
+        first.result()
+    assert old.wait(20) == 0 and started().process is not old
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process under /proc")
 def test_a_killed_notebook_is_told_with_its_signal(notebook, tmp_path):
     path, out = (
@@ -65,9 +151,7 @@ def test_a_killed_notebook_is_told_with_its_signal(notebook, tmp_path):
         log = out.with_suffix(".log")
         while not (log.exists() and "asleep" in log.read_text()):
             time.sleep(0.1)
-        # test_book may have started others in this process, for the wheel's interpreter
-        ours = [s for key, s in execute.STARTERS.items() if sys.executable in key]
-        [pid] = [s.process.pid for s in ours if s.process.poll() is None]
+        pid = started().process.pid
         tasks = f"/proc/{pid}/task/{pid}/children"
         for child in open(tasks).read().split():
             os.kill(int(child), signal.SIGTERM)

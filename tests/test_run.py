@@ -8,9 +8,12 @@ import sys
 import time
 
 import pytest
+from filelock import FileLock
 
+from book import build, execute
 from book import run as runner
 from book.build import Chapter, chosen
+from book.project import read_notebook
 from book.run import Left, places, run_chapters
 
 
@@ -46,25 +49,27 @@ def chapter(folder, name, *cells, seconds=None):
 
 @pytest.mark.slow
 def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
+    half = chapter(tmp_path, "half", "1", seconds=2)
+    breaks = f"open({str(half.path)!r}, 'w').write('{{'); 1 / 0"
     wrong = chapter(
-        tmp_path, "wrong", "open('here', 'w'); 1 / 0", seconds=9
+        tmp_path, "wrong", breaks, seconds=9
     )  # known to be long: it starts first
+    sign = str(tmp_path / "sign")
+    waits = f"any(os.path.exists({sign!r}) or time.sleep(0.1) for _ in range(600))"
     right = chapter(
-        tmp_path, "right", "import time; time.sleep(10); print([1])", seconds=5
+        tmp_path, "right", f"import os, time; assert {waits}; time.sleep(1)", seconds=5
     )
-    after = chapter(tmp_path, "after", "print('[bold]')", seconds=1)
-    assert run_chapters([after, right, wrong], "test", sys.executable, 2, 1) == [
-        "wrong"
-    ]
+    signs = f"open({sign!r}, 'w'); print('[bold]')"
+    after = chapter(tmp_path, "after", signs, seconds=1)
+    todo = [after, right, half, wrong]
+    failed = run_chapters(todo, "test", sys.executable, 2, 1)
+    assert sorted(failed) == ["half", "wrong"], "the others go on"
     said = capsys.readouterr().out
     assert max(said.index("FAILED  wrong"), said.index("run     after")) < said.index(
         "done    right"
-    ), "the other goes on, and the next takes the free place"
-    assert (
-        "ZeroDivisionError" in said
-        and "[bold]" in after.out.read_text()
-        and right.record["seconds"] > 10
-    )
+    ), "the next takes the free place"
+    assert "ZeroDivisionError" in said and "JSONDecodeError: Expecting" in said
+    assert "[bold]" in after.out.read_text() and 1 <= right.record["seconds"] < 60
     assert wrong.record["seconds"] == 9, "the last good run is kept"
 
 
@@ -72,8 +77,8 @@ def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
 def test_each_notebook_has_a_process_a_folder_and_figures_of_its_own(tmp_path, capsys):
     "All are forked from one interpreter that has imported what they need; none sees what another has done."
     cells = {
-        "greedy": "x = bytearray(b'1') * (300 * 2**20)\nimport torch; torch.mark = 1",
-        "modest": "import torch, os; print([hasattr(torch, 'mark'), os.listdir()])",
+        "greedy": "x = bytearray(b'1') * (300 * 2**20)\nimport json; json.mark = 1",
+        "modest": "import json, os; print([hasattr(json, 'mark'), os.listdir()])",
         "draws": "import matplotlib.pyplot as plt; plt.plot([1, 2]);",
         "dies": "import os; os._exit(3)",
     }
@@ -161,7 +166,13 @@ def test_time_left(tmp_path):
     assert left({"new": 60.0}) == pytest.approx(45)  # 7.5 beside 45
     left.end("known", 45.0), left.end("new", 67.5)
     assert left({}) == 0
-    assert Left(todo[1:], 2, {})({}) is None, "nothing is known"
+    left = Left(todo, 2, {"recorded": 60.0})
+    left.end("recorded")
+    assert left({}) == 45, "how long a failure took says nothing about the others"
+    first = Left(todo[1:], 2, {})
+    assert first({}) is None, "nothing is known"
+    first.end("recorded", 20.0)
+    assert first({"new": 5.0}) == 15, "until one has ended"
 
 
 def test_how_many_at_a_time(monkeypatch):
@@ -202,3 +213,48 @@ def test_recorded_times_are_of_the_profile_they_say():
         runner.recorded_times("cpu")["02_mlp_vae"] > 10
         and runner.recorded_times("gpu") == {}
     )
+
+
+def test_a_run_on_a_fallback_is_made_again_once_there_are_data(tmp_path, monkeypatch):
+    for place in ("DATA", "CACHE"):
+        monkeypatch.setenv(f"VAE_NB_{place}", str(tmp_path / place))
+    said = "The real MNIST was not found, so the fallback is used: digits."
+
+    def papermill(path, partial, log, *_):
+        assert not log.exists(), "of an earlier failure"
+        ran = read_notebook(path)
+        text = said if "fell_back" in str(path) else ""
+        stream = {"output_type": "stream", "name": "stdout", "text": text}
+        ran["cells"][0]["outputs"] = [stream]
+        partial.write_text(json.dumps(ran))
+        log.write_text("")
+        return 0, {"seconds": 1.0}
+
+    monkeypatch.setattr(execute, "papermill", papermill)
+    todo = [chapter(tmp_path, name, "1") for name in ("fell_back", "did_not")]
+    for one in todo:
+        one.out.parent.mkdir(exist_ok=True)
+        one.out.with_suffix(".log").write_text("failed")
+        assert execute.execute(one.path, one.out, "test", {}) == 1
+    assert not any(one.record["stale"] for one in todo)
+    raw = tmp_path / "CACHE/MNIST/raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").touch()
+    assert [one.record["stale"] for one in todo] == [True, False]
+
+
+def test_a_second_build_at_once_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["book.build"])
+    with FileLock(tmp_path / ".lock"), pytest.raises(SystemExit, match="Another .make"):
+        build.main()
+
+
+@pytest.mark.parametrize("option", ["--jobs=0", "--threads=-1", "--jobs=two"])
+def test_numbers_that_cannot_be_are_refused(option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["book.build", option])
+    with pytest.raises(SystemExit):
+        build.main()
+    name, value = option.split("=")
+    said = f"argument {name}: {value!r} is no whole number of at least 1"
+    assert said in capsys.readouterr().err

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from book import floors
-from book.execute import key_of
+from book.execute import DATA, data_found, key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
-from book.pages import page, split_directives, tags_of
+from book.pages import page, split_directives, tags_of, with_outputs
 from book.project import (
     PROFILES,
     dotted,
@@ -130,6 +130,10 @@ def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
     assert key_of(example(), {}) != base, (
         "a page would stay as an older library made it"
     )
+    model = tmp_path / "vae_nb/assets/pretrained/digits/model.safetensors"
+    model.parent.mkdir(parents=True)
+    keys = [key_of(example(), {}) for text in ("0", "1") if model.write_text(text)]
+    assert keys[0] != keys[1], "files in folders of the assets count"
 
 
 @named(NOTEBOOKS)
@@ -366,6 +370,7 @@ def cell(kind, text, *labels, outputs=()):
     )
     return {
         "cell_type": kind,
+        "id": text,
         "metadata": {"tags": list(labels)},
         "source": text.splitlines(keepends=True),
     } | extra
@@ -479,6 +484,36 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
     assert key_of(again, {"epochs": 2}) != base
     monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
     assert key_of(example(), {"epochs": 2}) != base
+
+
+def test_changed_text_is_on_the_page_without_a_new_run():
+    executed, written = example(), example()
+    executed["cells"][-1]["outputs"] = [{"output_type": "stream", "text": "a score"}]
+    del written["cells"][6]  # papermill's, which no source has
+    before = key_of(written, {})
+    written["cells"][1]["source"] = ["# Another title"]
+    written["cells"].append(cell("markdown", "A new end."))
+    assert key_of(written, {}) == before
+    shown = with_outputs(written, executed)["cells"]
+    assert source(shown[1]) == "# Another title"
+    assert [source(c) for c in shown[-2:]] == ["train()", "A new end."]
+    assert shown[-2]["outputs"] == executed["cells"][-1]["outputs"]
+    written["cells"][2:4] = written["cells"][3:1:-1]
+    assert key_of(written, {}) != before, "code runs in another order"
+
+
+def test_data_are_found_where_the_library_looks_for_them(tmp_path, monkeypatch):
+    for place in ("data", "cache"):
+        monkeypatch.setenv(f"VAE_NB_{place.upper()}", str(tmp_path / place))
+    assert data_found() == []
+    files = [tmp_path / "data/celeba/list", tmp_path / "cache/MNIST/raw/images"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert data_found() == sorted(map(str, files))
+    code = "".join(module_path(f"data.{n}").read_text() for n in ("sets", "celeba"))
+    code += module_path("data.loading").read_text()
+    assert all(f'"{folder.split("/")[0]}"' in code for folder in DATA)
 
 
 def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded():
