@@ -40,41 +40,12 @@ from book.sphinx_pages import moved
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
 AMOUNT = re.compile(
-    "n_|epochs|steps|k_"
+    "n_|epochs|steps|k_|draws|seconds"
 )  # parameters that say how much is computed, not what
-FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
-    "02_mlp_vae": {"n_train": 300, "epochs": 1},
-    "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
-    "03a_bits_per_dimension": {"n_train": 200, "n_valid": 50, "epochs": 1},
-    "04a_sorting_without_labels": {
-        "n_train": 300,
-        "epochs": 1,
-        "n_faces": 100,
-        "epochs_faces": 1,
-    },
-    "05a_edits_counted": {"n_train": 700, "epochs": 2, "batch_size": 16},
-    "07_tighter_bounds": {"draws": 4000, "batch_size": 32},
-    "07a_tighter_bounds_on_digits": {
-        "n_train": 200,
-        "epochs": 1,
-        "n_score": 30,
-        "k_score": 20,
-        "n_gap": 10,
-    },
-    "09_labels": {
-        "n_train": 800,
-        "epochs": 1,
-        "n_score": 30,
-        "k_score": 10,
-        "epochs_few": 1,
-    },
-    "09a_faces_by_attributes": {
-        "n_train": 600,
-        "n_valid": 200,
-        "epochs": 1,
-        "batch_size": 16,
-    },
-    "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
+SMALLER = {  # than published, for the time that they take
+    ("05a_edits_counted", "batch_size"),  # few faces, and yet enough steps to be judged
+    ("07_tighter_bounds", "batch_size"),  # of a step that is only timed
+    ("09a_faces_by_attributes", "batch_size"),  # as 05a
 }
 needs_browser = pytest.mark.skipif(
     not chromium(),
@@ -189,71 +160,56 @@ def chapters():
     return planned
 
 
-def published_sizes():
-    """Chapter → parameters: the sizes as published, and of what is only repeated (images, epochs, steps, samples) so little that a few steps are taken. Chapters whose
-    sizes are the same under `test` are left out."""
-    brief, published, chosen = profile_parameters("test"), profile_parameters("gpu"), {}
+def test_the_test_profile_has_the_sizes_of_the_published_run():
+    "What the `gpu` profile trains is then known to be valid: networks, pictures, batches."
+    brief, published = profile_parameters("test"), profile_parameters("gpu")
+    others = set()
     for name in brief:
-        stated = published_parameters(read_notebook(notebooks()[name])) | published.get(
-            name, {}
-        )
-        sizes = {k: v for k, v in stated.items() if not AMOUNT.match(k)}
-        if any(brief[name].get(k, v) != v for k, v in sizes.items()):
-            chosen[name] = (
-                published.get(name, {})
-                | {k: v for k, v in brief[name].items() if AMOUNT.match(k)}
-                | FEW.get(name, {})
-            )
-    return chosen
+        stated = published_parameters(read_notebook(notebooks()[name]))
+        sizes = stated | published.get(name, {})
+        run = stated | brief[name]
+        others |= {
+            (name, k) for k in sizes if not AMOUNT.match(k) and run[k] != sizes[k]
+        }
+    assert others == SMALLER
 
 
 @pytest.fixture(scope="session")
 def runs(request, chapters, wheel_python):
-    "Test → the run of its notebook, to be waited for. They have one thread each, so that as many run at a time as there are cores."
-    pool, sizes = ThreadPoolExecutor(min(os.cpu_count() or 1, 4)), published_sizes()
+    "Chapter → its run, to be waited for. They have one thread each, so that as many run at a time as there are cores."
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4))
 
-    def start(test):
-        name = test.callspec.params["name"]
-        if test.originalname == "test_notebook_runs_from_the_wheel":
-            return pool.submit(
-                execute,
-                chapters[name].path,
-                chapters[name].out,
-                "test",
-                chapters[name].parameters,
-                python=wheel_python,
-                timeout=900,
-            )
+    def start(name):
+        chapter = chapters[name]
         return pool.submit(
             execute,
-            notebooks()[name],
-            OUT / f"sizes/{name}.ipynb",
-            "gpu",
-            sizes[name],
+            chapter.path,
+            chapter.out,
+            "test",
+            chapter.parameters,
             python=wheel_python,
             timeout=900,
         )
 
     yield {
-        test.name: start(test)
+        name: start(name)
         for test in request.session.items
         if "runs" in getattr(test, "fixturenames", ())
+        for name in [test.callspec.params["name"]]
     }
     pool.shutdown(cancel_futures=True)
 
 
-def wait_for(run, out, stage, spent):
-    "The end of a notebook's run; what went wrong without pytest's traceback. What it cost is added to the table at the end."
-    failed = run.exception()
+@pytest.mark.parametrize("name", notebooks())
+def test_notebook_runs_from_the_wheel(name, runs, chapters, spent):
+    "What went wrong is told without pytest's traceback. What it cost is added to the table at the end: pytest never waits for that process."
+    failed = runs[name].exception()
     if isinstance(failed, ChapterFailed):
         pytest.fail(str(failed), pytrace=False)
-    run.result()
-    spent[stage] += record_of(out)["cpu"]
-
-
-@pytest.mark.parametrize("name", notebooks())
-def test_notebook_runs_from_the_wheel(name, runs, chapters, request, spent):
-    wait_for(runs[request.node.name], chapters[name].out, f"  {name}", spent)
+    runs[name].result()
+    seconds = record_of(chapters[name].out)["cpu"]
+    spent[f"  {name}"] += seconds
+    spent["test_book"] += seconds
 
 
 @pytest.fixture(scope="session")
@@ -782,15 +738,3 @@ def test_browser_checks_find_what_is_broken(chrome, tmp_path):
         tab.goto(f"{address}bad.html")
         assert len(faults(tab, address, kept)) == 7
         tab.close()
-
-
-@pytest.mark.parametrize("name", published_sizes())
-def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request, spent):
-    """A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid. Last, because these run on while the
-    pages are built and looked at."""
-    wait_for(
-        runs[request.node.name],
-        OUT / f"sizes/{name}.ipynb",
-        f"  {name}, published sizes",
-        spent,
-    )
