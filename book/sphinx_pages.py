@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup
+from sphinx.search.en import SearchEnglish
 from sphinx.util.images import get_image_size
 
 SENTENCE = 40  # characters
@@ -114,6 +115,8 @@ def parallel(app):
 
 def setup(app):
     "Sphinx calls this."
+    # pages share most of their words, and the stemmer is slow
+    SearchEnglish.stem = functools.cache(SearchEnglish.stem)
     app.connect("builder-inited", parallel)
     app.connect("html-page-context", repair, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
