@@ -441,7 +441,7 @@ def explorers(html):
     "Name of a built page → the classes of the explorers that it shows, where there are any."
     pages = {name: html / f"{name}.html" for name in page_names()}
     shown = {
-        name: set(re.findall(r'"_anywidget_id": ?"([^"]+)"', path.read_text()))
+        name: set(re.findall(r'"_anywidget_id": ?"[^"]*?(\w+)"', path.read_text()))
         for name, path in pages.items()
         if path.exists()
     }
@@ -449,18 +449,14 @@ def explorers(html):
 
 
 def opened(html, way):
-    """The pages that are visited: all where an address that is not relative leads nowhere. Elsewhere, where only addresses differ, a page of each depth with explorers;
-    as files also one of each other kind, and of each class of explorer."""
+    """The pages that are visited: all where an address that is not relative leads nowhere. Elsewhere only addresses differ: there a page of each depth with explorers;
+    as files also one of each other kind, and one for each class of explorer, the last that shows it."""
     if way == "sub-path":
         return page_names()
-    deep = ["index", "lib/63_explore_latents"]
     if way == "root":
-        return deep
-    first = {}
-    for name, classes in explorers(html).items():
-        for explorer in classes:
-            first.setdefault(explorer, name)
-    return list(dict.fromkeys([*deep, "api/vae", "measured", *first.values()]))
+        return ["index", "lib/63_explore_latents"]
+    shown = {each: name for name, found in explorers(html).items() for each in found}
+    return ["index", "01_theory", "api/vae", "measured", *sorted({*shown.values()})]
 
 
 @pytest.fixture(scope="session")
