@@ -437,7 +437,7 @@ def at(html, way):
         yield home if way == "root" else f"{home}{html.name}/"
 
 
-def explorers(html):
+def with_explorers(html):
     "Name of a built page → the classes of the explorers that it shows, where there are any."
     pages = {name: html / f"{name}.html" for name in page_names()}
     shown = {
@@ -455,7 +455,9 @@ def opened(html, way):
         return page_names()
     if way == "root":
         return ["index", "lib/63_explore_latents"]
-    shown = {each: name for name, found in explorers(html).items() for each in found}
+    shown = {
+        each: name for name, found in with_explorers(html).items() for each in found
+    }
     return ["index", "01_theory", "api/vae", "measured", *sorted({*shown.values()})]
 
 
@@ -713,7 +715,7 @@ def test_page_is_accessible(name, seen):
 @needs_browser
 @pytest.mark.parametrize("way", WAYS)
 def test_explorers_answer_on_the_built_pages(way, html, looks):
-    names = [name for name in opened(html, way) if name in explorers(html)]
+    names = [name for name in opened(html, way) if name in with_explorers(html)]
     assert len(names) > 1
     wrong = {name: looks[way, name].result()["explorers"] for name in names}
     assert {name: what for name, what in wrong.items() if what} == {}
