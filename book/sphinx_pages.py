@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup
+from sphinx.addnodes import toctree
 from sphinx.search.en import SearchEnglish
 from sphinx.util.images import get_image_size
 
@@ -85,6 +86,36 @@ def named(contents):
     return soup
 
 
+def titled(toc):
+    "The title in a page's contents, without its sections; all that is there where pages stand below it."
+    if next(toc.findall(toctree), None):
+        return toc
+    toc = toc.deepcopy()
+    for entry in toc:
+        del entry[1:]
+    return toc
+
+
+@functools.cache
+def titles(env):
+    "Page → `titled`."
+    return {name: titled(toc) for name, toc in env.tocs.items()}
+
+
+def without_sections(make, env):
+    "A template's function for the contents of the book. For each page Sphinx copies the sections of all, to drop them again where only titles are wanted: they leave before."
+
+    def contents(**options):
+        all_of_it, lean = env.tocs, titles(env)
+        env.tocs = lean if options.get("titles_only") else all_of_it
+        try:
+            return make(**options)
+        finally:
+            env.tocs = all_of_it
+
+    return contents
+
+
 def repair(app, pagename, templatename, context, doctree):
     "Before the page's template is filled, and after the theme has put its functions there."
     if context.get("body"):
@@ -93,6 +124,7 @@ def repair(app, pagename, templatename, context, doctree):
         context["body"] = repaired(context["body"], files)
         if leads := moved().get(pagename):
             context["body"] += LEAD % json.dumps(leads)
+    context["toctree"] = without_sections(context["toctree"], app.env)
     if make := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = lambda *args, **kwargs: named(
             make(*args, **kwargs)
