@@ -3,7 +3,7 @@
 Cells of tables that hold a sentence get the class `prose` (book.css leaves them room). Pictures get their size as attributes, so that a page
 has its height before they are loaded. Bibliographies lose two roles of docutils' that ARIA forbids today, and what unfolds a part of the
 contents, which has a picture only, gets a name that screen readers say. A section that has moved to another page is led to. Of the theme,
-a script that every page complained about goes.
+a script that every page complained about goes. What Sphinx does again for every page, and takes long, is done once.
 """
 
 import functools
