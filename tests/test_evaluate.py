@@ -702,10 +702,10 @@ def test_what_a_short_training_leaves_open_is_said(digits):
 
 
 @pytest.mark.slow
-def test_standard_errors_are_those_of_other_images(little):
+def test_standard_errors_are_those_of_other_images(digits):
     model, groups = (
-        small(little, "bernoulli"),
-        little[torch.randperm(1197, generator=torch.Generator().manual_seed(0))],
+        small(digits, "bernoulli"),
+        digits[torch.randperm(1197, generator=torch.Generator().manual_seed(0))],
     )
     found = [diagnose(model, groups[100 * i : 100 * i + 100]) for i in range(11)]
     for name in (
