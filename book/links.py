@@ -1,5 +1,6 @@
 "Every link inside the built book leads somewhere: a file that exists, a fragment that is on the page. No network."
 
+import functools
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,28 +20,35 @@ class Page(HTMLParser):
         self.targets |= {values[k] for k in ("href", "src") if values.get(k)}
 
 
+def file_of(folder, address):
+    "The file that a relative address means to pages of a folder; it need not exist."
+    file = (folder / unquote(address)).resolve()
+    return file / "index.html" if file.is_dir() else file
+
+
 def broken_links(html):
     "A sentence for each broken link in the folder of built pages."
+    html = Path(html).resolve()
     pages = {
         path: Page(path)
-        for path in sorted(Path(html).resolve().rglob("*.html"))
+        for path in sorted(html.rglob("*.html"))
         if "_static" not in path.parts
     }
+    meant = functools.cache(file_of)  # the contents are the same on many pages
     return [
         said
         for path, page in pages.items()
         for target in sorted(page.targets)
-        if (said := problem(Path(html).resolve(), pages, path, target))
+        if (said := problem(html, pages, meant, path, target))
     ]
 
 
-def problem(html, pages, path, target):
-    "What is wrong with one link, or None."
+def problem(html, pages, meant, path, target):
+    "What is wrong with one link, or None. `meant`: see `file_of`."
     parts = urlsplit(target)
     if parts.scheme or parts.netloc:  # another host, mailto:, data: not ours to check
         return None
-    file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    file = file / "index.html" if file.is_dir() else file
+    file = meant(path.parent, parts.path) if parts.path else path
     where = f"{path.relative_to(html)}: {target}"
     if not file.is_relative_to(html) or not file.exists():
         return f"{where}: there is no such file"

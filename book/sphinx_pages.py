@@ -3,7 +3,7 @@
 Cells of tables that hold a sentence get the class `prose` (book.css leaves them room). Pictures get their size as attributes, so that a page
 has its height before they are loaded. Bibliographies lose two roles of docutils' that ARIA forbids today, and what unfolds a part of the
 contents, which has a picture only, gets a name that screen readers say. A section that has moved to another page is led to. Of the theme,
-a script that every page complained about goes.
+a script that every page complained about goes. What Sphinx does again for every page, and takes long, is done once.
 """
 
 import functools
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup
+from sphinx.addnodes import toctree
+from sphinx.search.en import SearchEnglish
 from sphinx.util.images import get_image_size
 
 SENTENCE = 40  # characters
@@ -84,6 +86,36 @@ def named(contents):
     return soup
 
 
+def titled(toc):
+    "The title in a page's contents, without its sections; all that is there where pages stand below it."
+    if next(toc.findall(toctree), None):
+        return toc
+    toc = toc.deepcopy()
+    for entry in toc:
+        del entry[1:]
+    return toc
+
+
+@functools.cache
+def titles(env):
+    "Page → `titled`."
+    return {name: titled(toc) for name, toc in env.tocs.items()}
+
+
+def without_sections(make, env):
+    "A template's function for the contents of the book. For each page Sphinx copies the sections of all, to drop them again where only titles are wanted: they leave before."
+
+    def contents(**options):
+        all_of_it, lean = env.tocs, titles(env)
+        env.tocs = lean if options.get("titles_only") else all_of_it
+        try:
+            return make(**options)
+        finally:
+            env.tocs = all_of_it
+
+    return contents
+
+
 def repair(app, pagename, templatename, context, doctree):
     "Before the page's template is filled, and after the theme has put its functions there."
     if context.get("body"):
@@ -92,6 +124,7 @@ def repair(app, pagename, templatename, context, doctree):
         context["body"] = repaired(context["body"], files)
         if leads := moved().get(pagename):
             context["body"] += LEAD % json.dumps(leads)
+    context["toctree"] = without_sections(context["toctree"], app.env)
     if make := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = lambda *args, **kwargs: named(
             make(*args, **kwargs)
@@ -114,6 +147,8 @@ def parallel(app):
 
 def setup(app):
     "Sphinx calls this."
+    # pages share most of their words, and the stemmer is slow
+    SearchEnglish.stem = functools.cache(SearchEnglish.stem)
     app.connect("builder-inited", parallel)
     app.connect("html-page-context", repair, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT))  # for the book package, which is not part of the 
 os.register_at_fork(
     after_in_child=lambda: tqdm.set_lock(threading.RLock())
 )  # the usual one is shared: a child that is killed inside would lock us out
-LONG = (
-    "test_notebooks",
-    "test_book",
-)  # minutes: after everything that fails in seconds; among several workers first, because the longest ends last
+LAST = ["test_notebooks", "test_book"]  # minutes: after all that fails in seconds
+# among several workers the longest starts first, so that what ends last is short
+FIRST = """test_book test_widgets test_cli test_evaluate test_multi test_device
+test_front test_resume""".split()
 spent = Counter()  # stage → processor seconds; a stage is a file of tests or, indented, a notebook that one of them runs
 
 
@@ -44,7 +44,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    place = {name: -i if SHARED else i for i, name in enumerate(LONG, 1)}
+    place = {name: i - len(FIRST) for i, name in enumerate(FIRST)}
+    if not SHARED:
+        place = {name: i for i, name in enumerate(LAST, 1)}
     items.sort(
         key=lambda item: place.get(item.path.stem, 0)
     )  # stable: the rest keeps its order

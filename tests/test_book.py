@@ -13,12 +13,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from book import vendor
-from book.browser import all_pictures, browser, chromium, served, settled
+from book.browser import MISSING, all_pictures, browser, chromium, served, settled
 from book.build import build_site, plan, write_pages
 from book.colab import address
 from book.execute import ChapterFailed, execute, record_of
@@ -40,46 +39,14 @@ from book.sphinx_pages import moved
 pytestmark = pytest.mark.slow
 OUT = BUILD / "test"
 AMOUNT = re.compile(
-    "n_|epochs|steps|k_"
+    "n_|epochs|steps|k_|draws|seconds"
 )  # parameters that say how much is computed, not what
-FEW = {  # at published sizes still fewer than under `test`: what they prove is that the networks can be built and trained
-    "02_mlp_vae": {"n_train": 300, "epochs": 1},
-    "03_conv_vae": {"n_train": 200, "n_valid": 50, "epochs": 1},
-    "03a_bits_per_dimension": {"n_train": 200, "n_valid": 50, "epochs": 1},
-    "04a_sorting_without_labels": {
-        "n_train": 300,
-        "epochs": 1,
-        "n_faces": 100,
-        "epochs_faces": 1,
-    },
-    "05a_edits_counted": {"n_train": 700, "epochs": 2, "batch_size": 16},
-    "07_tighter_bounds": {"draws": 4000, "batch_size": 32},
-    "07a_tighter_bounds_on_digits": {
-        "n_train": 200,
-        "epochs": 1,
-        "n_score": 30,
-        "k_score": 20,
-        "n_gap": 10,
-    },
-    "09_labels": {
-        "n_train": 800,
-        "epochs": 1,
-        "n_score": 30,
-        "k_score": 10,
-        "epochs_few": 1,
-    },
-    "09a_faces_by_attributes": {
-        "n_train": 600,
-        "n_valid": 200,
-        "epochs": 1,
-        "batch_size": 16,
-    },
-    "08_priors": {"n_train": 300, "seconds": 1, "n_score": 30, "k_score": 10},
+SMALLER = {  # than published, for the time that they take
+    ("05a_edits_counted", "batch_size"),  # few faces, and yet enough steps to be judged
+    ("07_tighter_bounds", "batch_size"),  # of a step that is only timed
+    ("09a_faces_by_attributes", "batch_size"),  # as 05a
 }
-needs_browser = pytest.mark.skipif(
-    not chromium(),
-    reason="no Chromium here: apt-get install chromium to test the pages in a browser",
-)
+needs_browser = pytest.mark.skipif(not chromium(), reason=MISSING)
 
 
 def uv(*command):
@@ -189,71 +156,56 @@ def chapters():
     return planned
 
 
-def published_sizes():
-    """Chapter → parameters: the sizes as published, and of what is only repeated (images, epochs, steps, samples) so little that a few steps are taken. Chapters whose
-    sizes are the same under `test` are left out."""
-    brief, published, chosen = profile_parameters("test"), profile_parameters("gpu"), {}
+def test_the_test_profile_has_the_sizes_of_the_published_run():
+    "What the `gpu` profile trains is then known to be valid: networks, pictures, batches."
+    brief, published = profile_parameters("test"), profile_parameters("gpu")
+    others = set()
     for name in brief:
-        stated = published_parameters(read_notebook(notebooks()[name])) | published.get(
-            name, {}
-        )
-        sizes = {k: v for k, v in stated.items() if not AMOUNT.match(k)}
-        if any(brief[name].get(k, v) != v for k, v in sizes.items()):
-            chosen[name] = (
-                published.get(name, {})
-                | {k: v for k, v in brief[name].items() if AMOUNT.match(k)}
-                | FEW.get(name, {})
-            )
-    return chosen
+        stated = published_parameters(read_notebook(notebooks()[name]))
+        sizes = stated | published.get(name, {})
+        run = stated | brief[name]
+        others |= {
+            (name, k) for k in sizes if not AMOUNT.match(k) and run[k] != sizes[k]
+        }
+    assert others == SMALLER
 
 
 @pytest.fixture(scope="session")
 def runs(request, chapters, wheel_python):
-    "Test → the run of its notebook, to be waited for. They have one thread each, so that as many run at a time as there are cores."
-    pool, sizes = ThreadPoolExecutor(min(os.cpu_count() or 1, 4)), published_sizes()
+    "Chapter → its run, to be waited for. They have one thread each, so that as many run at a time as there are cores."
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4))
 
-    def start(test):
-        name = test.callspec.params["name"]
-        if test.originalname == "test_notebook_runs_from_the_wheel":
-            return pool.submit(
-                execute,
-                chapters[name].path,
-                chapters[name].out,
-                "test",
-                chapters[name].parameters,
-                python=wheel_python,
-                timeout=900,
-            )
+    def start(name):
+        chapter = chapters[name]
         return pool.submit(
             execute,
-            notebooks()[name],
-            OUT / f"sizes/{name}.ipynb",
-            "gpu",
-            sizes[name],
+            chapter.path,
+            chapter.out,
+            "test",
+            chapter.parameters,
             python=wheel_python,
             timeout=900,
         )
 
     yield {
-        test.name: start(test)
+        name: start(name)
         for test in request.session.items
         if "runs" in getattr(test, "fixturenames", ())
+        for name in [test.callspec.params["name"]]
     }
     pool.shutdown(cancel_futures=True)
 
 
-def wait_for(run, out, stage, spent):
-    "The end of a notebook's run; what went wrong without pytest's traceback. What it cost is added to the table at the end."
-    failed = run.exception()
+@pytest.mark.parametrize("name", notebooks())
+def test_notebook_runs_from_the_wheel(name, runs, chapters, spent):
+    "What went wrong is told without pytest's traceback. What it cost is added to the table at the end: pytest never waits for that process."
+    failed = runs[name].exception()
     if isinstance(failed, ChapterFailed):
         pytest.fail(str(failed), pytrace=False)
-    run.result()
-    spent[stage] += record_of(out)["cpu"]
-
-
-@pytest.mark.parametrize("name", notebooks())
-def test_notebook_runs_from_the_wheel(name, runs, chapters, request, spent):
-    wait_for(runs[request.node.name], chapters[name].out, f"  {name}", spent)
+    runs[name].result()
+    seconds = record_of(chapters[name].out)["cpu"]
+    spent[f"  {name}"] += seconds
+    spent["test_book"] += seconds
 
 
 @pytest.fixture(scope="session")
@@ -285,7 +237,8 @@ def test_pages_build_without_a_warning(built):
     assert not [name for name in page_names() if not (folder / f"{name}.html").exists()]
 
 
-def test_links_lead_somewhere(html):
+def test_links_lead_somewhere(html, looks):
+    "The first of many checks that need no browser, or one of their own: `looks` goes on meanwhile, and what it has found is read last."
     assert broken_links(html) == []
 
 
@@ -322,9 +275,8 @@ def test_the_search_finds_names_of_the_library(html):
 
 def test_pictures_have_alt_text_and_in_chapters_captions(chapters):
     for chapter in (c for c in chapters.values() if c.out.exists()):
-        for cell in page(read_notebook(chapter.out), chapter.name, chapter.record)[
-            "cells"
-        ]:
+        made = page(read_notebook(chapter.out), chapter.name, record_of(chapter.out))
+        for cell in made["cells"]:
             pictures = [
                 o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
             ]
@@ -378,11 +330,8 @@ CUT = "[...document.querySelectorAll('div.highlight pre')].filter(p => p.scrollW
 
 def outside(url, home):
     "Whether a request leaves this book."
-    parts = urlsplit(url)
-    return (
-        parts.scheme not in ("data", "blob", "about")
-        and (parts.scheme, parts.netloc) != urlsplit(home)[:2]
-    )
+    scheme = url.partition(":")[0]
+    return scheme not in ("data", "blob", "about") and not url.startswith(home)
 
 
 def noted(tab):
@@ -475,103 +424,75 @@ def visit(home, name, axe):
     return visited(own_browser(), home, name, axe)
 
 
-KINDS = ["http", "sub-path", "file"]  # ways to open the book
+WAYS = ["file", "root", "sub-path"]  # to open the book
 
 
 @contextmanager
-def at(html, kind):
-    "The book's address on a server, below a folder of a server, or as a file."
-    if kind == "file":
+def at(html, way):
+    "The book's address as a file, on a server, or below a folder of a server."
+    if way == "file":
         yield html.as_uri() + "/"
         return
-    with served(html if kind == "http" else html.parent) as home:
-        yield home if kind == "http" else f"{home}{html.name}/"
+    with served(html if way == "root" else html.parent) as home:
+        yield home if way == "root" else f"{home}{html.name}/"
+
+
+def with_explorers(html):
+    "Name of a built page → the classes of the explorers that it shows, where there are any."
+    pages = {name: html / f"{name}.html" for name in page_names()}
+    shown = {
+        name: set(re.findall(r'"_anywidget_id": ?"[^"]*?(\w+)"', path.read_text()))
+        for name, path in pages.items()
+        if path.exists()
+    }
+    return {name: classes for name, classes in shown.items() if classes}
+
+
+def opened(html, way):
+    """The pages that are visited: all where an address that is not relative leads nowhere. Elsewhere only addresses differ: there a page of each depth with explorers;
+    as files also one of each other kind, and one for each class of explorer, the last that shows it."""
+    if way == "sub-path":
+        return page_names()
+    if way == "root":
+        return ["index", "lib/63_explore_latents"]
+    shown = {
+        each: name for name, found in with_explorers(html).items() for each in found
+    }
+    return ["index", "01_theory", "api/vae", "measured", *sorted({*shown.values()})]
 
 
 @pytest.fixture(scope="session")
 def looks(html, axe):
-    """All that is looked at in browsers side by side, each page once for everything: ("page", name) → `visit`, (kind, name) → `answers`, to be waited for. There are more
-    browsers than cores, because they wait more than they work."""
+    """All that is looked at in browsers side by side, each page once for everything: (way, name) → `visit`, to be waited for. There are more browsers than cores, because
+    they wait more than they work. Where there is no browser nothing is looked at."""
+    if not chromium():
+        yield {}
+        return
     pool = ProcessPoolExecutor(3, get_context("spawn"))
     with ExitStack() as stack:
-        homes = {kind: stack.enter_context(at(html, kind)) for kind in KINDS}
-        jobs = {
-            (kind, name): pool.submit(answers, homes[kind], name)
-            for kind in ("sub-path", "file")
-            for name in tried(html, kind)
-        } | {
-            ("page", name): pool.submit(visit, homes["http"], name, axe)
-            for name in page_names()
+        homes = {way: stack.enter_context(at(html, way)) for way in WAYS}
+        yield {
+            (way, name): pool.submit(
+                visit, homes[way], name, axe if way == "sub-path" else None
+            )
+            for way in WAYS
+            for name in opened(html, way)
         }
-        yield jobs
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.fixture(scope="session")
-def seen(looks):
-    "Name of a page → what a visit has found."
-    return lambda name: looks["page", name].result()
-
-
-@needs_browser
-@pytest.mark.parametrize("name", page_names())
-def test_page_in_a_browser(name, seen):
-    assert seen(name)["faults"] == {}
-
-
-@needs_browser
-@pytest.mark.parametrize("name", page_names())
-def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, seen):
-    own = seen(name)["own"]
-    assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[
-        :5
-    ]
-    assert ("_static/explorers/host.js" in own) == bool(seen(name)["widgets"]), (
-        "pages without widgets load nothing for them"
-    )
-
-
-@needs_browser
-@pytest.mark.parametrize("name", page_names())
-def test_page_is_accessible(name, seen):
-    if (found := seen(name)["axe"]) is None:
-        pytest.skip("axe-core is not here, and could not be fetched")
-    assert found == []
-
-
-@needs_browser
-@pytest.mark.parametrize(
-    "name", ["index", "01_theory", "lib/21_plots_pictures", "api/vae", "measured"]
-)
-def test_page_from_the_disk(name, html, chrome):
-    "A page of each kind, opened as a file."
-    tab, home = (
-        chrome.new_page(viewport={"width": 390, "height": 844}),
-        html.as_uri() + "/",
-    )
-    kept = noted(tab)
-    tab.goto(f"{home}{name}.html")
-    assert faults(tab, home, kept) == {}
-    tab.close()
-
-
-def with_explorers(html):
-    "The names of the built pages that show widgets."
-    pages = {name: html / f"{name}.html" for name in page_names()}
-    return [
-        name
-        for name, path in pages.items()
-        if path.exists() and "vnd.jupyter.widget-view+json" in path.read_text()
-    ]
-
-
-def tried(html, kind):
-    "The pages whose explorers are tried: all, and elsewhere, where only addresses differ, every second (as files) or fourth."
-    return with_explorers(html)[:: {"http": 1, "file": 2, "sub-path": 4}[kind]]
+# the control has another value, and if the explorer has a network, what that computes has taken the poster's place
+FOLLOWS = """async (control, before) => {
+    const pictures = [...control.closest('.explorer').querySelectorAll('canvas:not(.drawing)')];
+    for (let turn = 0; turn < 200; turn++) {
+        if (control.value !== before && (!pictures.length || pictures.some(p => !p.hidden))) return true;
+        await new Promise(done => setTimeout(done, 50));
+    }
+    return false }"""
 
 
 def unanswered(tab):
-    "What is wrong with the explorers of the page in a tab: each has drawn itself, and its first control moves."
+    "What is wrong with the explorers of the page in a tab: each has drawn itself, its first control moves, and its picture follows."
     wrong = []
     tab.wait_for_function(
         "[...document.querySelectorAll('.explorer')].every(e => e.childElementCount)"
@@ -587,36 +508,11 @@ def unanswered(tab):
         control.focus()
         at_end = before == control.get_attribute("max")
         tab.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
-        tab.wait_for_timeout(500)
-        if control.input_value() == before:
-            wrong.append(f"a control stays at {before}")
+        if not control.evaluate(FOLLOWS, before):
+            wrong.append(f"no answer to a control at {before}: {explorer.inner_text()}")
         if re.search("could not|cannot|failed", explorer.inner_text()):
             wrong.append(explorer.inner_text())
     return wrong
-
-
-def answers(home, name):
-    "`unanswered` of a page where it lies elsewhere, and what it asks for in vain, in a process of its own."
-    tab, wrong = own_browser().new_page(), []
-    tab.on("request", lambda r: wrong.append(r.url) if outside(r.url, home) else None)
-    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    tab.on("response", lambda r: wrong.append(r.url) if r.status >= 400 else None)
-    tab.goto(f"{home}{name}.html")
-    wrong += unanswered(tab)
-    tab.close()
-    return wrong
-
-
-@needs_browser
-@pytest.mark.parametrize("kind", KINDS)
-def test_explorers_answer_on_the_built_pages(kind, html, looks):
-    names = tried(html, kind)
-    assert len(names) > 3 and with_explorers(html)[0] in names
-    if kind == "http":
-        wrong = {name: looks["page", name].result()["explorers"] for name in names}
-    else:
-        wrong = {name: looks[kind, name].result() for name in names}
-    assert {name: what for name, what in wrong.items() if what} == {}
 
 
 ON_PAPER = """() => ({
@@ -784,13 +680,49 @@ def test_browser_checks_find_what_is_broken(chrome, tmp_path):
         tab.close()
 
 
-@pytest.mark.parametrize("name", published_sizes())
-def test_chapter_runs_at_the_sizes_of_the_published_run(name, runs, request, spent):
-    """A few steps with the networks, image sizes and batches that the `gpu` profile trains, so that they are known to be valid. Last, because these run on while the
-    pages are built and looked at."""
-    wait_for(
-        runs[request.node.name],
-        OUT / f"sizes/{name}.ipynb",
-        f"  {name}, published sizes",
-        spent,
+@pytest.fixture(scope="session")
+def seen(looks):
+    "Name of a page → what a visit has found."
+    return lambda name: looks["sub-path", name].result()
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_in_a_browser(name, seen):
+    assert seen(name)["faults"] == {}
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_light_and_loads_widgets_only_if_it_has_some(name, seen):
+    own = seen(name)["own"]
+    assert sum(own.values()) <= LIGHT, sorted(own.items(), key=lambda item: -item[1])[
+        :5
+    ]
+    assert ("_static/explorers/host.js" in own) == bool(seen(name)["widgets"]), (
+        "pages without widgets load nothing for them"
     )
+
+
+@needs_browser
+@pytest.mark.parametrize("name", page_names())
+def test_page_is_accessible(name, seen):
+    if (found := seen(name)["axe"]) is None:
+        pytest.skip("axe-core is not here, and could not be fetched")
+    assert found == []
+
+
+@needs_browser
+@pytest.mark.parametrize("way", WAYS)
+def test_explorers_answer_on_the_built_pages(way, html, looks):
+    names = [name for name in opened(html, way) if name in with_explorers(html)]
+    assert len(names) > 1
+    wrong = {name: looks[way, name].result()["explorers"] for name in names}
+    assert {name: what for name, what in wrong.items() if what} == {}
+
+
+@needs_browser
+@pytest.mark.parametrize("way", ["file", "root"])
+def test_pages_are_right_from_the_disk_and_without_a_folder(way, html, looks):
+    wrong = {name: looks[way, name].result()["faults"] for name in opened(html, way)}
+    assert {name: what for name, what in wrong.items() if what} == {}

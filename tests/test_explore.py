@@ -19,7 +19,7 @@ from nasty_names import NASTY
 from torch import nn
 
 from book import vendor
-from book.browser import chromium
+from book.browser import MISSING, chromium
 from book.project import BUILD
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
@@ -47,10 +47,7 @@ from vae_nb.networks import ACTIVATIONS
 from vae_nb.vae import mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
-needs_browser = pytest.mark.skipif(
-    not chromium(),
-    reason="no Chromium here: apt-get install chromium to test the explorers in a browser",
-)
+needs_browser = pytest.mark.skipif(not chromium(), reason=MISSING)
 slow_is_fine = settings(
     deadline=None,
     max_examples=20,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import traitlets
 
-from book.browser import chromium
+from book.browser import MISSING, chromium
 from vae_nb.core import evaluating
 from vae_nb.data import load
 from vae_nb.elbo import log_weights
@@ -17,10 +17,7 @@ from vae_nb.explore.priors import SHARES, prior_draws, prior_shapes
 from vae_nb.priors import mixture_prior
 from vae_nb.vae import mlp_vae
 
-needs_browser = pytest.mark.skipif(
-    not chromium(),
-    reason="no Chromium here: apt-get install chromium to test explorers in a browser",
-)
+needs_browser = pytest.mark.skipif(not chromium(), reason=MISSING)
 TWO = SCENES["two codes explain x"]
 
 

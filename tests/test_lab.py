@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from book import vendor
-from book.browser import chromium
+from book.browser import MISSING, chromium
 from book.project import BUILD
 from vae_nb.data import load
 from vae_nb.explore import Lab
@@ -18,10 +18,7 @@ from vae_nb.explore.widgets import ASSETS, asset
 from vae_nb.networks import ACTIVATIONS
 from vae_nb.vae import mlp_vae
 
-pytestmark = pytest.mark.skipif(
-    not chromium(),
-    reason="no Chromium here: apt-get install chromium to test the lab in a browser",
-)
+pytestmark = pytest.mark.skipif(not chromium(), reason=MISSING)
 SHAPE, LATENTS, BATCH, STEPS = (1, 5, 7), 3, 7, 100  # of odd sizes
 BUGS = (
     "none autoencoder kl_averaged recon_averaged exp_logvar no_noise shared_noise"

@@ -61,7 +61,7 @@ def test_nbdev_runs_a_notebook_of_the_library():
         [
             BIN / "nbdev_test",
             "--path",
-            "nbs/lib/41_evaluate_codes.ipynb",
+            "nbs/lib/75_exercises_labels.ipynb",
             "--n_workers",
             "0",
         ],

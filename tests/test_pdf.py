@@ -6,7 +6,7 @@ import pytest
 from pypdf import PdfReader
 
 from book import pdf
-from book.browser import chromium
+from book.browser import MISSING, chromium
 
 PAGE = """<html><head><link rel="stylesheet" href="{up}_static/x.css"></head><body><article class="bd-article"><section id="top">
 <h1>{title}<a class="headerlink" href="#top">#</a></h1><p id="here">See <a href="{up}{other}.html#here">there</a>,
@@ -48,7 +48,7 @@ def test_contents_say_where_pages_begin():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not chromium(), reason="no Chromium here: apt-get install chromium")
+@pytest.mark.skipif(not chromium(), reason=MISSING)
 def test_a_book_is_printed(html):
     target = html / pdf.NAME
     with ThreadPoolExecutor(

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from nasty_names import NASTY
 
 from book import build, execute, images, vendor, widgets
-from book.browser import chromium, served
+from book.browser import MISSING, chromium, served
 from book.pages import page
 from book.project import BUILD, ROOT, read_notebook
 from vae_nb.explore import (
@@ -42,10 +42,7 @@ from vae_nb.explore.ideas import (
 )
 from vae_nb.vae import mlp_vae
 
-needs_browser = pytest.mark.skipif(
-    not chromium(),
-    reason="no Chromium here: apt-get install chromium to test explorers in a browser",
-)
+needs_browser = pytest.mark.skipif(not chromium(), reason=MISSING)
 TWO = SCENES["two codes explain x"]
 
 
