@@ -9,9 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 NAMES = (
     "chromium-headless-shell chromium chromium-browser google-chrome".split()
 )  # the first draws no window of its own and needs half the processor time
-MISSING = f"no Chromium here: apt-get install {NAMES[0]}"
+MISSING = f"no Chromium here: apt-get install {NAMES[0]}, or {NAMES[1]}"
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-NEEDED = "Chromium is needed: apt-get install chromium-headless-shell, or chromium where that is not to be had."
 
 
 def chromium():

@@ -14,7 +14,7 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from pypdf import PdfReader, PdfWriter
 
-from .browser import NEEDED, all_pictures, browser, chromium, served, settled
+from .browser import MISSING, all_pictures, browser, chromium, served, settled
 from .project import BUILD, address, page_names, settings, toc
 
 NAME = "vae-notebooks.pdf"
@@ -198,7 +198,7 @@ def main():
     )
     html = parser.parse_args().html
     if not chromium():
-        raise SystemExit(NEEDED)
+        raise SystemExit(MISSING)
     if not (html / "index.html").exists():
         raise SystemExit(f"There is no book in {html}: make book")
     make(html, html / NAME)

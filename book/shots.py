@@ -2,7 +2,7 @@
 
 import argparse
 
-from .browser import NEEDED, all_pictures, browser, chromium, served, settled
+from .browser import MISSING, all_pictures, browser, chromium, served, settled
 from .project import BUILD, page_names
 
 WIDTHS = {"wide": (1280, 900), "phone": (390, 844)}
@@ -17,7 +17,7 @@ def main():
     parser.add_argument("--page", default="", help="only pages whose name holds this")
     args = parser.parse_args()
     if not chromium():
-        raise SystemExit(NEEDED)
+        raise SystemExit(MISSING)
     shots = BUILD / "shots"
     with served(args.html) as home, browser() as chrome:
         for width, (w, h) in WIDTHS.items():
