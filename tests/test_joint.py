@@ -12,6 +12,7 @@ from torch.distributions import OneHotCategorical, kl_divergence
 from vae_nb.augment import jitter, recolour
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
+from vae_nb.data.labelled import LabelledBatch
 from vae_nb.elbo import (
     DiagonalNormal,
     importance_weighted_bound,
@@ -378,6 +379,46 @@ def test_without_options_the_joint_loss_is_the_models_own():
     assert torch.allclose(joint_loss(model)(model, x, 0)["loss"], own["loss"])
 
 
+def test_the_joint_loss_takes_images_that_carry_labels():
+    model, x = joint_vae((1, 8, 8), 2, (4,)), binary()
+    terms = joint_loss(model, consistency=1.0)(
+        model, LabelledBatch(x, torch.arange(6)), 0
+    )
+    assert terms["loss"].isfinite()
+
+
+def test_the_name_of_the_joint_loss_says_its_settings(tmp_path):
+    model = lambda: joint_vae((1, 8, 8), 2, (4,), hidden=(8,))
+    named = lambda **options: joint_loss(model(), **options).__name__
+    names = [
+        named(),
+        named(continuous=Capacity(end=2)),
+        named(continuous=Capacity(end=3)),
+        named(categorical=Capacity(end=1)),
+        named(balance=1.0),
+        named(consistency=1.0),
+        named(firm_after=10),
+        named(alter=recolour),
+    ]
+    assert len(set(names)) == len(names)
+    assert named(continuous=Capacity(end=2.0), balance=1) == named(
+        continuous=Capacity(0, 2, 25_000, 30), balance=1.0, alter=jitter
+    )
+    run = dict(epochs=1, checkpoint=tmp_path, resume=True, progress=False)
+    fit(model(), binary(), training_loss=joint_loss(model(), balance=1.0), **run)
+    with pytest.raises(ValueError, match="training_loss='joint_loss_None_None_1_"):
+        fit(model(), binary(), training_loss=joint_loss(model(), balance=2.0), **run)
+
+
+def test_the_exact_sum_refuses_one_sigma_of_all_decodings():
+    model = joint_vae(
+        (1, 8, 8), 2, (4,), estimator="exact", likelihood="normal", sigma="optimal"
+    )
+    with pytest.raises(ValueError, match="sigma='optimal'.*use sigma='learned'"):
+        model.loss(binary())
+    assert model.eval().loss(binary())["loss"].isfinite()
+
+
 def test_the_joint_loss_is_the_sum_of_its_named_parts():
     model, x = joint_vae((1, 8, 8), 2, (4,)), binary()
     t = joint_loss(
@@ -587,6 +628,11 @@ def test_a_joint_model_made_by_hand_is_checked_too():
 def test_objectives_that_cannot_be_are_refused(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         joint_loss(joint_vae((1, 8, 8)), **options)
+
+
+def test_the_joint_loss_of_a_plain_vae_is_refused():
+    with pytest.raises(TypeError, match="needs a joint VAE.* not a VAE"):
+        joint_loss(mlp_vae((1, 8, 8)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -175,6 +176,41 @@ def test_modes_and_devices_are_the_models():
     assert model.training and all(m.training for m in model.modules())
     double = model.double()
     assert double.given(1).decode(torch.zeros(3, 2)).mean.dtype == torch.float64
+
+
+def test_what_a_network_is_told_moves_with_it():
+    told = model_of().given([0, 1]).to("meta")
+    assert told.encoder.y.device.type == told.decoder.y.device.type == "meta"
+    assert not any(name.endswith("y") for name in told.state_dict())
+
+
+def test_only_a_decoder_repeats_labels():
+    told, x = model_of().eval().given(torch.tensor([1, 2])), images(4).floats()
+    with pytest.raises(ValueError, match="labels of 2 images and gets 4"):
+        told.encode(x)
+    assert told.decode(torch.zeros(5, 2, 2)).mean.shape == (5, 2, *SHAPE)
+    one_for_all = model_of().eval().given(torch.tensor([1]))
+    torch.testing.assert_close(
+        one_for_all.encode(x).mu, model_of().eval().given(1).encode(x).mu
+    )
+
+
+def test_an_empty_batch_passes_and_empty_labels_fit_nothing_else():
+    told, x = model_of().eval().given(torch.tensor([], dtype=torch.long)), images(4)
+    assert told.encode(x.floats()[:0]).mu.shape == (0, 2)
+    assert told.decode(torch.zeros(3, 0, 2)).mean.shape == (3, 0, *SHAPE)
+    for call in (
+        lambda: told.encode(x.floats()),
+        lambda: told.decode(torch.ones(4, 2)),
+    ):
+        with pytest.raises(ValueError, match="labels of 0 images and gets 4"):
+            call()
+
+
+def test_how_many_classes_may_be_a_number_of_numpy(tmp_path):
+    model = model_of(np.int64(3))
+    assert type(model.labels) is int and model.given(2).encode(images(2).floats())
+    assert load_model(model.save(tmp_path)).labels == 3
 
 
 # --- what is written once ---
@@ -360,6 +396,33 @@ def test_labelled_tensors_draws_and_weights():
     assert "2_3_4" in objective.__name__
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8])
+def test_classes_may_be_whole_numbers_of_any_size(kind):
+    data = images(6)
+    few = TensorData(data.floats(), y=data.labels.to(kind))
+    terms = semi_supervised(joint(), few)(joint(), data.floats(), 0)
+    assert terms["loss"].isfinite()
+
+
+def test_the_name_of_the_objective_says_its_settings_and_its_labels():
+    data = images(12)
+    named = lambda few=data, **options: (
+        semi_supervised(joint(), few, **options).__name__
+    )
+    others = [
+        dict(few=data[:6]),
+        dict(few=Images(data.pixels, data.labels.flip(0))),
+        dict(few=Images(data.pixels.flip(0), data.labels)),
+        dict(batch_size=5),
+        dict(firm_after=7),
+        dict(alter=None),
+        dict(alpha=1.0),
+    ]
+    names = {named(), *(named(**other) for other in others)}
+    assert len(names) == 1 + len(others)
+    assert named() == named(images(12), alpha=50)
+
+
 # --- what is refused, in words ---
 
 FEW = images(6)
@@ -375,6 +438,10 @@ BAD = {
     "a batch without labels": (lambda: model_of().loss(FEW.floats()), "carry no labels"),
     "labels out of range": (lambda: fit(model_of(2), FEW.labelled()), "no class 2: the model was built for 2"),
     "a class out of range": (lambda: model_of().given(3), "no class 3"),
+    "a class in words": (lambda: model_of().given("seven"), "from 0 to 2, or one for each image, not 'seven'"),
+    "no class": (lambda: model_of().given(None), "not None"),
+    "an attribute by its name alone": (lambda: model_of(("small", "late")).given("late"), "each of small, late, not 'late'"),
+    "half a class": (lambda: model_of(2.5), "tuple of attribute names"),
     "a class that is a fraction": (lambda: model_of().given(1.5), "a class, or one class for each image"),
     "a class that never appears": (lambda: fit(model_of(5), FEW.labelled()), "no image of train has the label 3, 4"),
     "attributes of another width": (lambda: fit(model_of(("small",)), FEW.labelled("small", "late")), "y has 1 attributes"),
@@ -389,6 +456,9 @@ BAD = {
     "a class without a labelled image": (lambda: semi_supervised(joint(), FEW.by_label(1)), "has the label 0, 2"),
     "labels of another model": (lambda: semi_supervised(joint(), Images(FEW.pixels, FEW.labels + 1)), "no class 3"),
     "a model without a categorical": (lambda: semi_supervised(mlp_vae(SHAPE), FEW), "one categorical"),
+    "a weight of the KL": (lambda: semi_supervised(joint(beta=4.0), FEW), r"beta=4: set model\.beta = 1"),
+    "free bits": (lambda: semi_supervised(joint(free_bits=0.5), FEW), "has no free_bits"),
+    "one sigma of all decodings": (lambda: semi_supervised(joint(likelihood="normal", sigma="optimal"), FEW), "use sigma='learned'"),
     "a negative weight": (lambda: semi_supervised(joint(), FEW, alpha=-1), "alpha must be"),
     "a batch of none": (lambda: semi_supervised(joint(), FEW, batch_size=0), "batch_size"),
 }  # fmt: skip

@@ -263,6 +263,15 @@ def _check_latents(continuous, categorical, tau, estimator) -> None:
             f"{len(categorical)}: use 'relaxed' or 'straight_through'."
         )
 
+
+def refuse_optimal(likelihood) -> None:
+    "Refuse one σ from the decodings of all categories, the improbable ones among them."
+    if getattr(likelihood, "optimal", False):
+        raise ValueError(
+            "sigma='optimal' is the error of all decodings alike, however improbable "
+            "their category: use sigma='learned' where categories are summed over."
+        )
+
 # %% ../../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
     """A VAE with Gaussian latents, then categoricals: relaxed only while it is trained.
@@ -426,6 +435,8 @@ class EnumeratedLikelihood:
         model: VAE,  # with one categorical
         q: Product,  # model.encode(x)
     ):
+        if model.training:  # else σ rests
+            refuse_optimal(model.likelihood)
         *gaussian, y = q.parts
         k = y.event_shape[0]
         rows = torch.eye(k, device=y.logits.device)[:, None]

@@ -9,7 +9,9 @@ __all__ = ['Capacity', 'joint_loss']
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from ..augment import jitter
 from ..elbo import free_bits_kl, linear_warmup
 from .model import JointVAE, OneHot, Product
+from ..vae import images_for
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #d0624244
 def _check_capacity(start: float, end: float, steps: int, gamma: float) -> None:
@@ -137,7 +140,12 @@ def _pressure(
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #a30cd6dc
 def _check_terms(model, continuous, categorical, **weights: float) -> None:
-    "Refuse what is no capacity, negative weights, and terms for a missing categorical."
+    "Refuse other models, no capacity, negative weights, and a missing categorical."
+    if not hasattr(model, "terms_of"):
+        raise TypeError(
+            "joint_loss needs a joint VAE, such as joint_vae(shape, 10, (10,)), not a "
+            f"{type(model).__name__}: fit without training_loss trains that."
+        )
     capacities = {"continuous": continuous, "categorical": categorical}
     for name, value in capacities.items():
         if value is not None and not callable(value):
@@ -154,6 +162,24 @@ def _check_terms(model, continuous, categorical, **weights: float) -> None:
             f"{', '.join(asked)} is about the categorical part, and this model has "
             "none: leave it out, or build with categorical=(10,)."
         )
+
+# %% ../../nbs/lib/27_joint_objective.ipynb #58f235fd
+def name_of(
+    setting: Any,  # of an objective: a number, a `Capacity`, a function or None
+) -> str:
+    """The part of an objective's name that says one setting.
+
+    Args:
+        setting: of an objective: a number, a `Capacity`, a function or None
+    """
+    if isinstance(setting, Capacity):
+        return "-".join(map(name_of, astuple(setting)))
+    if setting is None:
+        return "None"
+    if isinstance(setting, Real):
+        return f"{float(setting):.12g}"
+    function = getattr(setting, "func", setting)  # of a partial
+    return getattr(function, "__name__", type(function).__name__)
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #9620fde3
 def joint_loss(
@@ -189,6 +215,7 @@ def joint_loss(
     capacity = {"continuous": continuous, "categorical": categorical}
 
     def loss(model: JointVAE, x: Tensor, step: int) -> dict[str, Tensor]:
+        x = images_for(model, x)
         q = model.encode(x)
         terms = model.terms_of(x, q)
         means = {k: v.mean(0) for k, v in terms.items() if k != "kl_per_dim"}
@@ -207,4 +234,7 @@ def joint_loss(
                 means["loss"] = means["loss"] + weight * means[name]
         return means
 
+    # a resumed run asks for it: other settings are another objective
+    settings = continuous, categorical, *weights.values(), firm_after, alter or jitter
+    loss.__name__ = "_".join(["joint_loss", *map(name_of, settings)])
     return loss

@@ -7,7 +7,7 @@ __all__ = ['conditional_vae']
 
 # %% ../../nbs/09_labels.ipynb #47fcb8c1
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..builders import builder
+from ..builders import builder, plain_number
 from ..conv import conv_networks
 from ..core import check_choice
 from ..data.labelled import LabelledBatch
@@ -56,6 +56,14 @@ def _attribute_vector(y: Any, names: tuple) -> Any:
         )
     return [float(y[name]) for name in names]
 
+
+def _as_tensor(y: Any, wanted: str) -> Tensor:
+    "Numbers as a tensor; anything else is refused, in words."
+    try:
+        return torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"y must be {wanted}, not {y!r}.") from None
+
 # %% ../../nbs/09_labels.ipynb #a109cfee
 def numbers_of(
     y: Any,  # a class, classes (batch,), attributes (A,) or (batch, A), or a dict
@@ -73,10 +81,12 @@ def numbers_of(
         (K,) or (batch, K)
     """
     if isinstance(labels, int):
-        y = torch.as_tensor(y, device=like.device)
+        wanted = f"a class from 0 to {labels - 1}, or one for each image"
+        y = _as_tensor(y, wanted).to(like.device)
         check_classes(y, labels)
         return F.one_hot(y.long(), labels).to(like.dtype)
-    y = torch.as_tensor(_attribute_vector(y, labels), device=like.device)
+    wanted = f"a number for each of {', '.join(labels)}"
+    y = _as_tensor(_attribute_vector(y, labels), wanted).to(like.device)
     if y.ndim not in (1, 2) or y.shape[-1] != len(labels):
         raise ValueError(
             f"y has {len(labels)} attributes ({', '.join(labels)}): a vector "
@@ -133,21 +143,34 @@ class Conditioned(nn.Module):
 
 # %% ../../nbs/09_labels.ipynb #5de68c0b
 class Told(nn.Module):
-    "A network that has been told y: a function of x alone, as networks usually are."
+    """A network that has been told y: a function of x alone, as networks usually are.
 
-    def __init__(self, network: Conditioned, y: Tensor):
+    Args:
+        y: (K,) for all, or (batch, K)
+        draws: are many latents of each image allowed, draw by draw?
+    """
+
+    y: Tensor
+
+    def __init__(
+        self,
+        network: Conditioned,
+        y: Tensor,  # (K,) for all, or (batch, K)
+        draws: bool = False,  # are many latents of each image allowed, draw by draw?
+    ):
         super().__init__()
-        self.network, self.y = network, y
+        self.network, self.draws = network, draws
+        self.register_buffer("y", y, persistent=False)  # moves with the network
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.y
-        if y.ndim == 2:
-            if len(x) % len(y):
+        y, n = self.y, len(x)
+        if y.ndim == 2 and n != len(y) != 1:
+            if not (self.draws and len(y) and n % len(y) == 0):
                 raise ValueError(
-                    f"the model was given the labels of {len(y)} images and gets "
-                    f"{len(x)}: one label for each, or one for all."
+                    f"the model was given the labels of {len(y)} images and gets {n}: "
+                    "one label for each, or one for all."
                 )
-            y = y.repeat(len(x) // len(y), 1)
+            y = y.repeat(n // len(y), 1)
         return self.network(x, y)
 
     def folded(self) -> nn.Sequential:
@@ -188,7 +211,7 @@ class GivenVAE(VAE):
     "A conditional VAE that has been told y: a VAE like any other, of the same weights."
 
     def __init__(self, model: "ConditionalVAE", y: Tensor):
-        encoder, decoder = Told(model.encoder, y), Told(model.decoder, y)
+        encoder, decoder = Told(model.encoder, y), Told(model.decoder, y, draws=True)
         sizes = model.shape, model.latent_dim
         super().__init__(encoder, decoder, model.likelihood, *sizes)
         self.beta, self.free_bits = model.beta, model.free_bits
@@ -228,6 +251,7 @@ class ConditionalVAE(VAE):
     ):
         super().__init__(encoder, decoder, likelihood, shape, latent_dim)
         self.beta, self.free_bits = beta, free_bits
+        labels = plain_number(labels)
         self.labels = labels if isinstance(labels, int) else tuple(labels)
 
     def given(self, y: Any) -> GivenVAE:
@@ -324,7 +348,9 @@ def conditional_vae(
     """
     check_choice(net=(net, ("mlp", "conv")))
     check_sizes(latent_dim=latent_dim)
-    width = labels if isinstance(labels, int) else len(labels)
+    labels = plain_number(labels)
+    names = len(labels) if isinstance(labels, Sized) else 0
+    width = labels if isinstance(labels, int) else names
     if width < 1 or labels is True or isinstance(labels, str):
         raise ValueError(
             "labels must be how many classes there are, or a tuple of attribute names "

@@ -6,6 +6,7 @@
 __all__ = ['semi_supervised']
 
 # %% ../../nbs/lib/29_labels_few.ipynb #f5a86f8f
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,8 @@ from torch import Tensor
 from ..augment import jitter
 from ..data import Images, TensorData, as_data
 from ..elbo import kl_per_dim, linear_warmup
-from ..joint.model import EnumeratedLikelihood, JointVAE
-from ..joint.objective import balance_term, consistency_term
+from ..joint.model import EnumeratedLikelihood, JointVAE, refuse_optimal
+from ..joint.objective import balance_term, consistency_term, name_of
 from .conditional import check_classes, refuse_missing
 from ..networks import check_sizes, check_weights
 from ..vae import images_for
@@ -78,6 +79,13 @@ def _few(model: Any, labelled: Any) -> Any:
             "semi_supervised needs a model with one categorical, such as "
             "joint_vae(shape, 50, (10,)), whose one-hot is the class."
         )
+    refuse_optimal(model.likelihood)
+    for name, usual in {"beta": 1, "free_bits": 0}.items():
+        if (value := getattr(model, name)) != usual:
+            raise ValueError(
+                f"semi_supervised has no {name}, and this model has {name}={value:g}: "
+                f"set model.{name} = {usual}."
+            )
     if getattr(labelled, "labels", None) is not None:
         labelled = labelled.labelled()
     y = getattr(labelled, "y", None)
@@ -91,6 +99,16 @@ def _few(model: Any, labelled: Any) -> Any:
     refuse_missing(missing, "the labelled ones")
     return as_data(labelled, model)
 
+
+def _digest(few: Any) -> str:
+    "A checksum of labelled images: others make another objective."
+    values = getattr(few, "pixels", getattr(few, "values", few.y))
+    check = 0
+    for part in (values, few.y.long()):
+        bytes_of = part.detach().cpu().flatten().view(torch.uint8)
+        check = zlib.crc32(bytes_of.numpy(), check)
+    return f"{check:08x}{getattr(few, 'binarisation', '')}"
+
 # %% ../../nbs/lib/29_labels_few.ipynb #5cdebbe2
 def semi_supervised(
     model: JointVAE,  # with one categorical, of as many categories as classes
@@ -102,7 +120,7 @@ def semi_supervised(
     consistency: float = 0.0,  # weight of `consistency_term`, on all images
     firm_after: int = 0,  # steps over which its firmness rises from 0 to 1
     # what must not change the class, for the labelled images and for consistency; None:
-    # nothing, as in the paper
+    # the labelled ones stay as they are, as in the paper, and consistency uses `jitter`
     alter: Callable[[Tensor], Tensor] | None = jitter,
 ) -> Callable:  # f(model, x, step) → terms, for `fit(training_loss=…)`
     """The −ELBO of images of which a few have labels: M2 of Kingma et al. (2014).
@@ -119,7 +137,7 @@ def semi_supervised(
         balance: weight of `balance_term`: all classes are as frequent
         consistency: weight of `consistency_term`, on all images
         firm_after: steps over which its firmness rises from 0 to 1
-        alter: what must not change the class, for the labelled images and for consistency; None: nothing, as in the paper
+        alter: what must not change the class, for the labelled images and for consistency; None: the labelled ones stay as they are, as in the paper, and consistency uses `jitter`
 
     Returns:
         f(model, x, step) → terms, for `fit(training_loss=…)`
@@ -136,7 +154,8 @@ def semi_supervised(
         batch = next(iter(few.batches(len(few), device=x.device)))
         q, known = model.encode(x), model.encode(batch.x)
         terms = summed_terms(model, x, q)
-        seen = observed_terms(model, batch.x, batch.y, known)
+        y = batch.y.long()
+        seen = observed_terms(model, batch.x, y, known)
         means = {name: value.mean() for name, value in terms.items()}
         logits = [known.parts[-1].logits]
         if alter is not None:
@@ -145,7 +164,7 @@ def semi_supervised(
             other = model.encode((alter or jitter)(x))
             firmness = linear_warmup(step, firm_after)
             means["consistency"] = consistency_term(q, other, firmness).mean()
-        nats = [F.nll_loss(each, batch.y) for each in logits]
+        nats = [F.nll_loss(each, y) for each in logits]
         means["alpha"] = torch.stack(nats).mean()
         if balance:
             means["balance"] = balance_term(q)
@@ -156,5 +175,8 @@ def semi_supervised(
         means["classify"] = means.pop("alpha")
         return means
 
-    loss.__name__ = f"semi_supervised_{alpha:g}_{balance:g}_{consistency:g}"
+    # a resumed run asks for it: other settings are another objective
+    settings = alpha, balance, consistency, batch_size, firm_after, alter
+    name = "_".join(["semi_supervised", *map(name_of, settings)])
+    loss.__name__ = f"{name}_{_digest(known_ones)}"
     return loss
