@@ -29,6 +29,7 @@ from vae_nb.elbo import (
     standard_normal,
 )
 from vae_nb.likelihoods import LIKELIHOODS, BernoulliLikelihood, Pixels, make_likelihood
+from vae_nb.vae import mlp_vae
 
 close = torch.testing.assert_close
 
@@ -507,3 +508,10 @@ def test_everything_runs_on_the_accelerator():
 def test_pixels_need_no_particular_likelihood():
     p = Pixels(Normal(torch.zeros(2, 1, 3, 3), 1.0))
     assert p.log_prob(torch.zeros(2, 1, 3, 3)).shape == (2,)
+
+
+def test_a_bound_refuses_images_without_their_channel():
+    model, x = mlp_vae((1, 4, 6), 2, hidden=(8,)), torch.rand(5, 1, 4, 6)
+    assert importance_weighted_bound(model, x, 3).shape == (5,)
+    with pytest.raises(ValueError, match=r"not \(5, 4, 6\)"):
+        importance_weighted_bound(model, x[:, 0], 3)

@@ -25,10 +25,13 @@ from vae_nb.evaluate import (
     mutual_information_gap,
     nll,
     nll_by_k,
+    reconstruct_all,
     sliced_wasserstein,
     small_classifier,
 )
-from vae_nb.evaluate.codes import moment_mismatch
+from vae_nb.evaluate.codes import moment_mismatch, pair_information
+from vae_nb.joint.model import OneHot, Product
+from vae_nb.labels import conditional_vae
 from vae_nb.priors import fit_density, with_prior
 from vae_nb.train import fit
 from vae_nb.vae import LatentModel, mlp_vae
@@ -1062,3 +1065,74 @@ def test_every_score_takes_images_in_any_form(little):
         with_prior(model, model.prior), pixels.numpy(), n=30
     ) == information(model, x, n=30)
     assert diagnose(model, pairs).numbers == diagnose(model, x).numbers
+
+
+def test_diagnose_brings_images_into_the_layout_of_the_model(little):
+    model, x = small(little, "bernoulli"), little.floats()[:100]
+    numbers = diagnose(model, x).numbers
+    for form in (x[:, 0], x.flatten(1)):
+        assert diagnose(model, form).numbers == numbers
+    found = diagnose(model, little.pixels[:100, 0])  # bytes stay bytes
+    assert "input range" in str(found)
+
+
+def test_scores_take_images_that_carry_labels(little):
+    plain, labelled = small(little, "bernoulli"), little[:200].labelled()
+    told = conditional_vae(little.shape, 10, 4, hidden=(16,))
+    seven = labelled.by_label(7)
+    assign = lambda model, x: model.encode(x).mean.argmax(-1)
+    table = evaluate(plain, labelled, k=2, assign=assign)["value"]
+    assert table.equals(evaluate(plain, little[:200], k=2, assign=assign)["value"])
+    assert math.isfinite(evaluate(told.given(7), seven, k=2).value["KL"])
+    assert diagnose(told.given(7), seven).numbers
+    copies = reconstruct_all(told, labelled)
+    assert copies.allclose(reconstruct_all(told, labelled, batch_size=64), atol=1e-6)
+    assert copies[labelled.y == 7].allclose(
+        told.given(7).reconstruct(labelled.floats()[labelled.y == 7]), atol=1e-6
+    )
+
+
+def test_dynamic_binarisation_is_the_same_each_time(little):
+    model, images = small(little, "bernoulli"), little[:100].binarised("dynamic")
+    scores = (encode_all, mean_kl_per_dim, active_units, reconstruct_all)
+    for score in scores:
+        assert score(model, images).equal(score(model, images))
+    assign = lambda model, x: x.flatten(1).sum(1).long() % 10
+    tables = [evaluate(model, images, k=1, assign=assign, seed=3) for _ in range(2)]
+    assert tables[0].equals(tables[1])
+
+
+def test_pair_information_of_a_category_that_is_never_used():
+    q = Product([OneHot(torch.tensor([[9.0, -1e4, 0.0], [0.0, -1e4, 9.0]]))])
+    assert pair_information(q, q) == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_information_of_one_image_is_refused(x):
+    with pytest.raises(ValueError, match="n must be at least 2, not 1"):
+        information(TwoOfThree(), x, n=1)
+
+
+def test_float64_is_made_on_the_cpu_only(x, monkeypatch):
+    "Some devices have none."
+    home, double = [], torch.Tensor.double
+
+    def cpu(self):
+        home.append(self.clone())
+        return home[-1]
+
+    def checked(self):
+        assert any(self is one for one in home)
+        return double(self)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    monkeypatch.setattr(torch.Tensor, "double", checked)
+    assert information(TwoOfThree(), x, n=50)["kl"] > 0
+
+
+def test_a_prior_of_torch_is_evaluated(little):
+    normal = torch.distributions.Normal(torch.zeros(4), torch.ones(4))
+    model = mlp_vae(little.shape, 4, hidden=(16,))
+    model = with_prior(model, torch.distributions.Independent(normal, 1))
+    table = evaluate(model, little[:40], k=2)
+    assert math.isfinite(table.value["KL"])
+    assert table.equals(evaluate(model, little[:40], k=2))

@@ -436,3 +436,12 @@ def test_discretised_logistic_starts_usable_and_learns_its_scale():
         (torch.rand(2, 3, 4, 4) * 255).round() / 255
     ).sum().backward()
     assert out.grad.isfinite().all() and (likelihood.log_scale.grad != 0).all()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_images_of_another_shape_are_refused_and_not_scored_against_each_other(name):
+    p = make_likelihood(name)(torch.zeros(5, 1, 4, 6))
+    assert p.log_prob(torch.zeros(3, 5, 1, 4, 6)).shape == (3, 5)
+    for shape in ((5, 4, 6), (5, 24), (5, 1, 6, 4), (5, 1, 1, 1)):
+        with pytest.raises(ValueError, match=r"\(\.\.\., 1, 4, 6\), not .*reshape\(-1"):
+            p.log_prob(torch.zeros(shape))

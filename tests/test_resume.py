@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+import types
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -30,6 +31,7 @@ from vae_nb.data import load
 from vae_nb.saving import load_model
 from vae_nb.train import NotFinite, fit, loop
 from vae_nb.train.checkpoint import CHECKPOINT, Checkpoint
+from vae_nb.train.state import _noise_state, _set_noise_state
 from vae_nb.vae import VAE, mlp_vae
 
 DIGITS = load("digits")
@@ -965,7 +967,14 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
     tensors, facts = load_tensors(
         tmp_path / CHECKPOINT, "settings", "at", "clock", "rates", "rows", "info"
     )
-    for name in ("digest", "training_loss", "beta", "free_bits", "tau"):
+    for name in (
+        "digest",
+        "training_loss",
+        "loss_arguments",
+        "beta",
+        "free_bits",
+        "tau",
+    ):
         del facts["settings"][name]
     del facts["info"]["threads"]
     save_tensors(tmp_path / CHECKPOINT, tensors, **facts)
@@ -1030,3 +1039,50 @@ def test_a_finished_run_that_shall_be_longer_names_the_way(tmp_path):
         fit(longer, TRAIN, checkpoint=tmp_path / "longer", **OPTIONS).last["train_loss"]
         < fit(mlp(), TRAIN, **OPTIONS).last["train_loss"]
     )
+
+
+def test_a_refused_resume_leaves_the_model_as_it_was(tmp_path):
+    fit(mlp(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    model = mlp()
+    with pytest.raises(ValueError, match="digest="):
+        fit(model, VALID[:60], checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(model, mlp())
+
+
+def weighted_loss(model, x, step, weight, how="as it is"):
+    return {"loss": weight * model.loss(x)["loss"]}
+
+
+def test_another_argument_of_a_training_loss_is_refused(tmp_path):
+    again = dict(checkpoint=tmp_path, **OPTIONS)
+    fit(mlp(), TRAIN, training_loss=partial(weighted_loss, weight=2.0), **again)
+    again["resume"] = True
+    for other in (
+        partial(weighted_loss, weight=3.0),
+        partial(weighted_loss, weight=2.0, how="otherwise"),
+    ):
+        with pytest.raises(ValueError, match=r"loss_arguments=\['weight=2.0'\] there"):
+            fit(mlp(), TRAIN, training_loss=other, **again)
+    same = partial(weighted_loss, weight=2.0)
+    assert fit(mlp(), TRAIN, training_loss=same, **again).last["epoch"] == 3
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("mps", 0), ("xpu", 1)])
+def test_the_noise_of_other_accelerators_is_saved_too(monkeypatch, kind, asked):
+    device, held = torch.device(kind), [torch.tensor([1, 2, 3], dtype=torch.uint8)]
+    place = (device,)[:asked]  # mps takes none
+
+    def get(*which):
+        assert which == place
+        return held[0]
+
+    def put(state, *which):
+        assert which == place
+        held[0] = state
+
+    module = types.SimpleNamespace(get_rng_state=get, set_rng_state=put)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    states = _noise_state(device)
+    expected, held[0] = held[0], None
+    _set_noise_state(states, device)
+    assert states.keys() == {"cpu", kind} and held[0] is expected

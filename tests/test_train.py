@@ -1110,3 +1110,14 @@ def test_a_loss_of_frozen_weights_only_is_refused():
             model,
             training_loss=lambda model, x, step: model.encode(x).mean.square().mean(),
         )
+
+
+def test_terms_of_sixteen_bits_are_summed_in_more():
+    "The sum over an epoch has more digits than bfloat16 holds."
+
+    def loss(model, x, step):
+        told = torch.tensor(0.48).bfloat16()
+        return model.loss(x) | {"told": told}
+
+    row = run(small_vae(), images(1600), training_loss=loss).last
+    assert row["train_told"] == pytest.approx(0.48, abs=2e-3)

@@ -27,6 +27,7 @@ from vae_nb.elbo import kl_normal
 from vae_nb.joint import joint_vae
 from vae_nb.likelihoods import LIKELIHOODS, NormalLikelihood, Pixels, make_likelihood
 from vae_nb.networks import ACTIVATIONS
+from vae_nb.priors import with_prior
 from vae_nb.saving import config_now, load_model, save_model
 from vae_nb.vae import VAE, mlp_vae
 
@@ -1031,3 +1032,15 @@ def test_every_verb_takes_images_in_any_form(make):
 def test_sizes_may_be_numpys():
     model = mlp_vae(SHAPE, latent_dim=np.int64(3), hidden=(np.int32(8),))
     assert model.sample(np.int64(2)).shape == (2, *SHAPE)
+
+
+def test_a_prior_of_torch_can_be_sampled(model):
+    "It takes no generator, and the generator decides all the same."
+    normal = torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+    model = with_prior(model, torch.distributions.Independent(normal, 1))
+    one, same, other = (
+        model.sample(5, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert one.equal(same) and not one.equal(other)
+    assert model.sample(5).shape == (5, *SHAPE)
+    assert model.sample(5).equal(model.sample(5)) is False

@@ -112,6 +112,12 @@ class Pixels(Independent):
 
     def log_prob(self, x: Tensor) -> Tensor:
         "log p(x|z) in nats per image, (...)."
+        if x.shape[-3:] != self.event_shape:  # they would be broadcast
+            shape = ", ".join(map(str, self.event_shape))
+            raise ValueError(
+                f"log_prob takes images of shape (..., {shape}), not {tuple(x.shape)}: "
+                f"grey or flat ones become that by x.reshape(-1, {shape})."
+            )
         check_unit_range(x, type(self.base_dist).__name__)
         # torch's Bernoulli computes in the number type of x, be it of 16 bits
         logits = getattr(self.base_dist, "logits", x)

@@ -7,6 +7,7 @@ __all__ = ['LatentModel', 'VAE', 'mlp_vae']
 
 # %% ../nbs/02_mlp_vae.ipynb #27a6f79f
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def check_latents(z: Tensor, latent_dim: int) -> None:
         raise ValueError(
             f"decode takes latents of shape (..., {latent_dim}), not {tuple(z.shape)}."
         )
+
+
+def draw_latents(prior: Any, n: int, generator: torch.Generator | None) -> Tensor:
+    "Draws from a prior, (n, latent); those of torch.distributions take no generator."
+    if len(signature(prior.sample).parameters) > 1:
+        return prior.sample((n,), generator)
+    if generator is None:
+        return prior.sample((n,))
+    at = {"generator": generator, "device": generator.device}
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), **at)))
+        return prior.sample((n,))
 
 
 def start_bias(model: Any, mean: Tensor) -> None:
@@ -186,7 +199,7 @@ class LatentModel(nn.Module):
         "n images, (n, C, H, W) in [0, 1]: the mean of p(x|z) at each z ~ p(z)."
         check_sizes(n=n)
         with evaluating(self):
-            return self.decode(self.prior.sample((n,), generator)).mean
+            return self.decode(draw_latents(self.prior, n, generator)).mean
 
     def reconstruct(self, x: Tensor) -> Tensor:
         "The mean of p(x|z) at the mean of q(z|x), (batch, C, H, W) in [0, 1]."

@@ -91,12 +91,10 @@ def encode_all(
     Returns:
         posterior means (or draws), (N, latent), on the CPU
     """
-    if seed is not None:
-        with seeded_batches(model, images, batch_size, seed) as batches:
-            return torch.cat([model.encode(x).sample().cpu() for x in batches])
-    with evaluating(model):
-        batches = as_data(images, model).batches(batch_size, device=device_of(model))
-        return torch.cat([model.encode(x).mean.cpu() for x in batches])
+    with seeded_batches(model, images, batch_size, seed or 0) as batches:
+        posteriors = map(model.encode, batches)
+        codes = (q.mean if seed is None else q.sample() for q in posteriors)
+        return torch.cat([z.cpu() for z in codes])
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #e4d7a426
 def mean_kl_per_dim(
@@ -114,15 +112,15 @@ def mean_kl_per_dim(
         nats per image, (latent,)
     """
     data = as_data(images, model)
-    with evaluating(model):
-        batches = data.batches(batch_size, device=device_of(model))
-        if not has_formula(model.encode(next(iter(batches))), model.prior):
-            raise ValueError(
-                "there is no KL per latent: this prior or posterior is no product over "
-                "latents. kl_monte_carlo estimates the whole KL."
-            )
-        batches = data.batches(batch_size, device=device_of(model))
-        sums = [kl_per_dim(model.encode(x), model.prior).sum(0).cpu() for x in batches]
+    sums = []
+    with seeded_batches(model, data, batch_size, seed=0) as batches:
+        for q in map(model.encode, batches):
+            if not has_formula(q, model.prior):
+                raise ValueError(
+                    "there is no KL per latent: this prior or posterior is no product "
+                    "over latents. kl_monte_carlo estimates the whole KL."
+                )
+            sums.append(kl_per_dim(q, model.prior).sum(0).cpu())
     return torch.stack(sums).sum(0) / len(data)
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #4f212d7c

@@ -226,9 +226,10 @@ def moment_mismatch(
         nats
     """
     n, latent_dim = mu.shape
-    mean = mu.double().mean(0)
-    within = variance.double().mean(0).diag()
-    cov = mu.double().T.cov().reshape(latent_dim, latent_dim) + within
+    mu, variance = mu.cpu().double(), variance.cpu().double()  # MPS has no float64
+    mean = mu.mean(0)
+    within = variance.mean(0).diag()
+    cov = mu.T.cov().reshape(latent_dim, latent_dim) + within
     nats = 0.5 * (mean @ mean + cov.trace() - latent_dim - torch.logdet(cov)).item()
     return max(0.0, nats - latent_dim * (latent_dim + 3) / (4 * n))
 
@@ -236,13 +237,13 @@ def moment_mismatch(
 def _log_densities(
     posteriors: list,  # q(z|x) of each batch
     z: Tensor,  # one code of each image, (n, latent)
-) -> Tensor:  # log q(z_i|x_j), (n, n), float64
+) -> Tensor:  # log q(z_i|x_j), (n, n), float64, on the CPU
     "The density of every code under every image's posterior."
     rows = [
         torch.cat([q.log_prob(part[:, None]) for q in posteriors], 1)
         for part in z.split(100)
     ]
-    return torch.cat(rows).double()
+    return torch.cat(rows).cpu().double()  # MPS has no float64
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #2078090b
 def _least_mismatch(posteriors: list, prior) -> float:
@@ -292,6 +293,11 @@ def information(
     Returns:
         nats: kl, mi_low, mi_high, aggregate_low, aggregate_high
     """
+    if n < 2:
+        raise ValueError(
+            "information compares images with each other: n must be at least 2, not "
+            f"{n!r}."
+        )
     data = as_data(images, model)
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -299,7 +305,7 @@ def information(
         posteriors = [model.encode(x) for x in batches]
         z = torch.cat([q.rsample() for q in posteriors])
         pairs = _log_densities(posteriors, z)
-        prior = model.prior.log_prob(z).double()
+        prior = model.prior.log_prob(z).cpu().double()
         mismatch = _least_mismatch(posteriors, model.prior)
     kl, low, high = _bracket(pairs, prior, mismatch)
     rest = {"aggregate_low": max(0.0, kl - high), "aggregate_high": max(0.0, kl - low)}
@@ -329,5 +335,6 @@ def pair_information(
     )
     together = (a.T @ b + b.T @ a) / (2 * len(a))
     alone = together.sum(0)
-    ratio = together / (alone[:, None] * alone)
-    return (together * ratio.clamp(min=1e-12).log()).sum().item()
+    # the marginals are alike; 0 log 0 is 0
+    entropy = -torch.xlogy(alone, alone).sum()
+    return (torch.xlogy(together, together).sum() + 2 * entropy).item()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core import device_of, evaluating
 from ..data import Data
+from ..data.labelled import images_of
 from ..elbo import Delta
 from vae_nb.evaluate.bounds import (
     TrainedVAE,
@@ -35,6 +36,7 @@ from vae_nb.evaluate.findings import (
     mismatch_and_error,
 )
 from .measurements import Measurements, measure, ratio_and_error
+from ..vae import images_for
 
 # %% ../../nbs/lib/47_evaluate_doctor.ipynb #73cf9c66
 def _narrowed(m: Measurements) -> bool:
@@ -149,10 +151,12 @@ def diagnose(
         empty: none of these illnesses was found
     """
     check_one_label(model, "diagnose")
-    batches = random_batches(images, n, 250, device_of(model), seed)
+    given = random_batches(images, n, 250, device_of(model), seed)
+    batches = [images_of(x) for x in given]
     unfit = {"all else": "the images do not fit"}
     if (finding := find_range(torch.cat(batches))) is not None:
         return Findings([finding], skipped=unfit)
+    batches = [images_for(model, x) for x in batches]
     with evaluating(model):
         is_point = isinstance(model.encode(batches[0]), Delta)
     if is_point:

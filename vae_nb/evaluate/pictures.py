@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core import device_of, evaluating
 from ..data import Data, Images, as_data
-from .bounds import TrainedVAE
+from .bounds import TrainedVAE, seeded_batches, tell
 from ..likelihoods import check_unit_range
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #373adbba
@@ -34,10 +34,12 @@ def reconstruct_all(
     Returns:
         float, (N, C, H, W), on the CPU
     """
-    with evaluating(model):
-        batches = as_data(images, model).batches(batch_size, device=device_of(model))
+    with seeded_batches(model, images, batch_size, seed=0) as batches:
         return torch.cat(
-            [model.decode(model.encode(x).mean).mean.cpu() for x in batches]
+            [
+                told.decode(told.encode(x).mean).mean.cpu()
+                for told, x in tell(model, batches)
+            ]
         )
 
 # %% ../../nbs/lib/42_evaluate_pictures.ipynb #b674c41b

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core import device_of, evaluating
 from ..data import Data, as_data
+from ..data.labelled import images_of
 from ..elbo import Delta, bits_per_dim
 from vae_nb.evaluate.bounds import (
     TrainedVAE,
@@ -81,7 +82,7 @@ def _bits_row(
 ) -> dict[str, Row]:  # empty where there are no bits per dimension
     "The NLL bound in bits per dimension."
     with evaluating(model):
-        x = random_batches(images, 8, device=device_of(model))[0]
+        x = images_of(random_batches(images, 8, device=device_of(model))[0])
         levels = _density_levels(model.decode(model.encode(x).mean), x)
     if levels is False or x.ndim != 4:
         return {}
@@ -168,8 +169,10 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
     rows = {}
     if assign is not None:
         with evaluating(model):
-            batches = images.batches(500, device=device_of(model))
-            clusters = torch.cat([assign(model, x).cpu() for x in batches])
+            noise = torch.Generator().manual_seed(seed)
+            batches = images.batches(500, generator=noise, device=device_of(model))
+            found = [assign(model, images_of(x)).cpu() for x in batches]
+        clusters = torch.cat(found)
         labels: Any = getattr(images, "labels", None)
         accuracy = cluster_accuracy(clusters, labels)[0]
         rows["accuracy without supervision"] = _row(accuracy)
@@ -237,7 +240,7 @@ def evaluate(
         rows |= _density_rows(model, images, k, n_information, seed)
     # the same places of both sets
     x, real = (
-        torch.cat(random_batches(data, n_pictures, seed=seed))
+        torch.cat([*map(images_of, random_batches(data, n_pictures, seed=seed))])
         for data in (images, reference)
     )
     rows |= _picture_rows(model, real, x, features or {}, seed)

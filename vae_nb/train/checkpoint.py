@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import cast
@@ -92,7 +93,8 @@ def locked_by_main(
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #b4bd6b28
 _UNNOTICED = ("beta", "free_bits", "tau")  # of the model
-_LATER = (*_UNNOTICED, "training_loss", "digest")  # not saved by earlier versions
+# not saved by earlier versions
+_LATER = (*_UNNOTICED, "training_loss", "loss_arguments", "digest")
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #b75108de
 def _digest(
@@ -111,6 +113,14 @@ def _digest(
     return f"{check:08x}{getattr(data, 'binarisation', '')}"
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #cde83026
+def _plain_arguments(loss) -> list[str]:  # "name=value"
+    "The numbers and words that a partial was given; nothing of another function."
+    if not isinstance(loss, partial):
+        return []
+    given = [*enumerate(loss.args), *sorted(loss.keywords.items())]
+    return [f"{name}={v!r}" for name, v in given if isinstance(v, (Real, str))]
+
+
 def _unnoticed_settings(model, train, valid, training_loss) -> dict:
     "What else decides the result, and could be another without anybody noticing."
     loss = getattr(training_loss, "func", training_loss)  # of a partial
@@ -121,7 +131,8 @@ def _unnoticed_settings(model, train, valid, training_loss) -> dict:
     }
     name = "" if loss is None else getattr(loss, "__name__", type(loss).__name__)
     digests = [_digest(train), _digest(valid)]
-    return numbers | {"training_loss": name, "digest": digests}
+    named = {"training_loss": name, "loss_arguments": _plain_arguments(training_loss)}
+    return numbers | named | {"digest": digests}
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #de08989c
 def _check_same_run(

@@ -256,9 +256,11 @@ def _start(
     resume: bool,
 ) -> None:
     "Bring a run to its first step, or to where the saved one was; all processes alike."
-    _start_from_the_mean(run.model, train)
+    goes_on = checkpoint and resume and checkpoint.path.exists()
+    if not goes_on:  # a run that is refused leaves the model as it was
+        _start_from_the_mean(run.model, train)
     torch.manual_seed(seed)
-    if checkpoint and resume and checkpoint.path.exists():
+    if checkpoint and goes_on:
         checkpoint.load(run)
         run.bar.update(run.position.step)
     step, main_step = run.position.step, int(run.world.broadcast(run.position.step))

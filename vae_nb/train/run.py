@@ -432,6 +432,8 @@ def _add(
     at_once: bool,  # one launch, where launches count
 ) -> None:
     "Add the terms of a batch to the sums."
+    # 16 bits are too few for sums
+    terms = {name: at_least_float32(t.detach()) for name, t in terms.items()}
     values: list[Any] = [sums.get(name) for name in terms] if at_once else [None]
     if all(isinstance(value, Tensor) for value in values):
         torch._foreach_add_(values, [*terms.values()], alpha=n)

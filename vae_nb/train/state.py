@@ -19,19 +19,26 @@ from .history import History, progress_bar
 from .run import Clock, Position, Run
 
 # %% ../../nbs/lib/34_train_state.ipynb #2773bec7
+def _which(device: torch.device) -> tuple:
+    "What a device's generator is asked for by: there is one MPS only."
+    return () if device.type == "mps" else (device,)
+
+
 def _noise_state(device: torch.device) -> dict[str, Tensor]:
     "The state of PyTorch's generators: of the CPU, and of the accelerator in use."
     states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type != "cpu":
+        get = torch.get_device_module(device).get_rng_state
+        states[device.type] = get(*_which(device))
     return states
 
 # %% ../../nbs/lib/34_train_state.ipynb #91605532
 def _set_noise_state(states: dict[str, Tensor], device: torch.device) -> None:
     "The inverse of `_noise_state`."
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type != "cpu" and device.type in states:
+        set_state = torch.get_device_module(device).set_rng_state
+        set_state(states[device.type], *_which(device))
 
 # %% ../../nbs/lib/34_train_state.ipynb #a988d225
 def _optimiser_state(
