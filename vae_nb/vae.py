@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .builders import build_from, build_part, builder
-from .core import evaluating, moved
+from .core import HasWeights, evaluating, moved
 from .data.tensors import as_batch
 from .elbo import Delta, DiagonalNormal, elbo_terms, standard_normal
 from .likelihoods import make_likelihood
@@ -35,7 +35,7 @@ from .saving import WEIGHTS, config_now, load_model, save_model
 # %% ../nbs/02_mlp_vae.ipynb #501ba0fa
 def images_for(
     # with a `shape`, (C, H, W) of one image; without, x stays as it is
-    model: nn.Module,
+    model: HasWeights,
     x: Any,  # a batch of images, in any form that `vae_nb.data.as_batch` knows
 ) -> Tensor:  # (batch, C, H, W)
     """The floats that the model computes with; what is already so is not copied.
@@ -65,7 +65,7 @@ def draw_latents(prior: Any, n: int, generator: torch.Generator | None) -> Tenso
         return prior.sample((n,), generator)
     if generator is None:
         return prior.sample((n,))
-    at = {"generator": generator, "device": generator.device}
+    at: Any = {"generator": generator, "device": generator.device}
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (), **at)))
         return prior.sample((n,))

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import device_of, evaluating
-from ..data import Data, Images, as_data
+from ..data import Data, Images
 from .bounds import TrainedVAE, seeded_batches, tell
 from ..likelihoods import check_unit_range
 
