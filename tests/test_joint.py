@@ -38,7 +38,7 @@ from vae_nb.joint import (
     joint_vae,
     one_hot,
 )
-from vae_nb.joint.model import OneHot, Product
+from vae_nb.joint.model import EnumeratedLikelihood, OneHot, Product
 from vae_nb.joint.objective import balance_term, consistency_term
 from vae_nb.latent import traverse
 from vae_nb.train import fit
@@ -410,13 +410,17 @@ def test_the_name_of_the_joint_loss_says_its_settings(tmp_path):
         fit(model(), binary(), training_loss=joint_loss(model(), balance=2.0), **run)
 
 
-def test_the_exact_sum_refuses_one_sigma_of_all_decodings():
-    model = joint_vae(
-        (1, 8, 8), 2, (4,), estimator="exact", likelihood="normal", sigma="optimal"
-    )
-    with pytest.raises(ValueError, match="sigma='optimal'.*use sigma='learned'"):
-        model.loss(binary())
-    assert model.eval().loss(binary())["loss"].isfinite()
+def test_the_exact_sum_takes_the_best_sigma_of_what_counts():
+    "Where one category is certain, it is that category's, whatever the others decode."
+    x, certain = binary(), torch.tensor([200.0, 0, 0, 0]).expand(len(binary()), 4)
+    q = Product([OneHot(certain)])
+    only = torch.eye(4)[:1].expand(len(x), 4)
+    with torch.no_grad():
+        model = joint_vae(
+            (1, 8, 8), 0, (4,), estimator="exact", likelihood="normal", sigma="optimal"
+        ).train()
+        ours = EnumeratedLikelihood(model, q).log_prob(x)
+        torch.testing.assert_close(ours, model.decode(only).log_prob(x))
 
 
 def test_the_joint_loss_is_the_sum_of_its_named_parts():

@@ -458,7 +458,6 @@ BAD = {
     "a model without a categorical": (lambda: semi_supervised(mlp_vae(SHAPE), FEW), "one categorical"),
     "a weight of the KL": (lambda: semi_supervised(joint(beta=4.0), FEW), r"beta=4: set model\.beta = 1"),
     "free bits": (lambda: semi_supervised(joint(free_bits=0.5), FEW), "has no free_bits"),
-    "one sigma of all decodings": (lambda: semi_supervised(joint(likelihood="normal", sigma="optimal"), FEW), "use sigma='learned'"),
     "a negative weight": (lambda: semi_supervised(joint(), FEW, alpha=-1), "alpha must be"),
     "a batch of none": (lambda: semi_supervised(joint(), FEW, batch_size=0), "batch_size"),
 }  # fmt: skip

@@ -164,12 +164,17 @@ class OptimalNormal(Normal):
         log_sigma: Tensor,
     ):
         self.log_sigma = log_sigma
+        # where an image is decoded in several ways: how much each counts, (k, batch)
+        self.weights: Tensor | None = None
         sigma = log_sigma.to(mean.dtype).exp().expand_as(mean)
         super().__init__(mean, sigma, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         "Log-density in nats under the batch's best σ; the gradient flows through it."
-        log_sigma = 0.5 * ((x - self.loc) ** 2).mean().clamp(min=1e-6).log()
+        error = (x - self.loc) ** 2
+        if self.weights is not None:
+            error = (self.weights * error.mean((-3, -2, -1))).sum(0)
+        log_sigma = 0.5 * error.mean().clamp(min=1e-6).log()
         self.log_sigma.lerp_(log_sigma.detach().to(self.log_sigma.dtype), 0.05)
         return Normal(self.loc, log_sigma.exp(), validate_args=False).log_prob(x)
 

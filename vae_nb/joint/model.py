@@ -19,7 +19,7 @@ from ..builders import builder
 from ..conv import conv_networks
 from ..core import check_choice
 from ..elbo import DiagonalNormal, elbo_terms, kl_per_dim, standard_normal
-from ..likelihoods import make_likelihood
+from ..likelihoods import OptimalNormal, make_likelihood
 from ..networks import mlp_networks, through
 from ..vae import VAE, images_for
 
@@ -263,15 +263,6 @@ def _check_latents(continuous, categorical, tau, estimator) -> None:
             f"{len(categorical)}: use 'relaxed' or 'straight_through'."
         )
 
-
-def refuse_optimal(likelihood) -> None:
-    "Refuse one σ from the decodings of all categories, the improbable ones among them."
-    if getattr(likelihood, "optimal", False):
-        raise ValueError(
-            "sigma='optimal' is the error of all decodings alike, however improbable "
-            "their category: use sigma='learned' where categories are summed over."
-        )
-
 # %% ../../nbs/04_gumbel_vae.ipynb #f7cd2ad9
 class JointVAE(VAE):
     """A VAE with Gaussian latents, then categoricals: relaxed only while it is trained.
@@ -435,14 +426,14 @@ class EnumeratedLikelihood:
         model: VAE,  # with one categorical
         q: Product,  # model.encode(x)
     ):
-        if model.training:  # else σ rests
-            refuse_optimal(model.likelihood)
         *gaussian, y = q.parts
         k = y.event_shape[0]
         rows = torch.eye(k, device=y.logits.device)[:, None]
         z = [part.rsample().expand(k, *part.batch_shape, -1) for part in gaussian]
         z.append(rows.expand(k, *y.batch_shape, k))
         self.p, self.weights = model.decode(torch.cat(z, -1)), y.probs.movedim(-1, 0)
+        if isinstance(normal := getattr(self.p, "base_dist", None), OptimalNormal):
+            normal.weights = self.weights  # the best σ of what counts
 
     def log_prob(self, x: Tensor) -> Tensor:
         "E over q(y|x) of log p(x|z, y) in nats per image, (batch,)."

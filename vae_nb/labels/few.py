@@ -17,7 +17,7 @@ from torch import Tensor
 from ..augment import jitter
 from ..data import Images, TensorData, as_data
 from ..elbo import kl_per_dim, linear_warmup
-from ..joint.model import EnumeratedLikelihood, JointVAE, refuse_optimal
+from ..joint.model import EnumeratedLikelihood, JointVAE
 from ..joint.objective import balance_term, consistency_term, name_of
 from .conditional import check_classes, refuse_missing
 from ..networks import check_sizes, check_weights
@@ -79,7 +79,6 @@ def _few(model: Any, labelled: Any) -> Any:
             "semi_supervised needs a model with one categorical, such as "
             "joint_vae(shape, 50, (10,)), whose one-hot is the class."
         )
-    refuse_optimal(model.likelihood)
     for name, usual in {"beta": 1, "free_bits": 0}.items():
         if (value := getattr(model, name)) != usual:
             raise ValueError(
