@@ -13,6 +13,8 @@ from PIL import Image
 from vae_nb.data import Images, photograph
 from vae_nb.elbo import Delta, standard_normal
 from vae_nb.evaluate import encode_all
+from vae_nb.explore.network import browser_decoder
+from vae_nb.explore.priors import prior_draws
 from vae_nb.joint import joint_vae
 from vae_nb.latent import (
     attribute_direction,
@@ -23,6 +25,7 @@ from vae_nb.latent import (
     traverse,
     traverse_classes,
 )
+from vae_nb.priors import with_prior
 from vae_nb.vae import mlp_vae
 
 A, B = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
@@ -497,3 +500,19 @@ def test_a_photograph_of_the_wrong_size_is_refused_by_the_model():
     model = mlp_vae((3, 16, 16), latent_dim=6, hidden=(8,))
     with pytest.raises(ValueError, match=r"\(batch, 3, 16, 16\), not \(1, 3, 24, 24\)"):
         edit_images(model, photograph(RED, (3, 24, 24)), D, 1.0)
+
+
+def test_a_prior_of_torch_has_directions_and_an_explorer():
+    "Its `sample` takes no generator, and yet the same seed gives the same draws."
+    normal = torch.distributions.Normal(torch.full((4,), 2.0), torch.full((4,), 0.5))
+    model = mlp_vae((1, 8, 8), 4, hidden=(16,))
+    model = with_prior(model, torch.distributions.Independent(normal, 1))
+    pixels = (torch.rand(40, 1, 8, 8) * 255).to(torch.uint8)
+    images = Images(
+        pixels, attributes=torch.arange(40)[:, None] % 2 == 0, attribute_names=("a",)
+    )
+    assert attribute_direction(model, images, "a").vector.isfinite().all()
+    draws = prior_draws(model, 4000)
+    assert draws.equal(prior_draws(model, 4000))
+    assert abs(draws.mean() - 2) < 0.02 and abs(draws.std() - 0.5) < 0.02
+    assert browser_decoder(model).layers

@@ -27,7 +27,7 @@ from vae_nb.likelihoods import (
     DiscretisedLogisticLikelihood,
     NormalLikelihood,
 )
-from ..vae import VAE
+from ..vae import VAE, draw_latents
 
 # %% ../../nbs/lib/60_explore_network.ipynb #17
 _SMALL = 4096  # numbers; fewer than these stay in single precision
@@ -190,7 +190,8 @@ def half_error(
         for parameter in rounded.parameters():
             if parameter.numel() >= _SMALL:
                 parameter.copy_(parameter.half())
-        z = model.prior.sample((n,), torch.Generator(device_of(model)).manual_seed(0))
+        generator = torch.Generator(device_of(model)).manual_seed(0)
+        z = draw_latents(model.prior, n, generator)
         exact, changed = (model.likelihood(net(z)).mean for net in (whole, rounded))
     return (exact - changed).abs().max().item()
 

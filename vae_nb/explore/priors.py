@@ -26,7 +26,7 @@ from vae_nb.explore.widgets import (
     figure_url,
     image_url,
 )
-from ..vae import VAE
+from ..vae import VAE, draw_latents
 
 # %% ../../nbs/lib/67_explore_priors.ipynb #41d138b2
 SHARES = (0.99, 0.9, 0.5)  # of the prior's draws, from the largest region on
@@ -44,7 +44,7 @@ def prior_draws(
     """
     generator = torch.Generator(device_of(model)).manual_seed(seed)
     with evaluating(model):
-        return model.prior.sample((n,), generator)
+        return draw_latents(model.prior, n, generator)
 
 # %% ../../nbs/lib/67_explore_priors.ipynb #dc8ad248
 def density_levels(

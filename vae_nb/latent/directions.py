@@ -17,6 +17,7 @@ from ..core import check_choice, device_of, evaluating, nearest
 from ..data import Images
 from ..evaluate import encode_all
 from ..evaluate.bounds import TrainedVAE
+from ..vae import draw_latents
 
 # %% ../../nbs/05_latent_arithmetic.ipynb #da97fa4e
 def attribute_values(
@@ -297,7 +298,7 @@ def _axis_by_planes(
 def _prior_along(model, unit: Tensor) -> tuple[float, float]:
     "Mean and standard deviation of the prior along a unit vector, from 10,000 draws."
     generator = torch.Generator(device_of(model)).manual_seed(0)
-    draws = model.prior.sample((10_000,), generator).cpu().double() @ unit
+    draws = draw_latents(model.prior, 10_000, generator).cpu().double() @ unit
     return draws.mean().item(), draws.std().item()
 
 
