@@ -1,6 +1,7 @@
 "Importance-weighted objectives: bounds and gradients against closed forms and one another, refusals, memory."
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -483,24 +484,28 @@ def test_the_densities_of_a_large_prior_count_too(options, least):
 
 
 def test_what_is_counted_is_what_a_step_keeps():
-    "Measured on a step with a flow prior: within a factor of two, and not too little."
+    "Measured on a step with a flow prior: half is kept, half is made on the way."
     from vae_nb.decodings import _bytes_per_sample
 
-    model, x, kept = mlp_vae((1, 28, 28), 3, (8,), prior="flow"), binary(50), {}
+    model, x = mlp_vae((1, 28, 28), 3, (8,), prior="flow"), binary(50)
 
-    def note(t):
-        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-        return t
+    class Kept:
+        "A tensor, for as long as a graph holds it."
+
+        def __init__(self, t):
+            self.t = t
+            alive.add(self)
 
     sizes = []
     for k in (10, 20):
-        kept.clear()
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        alive = weakref.WeakSet()
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.t):
             loss = importance_weighted(k, chunk=k)(model, x, 0)["loss"]
-        sizes.append(sum(kept.values()))
+        storages = [kept.t.untyped_storage() for kept in alive]
+        sizes.append(sum({s.data_ptr(): s.nbytes() for s in storages}.values()))
         del loss
     _, latents = _bytes_per_sample(model, x, model.encode(x))
-    assert 0.5 <= (sizes[1] - sizes[0]) / 10 / latents <= 1
+    assert 0.4 <= (sizes[1] - sizes[0]) / 10 / latents <= 0.6
 
 
 # --- the best posterior of each image ---
