@@ -51,7 +51,11 @@ def pytest_collection_modifyitems(config, items):
         key=lambda item: place.get(item.path.stem, 0)
     )  # stable: the rest keeps its order
     if not config.getoption("--all"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
+        slow = [
+            item
+            for item in items
+            if item.get_closest_marker("slow") or "chrome" in item.fixturenames
+        ]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
 
