@@ -1,5 +1,5 @@
-"""What a better prior is worth on MNIST at equal time: N(0, I), a mixture, the VampPrior and a flow, a flow posterior, and the VampPrior and the flow
-trained on the bound with five samples, with 60 minutes of one core each.
+"""What a better prior is worth on MNIST at equal time: N(0, I), a mixture, the VampPrior and a flow, a flow posterior, and the flow trained on the bound with five
+samples, with 60 minutes of one core each.
 
 The network is that of Tomczak & Welling (2018), 784-300-300-40 with gated layers, on dynamically binarised digits. Everything is chosen on validation digits:
 `SPLIT=valid` trains on 50,000 digits and reads 1,000 validation digits with k = 500, and records nothing. The recorded rows train on all 60,000 digits that are not
@@ -40,7 +40,6 @@ PRIORS = {  # what a row is called on the command line and in the table
     "vampprior": "vampprior",
     "flow": "flow",
     "flow posterior": "standard, flow posterior",
-    "vampprior k5": "vampprior, trained with k = 5",
     "flow k5": "flow, trained with k = 5",
 }
 COMPONENTS = int(os.environ.get("COMPONENTS", 500))
