@@ -222,6 +222,19 @@ def test_a_slip_is_named_with_its_figures(exercise):
     assert error.value._render_traceback_() == [f"✗ {error.value}"]
 
 
+@pytest.mark.parametrize(
+    "exercise, old, new",
+    [
+        ("the gap ahead", ".var(0)", ".var(0, correction=0)"),
+        ("a louder signal", ".std(0)", ".std(0, correction=0)"),
+    ],
+)
+def test_either_variance_will_do(exercise, old, new):
+    text = SOLUTIONS[exercise]
+    assert old in text
+    check(exercise)(function(text.replace(old, new)))
+
+
 def test_two_faults_left_in_the_patient_are_both_named():
     text = (
         SOLUTIONS["repair a loss"]

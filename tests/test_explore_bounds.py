@@ -11,6 +11,7 @@ from book.browser import MISSING, chromium
 from vae_nb.core import evaluating
 from vae_nb.data import load
 from vae_nb.elbo import log_weights
+from vae_nb.evaluate import encode_all
 from vae_nb.explore import SCENES, BoundExplorer, PriorExplorer, elbo_parts
 from vae_nb.explore.bounds import bound_parts, draw_parts, log_weight
 from vae_nb.explore.priors import SHARES, prior_draws, prior_shapes
@@ -232,6 +233,9 @@ def test_a_prior_explorer_is_small_and_keeps_its_choice(models, digits):
     assert len(json.dumps(explorer.entries)) < 60_000 and len(explorer.poster) < 150_000
     assert explorer.entries[1]["note"] == "Two parts." and "mixture" in explorer.alt
     assert explorer.entries[0]["note"] == ""
+    dots = [xy for kind in explorer.entries[0]["points"] for xy in kind["xy"]]
+    codes = encode_all(models["N(0, I)"], digits[:1000], seed=0)  # draws, not means
+    assert sorted(dots) == pytest.approx(sorted(codes.flatten().tolist()), abs=0.01)
     for name, wrong, said in (("chosen", 2, "from 0 to 1"), ("z", [0.0], "length 2")):
         with pytest.raises(traitlets.TraitError, match=said):
             setattr(explorer, name, wrong)

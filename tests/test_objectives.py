@@ -508,7 +508,33 @@ def test_what_is_counted_is_what_a_step_keeps():
     assert 0.4 <= (sizes[1] - sizes[0]) / 10 / latents <= 0.6
 
 
+def test_another_model_is_asked_anew_what_fits(monkeypatch):
+    asked, loss = [], importance_weighted(4)
+    monkeypatch.setattr(
+        "vae_nb.objectives.check_memory",
+        lambda model, x, q, n: asked.append(model) or n * len(x),
+    )
+    small, large = mlp_vae((1, 28, 28), 3, (8,)), mlp_vae((1, 28, 28), 3, (9,))
+    for model in (small, small, large, large):
+        loss(model, binary(6), 0)
+    assert asked == [small, large]
+
+
+def test_a_gradient_taken_twice_is_refused_in_words():
+    loss = importance_weighted(4)(mlp_vae((1, 28, 28), 3, (8,)), binary(6), 0)["loss"]
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="taken once: compute the loss again"):
+        loss.backward()
+
+
 # --- the best posterior of each image ---
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 0}, {"steps": -1}, {"steps": 2.5}])
+def test_a_search_of_no_steps_or_samples_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} must be a whole number from 1 up"):
+        best_posterior(mlp_vae((1, 28, 28), 3, (8,)), binary(), **wrong)
 
 
 def test_the_search_leaves_a_model_in_training_as_it_is():

@@ -405,6 +405,24 @@ def test_a_prior_that_no_builder_takes_is_not_written_down(tmp_path):
             lambda: vamp_prior(SHAPE, 4).start_from(torch.rand(9, 1, 4, 16)),
             r"\(batch, 1, 8, 8\), not \(4, 1, 4, 16\)",
         ),
+        (
+            lambda: vamp_prior(SHAPE, 4).start_from(255 * torch.rand(9, *SHAPE)),
+            "VampPrior needs pixels in",
+        ),
+        (
+            lambda: vamp_prior(SHAPE, 4).start_from(torch.full((9, *SHAPE), torch.nan)),
+            "NaN",
+        ),
+        (
+            lambda: flow_prior(2).log_prob(torch.randn(5, 3)),
+            r"\(..., 2\), not \(5, 3\)",
+        ),
+        (lambda: flow_prior(2).log_prob(torch.randn(5, 1)), "log_prob takes latents"),
+        (lambda: mixture_prior(2).log_prob(torch.randn(5, 1)), "log_prob takes"),
+        (
+            lambda: fit_density(torch.randn(99, 2)).log_prob(torch.randn(5, 1)),
+            "log_prob takes latents",
+        ),
         (lambda: fit_density(torch.randn(99, 3), components=0), "components must be"),
         (lambda: fit_density(torch.randn(99, 3), components=2.5), "components must"),
         (lambda: with_prior(model_of(), Normal(torch.zeros(3), 1.0)), "Independent"),

@@ -28,12 +28,17 @@ class _BernoulliLogProb(torch.autograd.Function):
     def forward(ctx, logits, x):  # (k, batch, pixels), (batch, pixels)
         black = torch.neg(logits).sigmoid_()  # probability of a black pixel
         ctx.save_for_backward(black, x)
+        ctx.spent = False
         return black.log().addcmul_(logits, x).sum(-1)
 
     @staticmethod
     def backward(ctx, grad):
-        black, x = ctx.saved_tensors
-        # in place: torch refuses to come here a second time
+        if ctx.spent:  # the sigmoid of before has become the gradient, in place
+            raise RuntimeError(
+                "the gradient of this likelihood can be taken once: compute the loss "
+                "again, in place of retain_graph=True."
+            )
+        (black, x), ctx.spent = ctx.saved_tensors, True
         return black.add_(x - 1).mul_(grad[..., None]), None
 
 # %% ../nbs/lib/24_decodings.ipynb #38c8e5e3

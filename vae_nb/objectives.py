@@ -7,6 +7,7 @@ __all__ = ['importance_weighted']
 
 # %% ../nbs/07_tighter_bounds.ipynb #d9ed8799
 import math
+import weakref
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -122,7 +123,8 @@ def _check_model(model, q: Distribution) -> None:
 
 # %% ../nbs/07_tighter_bounds.ipynb #45072efb
 def importance_weighted(
-    # samples in an average, or a function from the optimiser step to it
+    # samples in an average, or a function from the optimiser step to it (name it:
+    # a resumed run knows it by its name)
     k: int | Callable[[int], int] = 5,
     # "plain"; "stl" leaves out the score of q, biased for k > 1; "dreg" unbiased
     gradient: str = "plain",
@@ -139,7 +141,7 @@ def importance_weighted(
     bound; recon and kl, whose sum is the −ELBO; effective, the effective sample size.
 
     Args:
-        k: samples in an average, or a function from the optimiser step to it
+        k: samples in an average, or a function from the optimiser step to it (name it: a resumed run knows it by its name)
         gradient: "plain"; "stl" leaves out the score of q, biased for k > 1; "dreg" unbiased
         groups: averages whose logarithms are averaged: MIWAE
         elbo_share: of the ELBO in the objective: CIWAE; 1: the ELBO alone
@@ -149,17 +151,19 @@ def importance_weighted(
         f(model, x, step) → terms, for `fit(training_loss=…)`
     """
     _check_settings(k, groups, elbo_share, gradient, chunk)
-    fitting = at_most = 0  # samples of a batch known to fit, and decodings at once
+    # what is known to fit: samples of a batch, and decodings at once; and of which model
+    fitting, at_most, measured = 0, 0, None
 
     def loss(model: Any, x: Tensor, step: int = 0) -> dict[str, Tensor]:
-        nonlocal fitting, at_most
+        nonlocal fitting, at_most, measured
         _check_told(model)
         x, now = images_for(model, x), k(int(step)) if callable(k) else k
         _check_counts(k=now)
         q, n = model.encode(x), groups * now
         _check_model(model, q)
-        if n * len(x) > fitting:
+        if n * len(x) > fitting or measured is None or measured() is not model:
             at_most, fitting = check_memory(model, x, q, n), n * len(x)
+            measured = weakref.ref(model)
         z = q.rsample((n,))
         density = q if gradient == "plain" else held(q)
         rest = model.prior.log_prob(z) - density.log_prob(z)
@@ -181,7 +185,8 @@ def importance_weighted(
             "effective": found.effective.mean(),
         }
 
-    # a resumed run asks for it: another k is another objective
+    # a resumed run asks for it: another k is another objective, a function of k
+    # by another name too
     size = getattr(k, "__name__", "k") if callable(k) else k
     loss.__name__ = f"importance_weighted_{size}x{groups}_{gradient}_{elbo_share:g}"
     return loss
@@ -205,6 +210,7 @@ def best_posterior(
     Returns:
         q(z) of every image by itself
     """
+    _check_counts(steps=steps, samples=samples)
     x = images_for(model, x)
     with evaluating(model), torch.enable_grad():
         q = model.encode(x)

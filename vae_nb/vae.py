@@ -51,11 +51,11 @@ def images_for(
     return x if shape is None else as_batch(x, shape, next(model.parameters()))
 
 
-def check_latents(z: Tensor, latent_dim: int) -> None:
+def check_latents(z: Tensor, latent_dim: int, who: str = "decode") -> None:
     "Refuse latents of another size than the model's, in words."
     if z.shape[-1:] != (latent_dim,):
         raise ValueError(
-            f"decode takes latents of shape (..., {latent_dim}), not {tuple(z.shape)}."
+            f"{who} takes latents of shape (..., {latent_dim}), not {tuple(z.shape)}."
         )
 
 

@@ -20,7 +20,7 @@ def _ratios(log_w: Tensor) -> Tensor:
 
 # %% ../../nbs/lib/74_exercises_bounds.ipynb #f29d0b1e
 EXERCISES["the gap ahead"] = Exercise(
-    lambda g: (normal(g, 500, 4) - 900, int(uniform(g, 5, 60))),
+    lambda g: (normal(g, 5000, 4) - 900, int(uniform(g, 5, 60))),
     lambda log_w, k: _ratios(log_w).var(0) / (2 * k),
     {
         "the ½ is missing": lambda log_w, k: _ratios(log_w).var(0) / k,
@@ -42,7 +42,7 @@ EXERCISES["the gap ahead"] = Exercise(
 
 # %% ../../nbs/lib/74_exercises_bounds.ipynb #afb7c19b
 EXERCISES["a louder signal"] = Exercise(
-    lambda g: (normal(g, 50, 5) + normal(g, 5), int(uniform(g, 5, 60))),
+    lambda g: (normal(g, 2000, 5) + normal(g, 5), int(uniform(g, 5, 60))),
     lambda g, n: g.mean(0).abs() / g.std(0) * n**0.5,
     {
         "noise falls like 1/√n, not like 1/n": lambda g, n: (
@@ -64,18 +64,26 @@ def _left_out(log_w: Tensor) -> Tensor:
     return torch.stack([r.logsumexp(0) for r in rows]) - math.log(len(log_w) - 1)
 
 
+def _log_rest(log_w: Tensor) -> Tensor:
+    "log(1 − share), (k, batch): −∞ where a share rounds to 1."
+    return torch.log1p(-(log_w - log_w.logsumexp(0)).exp())
+
+
 def _bound(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 # %% ../../nbs/lib/74_exercises_bounds.ipynb #444a2285
 EXERCISES["leave one out"] = Exercise(
-    lambda g: (normal(g, 8, 4),),
+    lambda g: (normal(g, 8, 4) * torch.tensor([1.0, 1.0, 3.0, 30.0]),),
     lambda w: 8 * _bound(w) - 7 * _left_out(w).mean(0),
     {
         "this is the bound itself": _bound,
         "the factors are swapped": lambda w: 7 * _bound(w) - 8 * _left_out(w).mean(0),
         "the sum without one sample is a sum of k − 1": lambda w: (
             8 * _bound(w) - 7 * (_left_out(w).mean(0) + math.log(7 / 8))
+        ),
+        "log(1 − share) is −∞ where a share rounds to 1, so add up the others": lambda w: (
+            8 * _bound(w) - 7 * (w.logsumexp(0) + _log_rest(w) - math.log(7)).mean(0)
         ),
         "only one sample is left out": lambda w: 8 * _bound(w) - 7 * _left_out(w)[0],
         "the last sample alone is left out": lambda w: (

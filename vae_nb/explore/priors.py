@@ -178,10 +178,10 @@ class PriorExplorer(SwitchExplorer):
 
     Args:
         models: name of its prior → model, with two latents
-        images: whose codes are dots, as `as_data` takes them
+        images: a draw from q(z|x) of each is a dot; as `as_data` takes them
         notes: name → a sentence about it
         chosen: where to start
-        seed: of the draws
+        seed: of all draws
     """
 
     _esm = engine() + asset("ideas.js", "pictures.js", "map.js", "priors.js")
@@ -192,15 +192,15 @@ class PriorExplorer(SwitchExplorer):
     def __init__(
         self,
         models: Mapping[str, VAE],  # name of its prior → model, with two latents
-        images: Any,  # whose codes are dots, as `as_data` takes them
+        images: Any,  # a draw from q(z|x) of each is a dot; as `as_data` takes them
         notes: Mapping[str, str] | None = None,  # name → a sentence about it
         chosen: int = 0,  # where to start
         title: str = "Prior explorer",
-        seed: int = 0,  # of the draws
+        seed: int = 0,  # of all draws
     ):
         _check_on_map(models)
         images, kinds = images[:1000], list(models.values())
-        codes = [encode_all(model, images) for model in kinds]
+        codes = [encode_all(model, images, seed=seed) for model in kinds]
         draws = [prior_draws(model, 2000, seed) for model in kinds]
         reach = _reach(codes, [z.cpu() for z in draws])
         made = [

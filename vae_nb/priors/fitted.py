@@ -20,7 +20,7 @@ from ..core import device_of
 from ..joint.model import JointVAE
 from ..networks import check_sizes
 from .learned import LearnedPrior, mixture_log_prob, pick
-from ..vae import VAE, check_part
+from ..vae import VAE, check_latents, check_part
 
 # %% ../../nbs/lib/29_priors_fitted.ipynb #88376839
 class FullMixture(LearnedPrior):
@@ -57,6 +57,7 @@ class FullMixture(LearnedPrior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         "Log-density in nats, (...)."
+        check_latents(z, self.latent_dim, "log_prob")
         factor = self.factor.triu()
         with torch.autocast(z.device.type, enabled=False):  # the terms nearly cancel
             white = torch.einsum("...i,kij->...kj", z.to(factor), factor)

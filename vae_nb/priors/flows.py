@@ -18,6 +18,7 @@ from ..core import at_least_float32
 from ..elbo import DiagonalNormal, standard_normal
 from ..networks import check_sizes, mlp_layers
 from .learned import LearnedPrior
+from ..vae import check_latents
 
 # %% ../../nbs/lib/28_priors_flows.ipynb #a31c5026
 def splits(
@@ -190,6 +191,7 @@ class Flowed(Distribution):
         "Log-density in nats, (...)."
         if self._last is not None and value is self._last[0]:
             return self._last[1]  # known from the way there
+        check_latents(value, self.base.mu.shape[-1], "log_prob")
         shape = torch.broadcast_shapes(value.shape, (*self.batch_shape, 1))
         value = value.expand(shape)  # as many as there are images
         u, log_det = self.flow.inverse(value, self.context)

@@ -20,7 +20,9 @@ from ..builders import builder
 from ..data import as_data
 from ..data.tensors import as_batch
 from ..elbo import DiagonalNormal
+from ..likelihoods import check_unit_range
 from ..networks import check_shape, check_sizes
+from ..vae import check_latents
 
 # %% ../../nbs/08_priors.ipynb #925c95e8
 def squared_distances(
@@ -120,6 +122,7 @@ class Mixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-density in nats, (...)."
+        check_latents(value, self.mu.shape[-1], "log_prob")
         volume = -0.5 * (self.logvar + math.log(2 * math.pi)).sum(-1)
         squares = squared_distances(value, self.mu, self.logvar)
         return mixture_log_prob(self.logits, squares, volume)
@@ -246,6 +249,7 @@ class VampPrior(LearnedPrior):
         some = data[torch.randperm(len(data), generator=generator)[:k]]
         x = torch.cat(list(some.batches(k, generator=generator)))
         x = as_batch(x, self.shape, self.pixels)
+        check_unit_range(x, "the VampPrior")
         self.pixels.copy_(x.clamp(0.05, 0.95).logit())
         self.started.fill_(True)
         return self
