@@ -57,18 +57,31 @@ def rows_of(profile):
     return rows
 
 
+def how_run(profile):
+    "How many notebooks ran at a time, and on how many threads each: the same for all."
+    folder = BUILD / "executed" / profile
+    records = [record_of(folder / f"{name}.ipynb") for name in notebooks()]
+    found = {(record["jobs"], record["threads"]) for record in records}
+    if len(found) > 1:
+        raise SystemExit(
+            f"(jobs, threads) of the notebooks differ: {sorted(found)}. This runs all anew: rm -rf {folder}; make bench NAME=book"
+        )
+    return found.pop()
+
+
 def main():
     profile = os.environ.get("PROFILE", "cpu")
     subprocess.run(
         [sys.executable, "-m", "book.build", "--profile", profile], check=True
     )
     rows, built = rows_of(profile), json.loads(Path(BUILD, "built.json").read_text())
+    jobs, threads = how_run(profile)
     seconds = sum(float(row["run, s"]) for row in rows)
     print(*rows, built, sep="\n")
     write(
         "book",
         f"The book under the profile `{profile}`",
         rows,
-        f"Wall-clock time of each notebook in a process of its own, {built['jobs']} at a time, PyTorch on {built['threads']} thread(s): {seconds / 60 / built['jobs']:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
+        f"Wall-clock time of each notebook in a process of its own, {jobs} at a time, PyTorch on {threads} thread(s): {seconds / 60 / jobs:.0f} minutes in all; the pages take another {built['seconds']:.0f} s. "
         "Memory is the largest resident set of the notebook's process. A page's weight counts all its pictures, which come as the reader nears them; not the theme, which all pages share, nor the explorers' networks, which come at a touch.",
     )

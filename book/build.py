@@ -64,7 +64,7 @@ class Chapter:
         return found | {
             "stale": not complete
             or found["key"] != key_of(read_notebook(self.path), self.parameters)
-            or found.get("data") not in (None, data_found())
+            or any(data_found()[s] != files for s, files in found["data"].items())
         }
 
 
@@ -182,7 +182,8 @@ def build_site(source, html, strict=True):
     shutil.rmtree(
         out, ignore_errors=True
     )  # a fresh build each time: an unchanged page would keep its warnings to itself
-    start = "import jupyter_book.sphinx as s; s.build_sphinx.__kwdefaults__['jobs'] = {jobs}; from jupyter_book.cli.main import main; main()"
+    # ended with us, however we end
+    start = "import sys, ctypes; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); import jupyter_book.sphinx as s; s.build_sphinx.__kwdefaults__['jobs'] = {jobs}; from jupyter_book.cli.main import main; main()"
     command = [
         sys.executable,
         "-c",
@@ -201,17 +202,15 @@ def build_site(source, html, strict=True):
             [str(ROOT), os.environ.get("PYTHONPATH", "")]
         ),  # of our own extension
     }
-    run = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
-    )
-    log = source.parent / "sphinx.log"
-    said = ANSI.sub("", run.stdout)
+    status, said = run_whole(command, env)
+    log, said = source.parent / "sphinx.log", ANSI.sub("", said)
     log.write_text(said)
     built = out / "_build/html"
     if built.exists():
-        shutil.rmtree(html, ignore_errors=True)
-        shutil.move(built, html)
-    if run.returncode or not (html / "index.html").exists():
+        if html.exists():
+            shutil.rmtree(html)  # or an error that says what cannot be removed
+        built.rename(html)
+    if status or not (html / "index.html").exists():
         told = [
             line for line in said.splitlines() if re.search("WARNING|ERROR|Error", line)
         ] or said.splitlines()[-15:]
@@ -220,8 +219,26 @@ def build_site(source, html, strict=True):
         )
 
 
+def run_whole(command, env):
+    "Run a command; its exit status, and all that it said. If we are interrupted, its own processes end with it."
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        start_new_session=True,
+    ) as run:
+        try:
+            said, _ = run.communicate()
+        except BaseException:
+            os.killpg(run.pid, signal.SIGKILL)
+            raise
+    return run.returncode, said
+
+
 def interrupt(*_):
-    "What a scheduler's SIGTERM does: as Ctrl-C."
+    "What a scheduler's SIGTERM, or a closed terminal's SIGHUP, does: as Ctrl-C."
     raise KeyboardInterrupt
 
 
@@ -254,13 +271,10 @@ def main():
         type=positive,
         help="threads of PyTorch and NumPy in each (the cores that this leaves to it, four at most)",
     )
-    parser.add_argument(
-        "--python",
-        default=sys.executable,
-        help="the interpreter that the notebooks run in",
-    )
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, interrupt)
     BUILD.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(BUILD / ".lock", blocking=False):
@@ -288,7 +302,7 @@ def make(args):
     console.print(
         f"Profile {args.profile}: {len(todo)} of {len(chapters)} notebooks to run, {jobs} at a time, {threads} thread(s) each"
     )
-    failed = run_chapters(todo, args.profile, args.python, jobs, threads)
+    failed = run_chapters(todo, args.profile, jobs, threads)
     complete = write_pages(chapters, BUILD / "pages/source")
     if not complete:
         console.print(
@@ -296,16 +310,8 @@ def make(args):
         )
     html, started = BUILD / "html", time.monotonic()
     build_site(BUILD / "pages/source", html, strict=complete)
-    if todo:
-        (BUILD / "built.json").write_text(
-            json.dumps(
-                {
-                    "seconds": round(time.monotonic() - started, 1),
-                    "jobs": jobs,
-                    "threads": threads,
-                }
-            )
-        )
+    seconds = round(time.monotonic() - started, 1)
+    (BUILD / "built.json").write_text(json.dumps({"seconds": seconds}))
     console.print(
         f"Book: {html / 'index.html'} (file:// works too; `make serve` serves it)"
     )

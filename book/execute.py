@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from .images import lean_figures
@@ -28,9 +29,15 @@ from .project import ROOT, library, read_notebook, source, tags
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-# what holds a data set, below a place where data are looked for
-DATA = """MNIST/raw/* FashionMNIST/raw/* cifar-10-batches-bin/* cifar10_jpg/* celeba/*
-img_align_celeba caltech101/* 101_ObjectCategories""".split()
+# data set, as it is called where one was not found → what holds it, below a place
+# where data are looked for
+DATA = {
+    "MNIST": ["MNIST/raw/*"],
+    "FashionMNIST": ["FashionMNIST/raw/*"],
+    "CIFAR-10": ["cifar-10-batches-bin/*", "cifar10_jpg/*"],
+    "CelebA": "celeba/* img_align_celeba list_attr_celeba.* list_eval_*".split(),
+    "Caltech-101": ["caltech101/*", "101_ObjectCategories"],
+}
 
 
 class ChapterFailed(Exception):
@@ -38,18 +45,25 @@ class ChapterFailed(Exception):
 
 
 def library_digest():
-    "Stands for the files of the library, its assets included."
+    "Stands for the files of the library, its assets included; not for C sources, from which something was compiled once."
     assets = sorted((ROOT / "vae_nb/assets").rglob("*"))
     files = [
         (str(p.relative_to(ROOT)), hashlib.sha256(p.read_bytes()).hexdigest())
         for p in [*library(), *assets]
-        if p.is_file()
+        if p.is_file() and p.suffix not in (".c", ".h") and p.name[0] != "."
     ]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
+@cache
+def versions():
+    "Of Python, and of the packages that the library needs."
+    needs = [re.match(r"[\w.-]+", n)[0] for n in requires("vae_nb") if "extra" not in n]
+    return [*sys.version_info[:2], *(f"{name} {version(name)}" for name in needs)]
+
+
 def key_of(notebook, parameters):
-    "What an executed notebook depends on: its code, its parameters, the library and its assets, PyTorch, and where the data are."
+    "What an executed notebook depends on: its code, its parameters, the library and its assets, packages, and where the data are."
     cells = [
         # by its id a cell finds its outputs: pages.with_outputs
         (c["id"], source(c), tags(c), c["metadata"].get("mystnb"))
@@ -60,27 +74,36 @@ def key_of(notebook, parameters):
         cells,
         sorted(parameters.items()),
         library_digest(),
-        version("torch"),
+        versions(),
         os.environ.get("VAE_NB_DATA", ""),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def data_found():
-    "The files and folders of data sets on this machine, where the library looks for them."
+    "Data set → its files and folders on this machine, where the library looks for them."
     # not imported: that would bring PyTorch
     places = runpy.run_path(str(ROOT / "vae_nb/data/files.py"))["places"]()
-    return sorted(str(f) for p in places for name in DATA for f in p.glob(name))
+    return {
+        name: sorted(str(f) for p in places for part in parts for f in p.glob(part))
+        for name, parts in DATA.items()
+    }
 
 
-def fell_back(notebook):
-    "Whether a cell of an executed notebook says that it had to do with a fallback, as `load` does."
-    return "so the fallback is used" in json.dumps(notebook["cells"])
+def missed(notebook):
+    "The data sets in whose place an executed notebook had to do with a fallback, as `load` says."
+    said = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
+    why = re.findall(r"([\w-]*)( was not found)?, so the fallback is used", said)
+    known = all(name in DATA and reason for name, reason in why)
+    return sorted({name for name, _ in why}) if known else [*DATA]
 
 
 def record_of(path):
-    "How an executed notebook was made, or None if there is none."
-    return read_notebook(path)["metadata"]["book"] if path.exists() else None
+    "How an executed notebook was made, or None if there is none that can be read."
+    try:
+        return read_notebook(path)["metadata"]["book"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def explorer_files(out):
@@ -91,9 +114,13 @@ def explorer_files(out):
 def environment(python, threads):
     "Environment variables under which notebooks run: their interpreter's own kernel, nobody's startup files, so many threads."
     prefix = Path(python).absolute().parent.parent
-    foreign = ("PYTHONPATH", "MPLBACKEND", "VIRTUAL_ENV")
+    foreign = "PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE MPLBACKEND VIRTUAL_ENV".split()
     env = {k: v for k, v in os.environ.items() if k not in foreign}
+    for place in ("VAE_NB_DATA", "VAE_NB_CACHE"):
+        if env.get(place):  # notebooks run in another folder
+            env[place] = str(Path(env[place]).expanduser().absolute())
     return env | {
+        "MATPLOTLIBRC": os.devnull,
         "JUPYTER_PATH": str(prefix / "share/jupyter"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PATH": f"{prefix / 'bin'}{os.pathsep}{env['PATH']}",
@@ -118,7 +145,8 @@ class Starter:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
 
     def listen(self):
         "In a thread: note how jobs end."
@@ -133,6 +161,8 @@ class Starter:
 
     def ended(self, name):
         "How a job has ended, or None while it runs."
+        if name not in self.reports and self.process.poll() is not None:
+            self.listener.join(5)  # what it said last
         if name not in self.reports and self.process.poll() is not None:
             raise ChapterFailed(
                 f"what starts the notebooks has ended (status {self.process.returncode})"
@@ -169,9 +199,17 @@ def wait(job, starter, log, tick, timeout):
     return report
 
 
+def failed(notebook):
+    "Whether a cell of an executed notebook ended with an error."
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    return any(output["output_type"] == "error" for output in outputs)
+
+
 def failure(executed, log, status):
     "What went wrong, readably: the cell's source and its error; where there is none (the kernel died, or papermill itself), the end of the log."
-    cells = read_notebook(executed)["cells"] if executed.exists() else []
+    cells = []
+    with contextlib.suppress(OSError, ValueError):  # papermill was killed as it wrote
+        cells = read_notebook(executed)["cells"]
     for cell in cells:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
@@ -180,10 +218,11 @@ def failure(executed, log, status):
                     f"\n--- the cell ---\n{source(cell)}\n\n--- the error ---\n{trace}"
                 )
     name = signal.Signals(-status).name if status < 0 else ""
+    said = log.read_text(errors="replace") if log.exists() else "(there is no log)"
     return (
         (f"\nIts process was ended by {name}." if name else "")
         + "\n--- the end of the log ---\n"
-        + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        + "\n".join(said.splitlines()[-20:])
     )
 
 
@@ -218,6 +257,10 @@ def papermill(path, partial, log, parameters, python, threads, tick, timeout):
         finally:
             if report is None:  # Ctrl-C, or too slow: its kernel goes with it
                 started_by.tell(kill=job)
+                deadline = time.monotonic() + 2  # until it writes no more to `scratch`
+                with contextlib.suppress(ChapterFailed):
+                    while time.monotonic() < deadline and not started_by.ended(job):
+                        time.sleep(0.02)
         unit = 2**20 if sys.platform == "darwin" else 2**10
         used = {
             "seconds": round(report["seconds"], 1),
@@ -235,10 +278,11 @@ def execute(
     *,
     python=sys.executable,
     threads=1,
+    jobs=1,
     tick=lambda cell: None,
     timeout=None,
 ):
-    "Run one notebook under its parameters and write it, with its record, to `out`; the seconds it took. Raises ChapterFailed."
+    "Run one notebook, of `jobs` at a time, under its parameters, and write it, with its record, to `out`; the seconds it took. Raises ChapterFailed."
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, log = out.with_suffix(".partial.ipynb"), out.with_suffix(".log")
     for left in (partial, log):  # by an earlier failure
@@ -250,11 +294,12 @@ def execute(
     status, used = papermill(
         path, partial, log, parameters, python, threads, tick, timeout
     )
-    if status:
+    notebook = None if status else read_notebook(partial)
+    # papermill takes `raise SystemExit(0)`, after which no cell is run, for a good end
+    if notebook is None or failed(notebook):
         raise ChapterFailed(
             f"{failure(partial, log, status)}\n\nAs far as it got: {partial}\nIts log: {log}"
         )
-    notebook = read_notebook(partial)
     lean_figures(notebook)
     names = sorted(p.name for p in for_page.iterdir())
     notebook["metadata"]["book"] = {
@@ -262,8 +307,10 @@ def execute(
         "profile": profile,
         "parameters": parameters,
         "explorers": names,
-        # what a run on a fallback has found; others have found what they wanted
-        "data": data if fell_back(notebook) else None,
+        # what there was of the sets that were missed
+        "data": {name: data[name] for name in missed(notebook)},
+        "jobs": jobs,
+        "threads": threads,
     } | used
     partial.write_text(json.dumps(notebook))
     shutil.rmtree(final, ignore_errors=True)

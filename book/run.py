@@ -155,7 +155,7 @@ class Shown:
         self.live.update(self.whole, now=self.rest())
 
 
-def run_chapters(todo, profile, python, jobs, threads):
+def run_chapters(todo, profile, jobs, threads):
     """Execute notebooks, `jobs` at a time; the names of those that failed, each of which has been told when it happened. Ctrl-C ends the running ones, and is
     passed on; those that have ended are kept."""
     left, stopped, failed, started = (
@@ -169,7 +169,8 @@ def run_chapters(todo, profile, python, jobs, threads):
     def run(chapter):
         "In a thread: execute one."
         shown.start(chapter.name)
-        cells = len(read_notebook(chapter.path)["cells"]) + 1
+        # papermill adds a cell with the parameters
+        cells = len(read_notebook(chapter.path)["cells"]) + bool(chapter.parameters)
 
         def tick(cell):
             shown.tick(chapter.name, min(cell, cells), cells)
@@ -181,8 +182,8 @@ def run_chapters(todo, profile, python, jobs, threads):
             chapter.out,
             profile,
             chapter.parameters,
-            python=python,
             threads=threads,
+            jobs=jobs,
             tick=tick,
         )
 

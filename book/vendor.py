@@ -76,7 +76,11 @@ def package(name, cache):
             with tarfile.open(fetch(f"{name}@{number}", sha256, scratch)) as archive:
                 archive.extractall(scratch, filter="data")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            Path(scratch, "package").rename(folder)
+            try:
+                Path(scratch, "package").rename(folder)
+            except OSError:
+                if not folder.exists():  # by another process, which was faster
+                    raise
     return folder
 
 

@@ -19,6 +19,7 @@ import re
 import select
 import signal
 import sys
+import tempfile
 import time
 
 # matplotlib_inline is in neither: it has to find its kernel when it is imported
@@ -131,6 +132,7 @@ def notebook(job):
             )
         return Forked(pid)
 
+    tempfile.tempdir = os.path.dirname(job["cwd"])  # of the connection's file
     from jupyter_client.provisioning import local_provisioner
     from papermill import execute_notebook
 
@@ -166,9 +168,15 @@ def run(job):
 
 
 def kill(pid):
-    "Kill the process of a job. Its kernel sees that and ends; it is in a session of its own, as kernels are."
+    "Kill the process of a job, its kernel, and what that has started: the kernel leads a session of its own. Elsewhere than on Linux the kernel sees that its parent is gone, and ends."
+    kernels = []
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
+        kernels = [int(kernel) for kernel in file.read().split()]
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    for kernel in kernels:
+        with contextlib.suppress(OSError):  # it has not left our group yet, or is gone
+            os.killpg(kernel, signal.SIGKILL)
 
 
 def serve(reports):
@@ -190,7 +198,8 @@ def serve(reports):
                             if name == line["kill"]:
                                 kill(pid)
                     else:
-                        running[run(line)] = line["name"], time.monotonic()
+                        pid = run(line)  # imports first, on the first notebook
+                        running[pid] = line["name"], time.monotonic()
             for pid in list(running):
                 ended, status, usage = os.wait4(pid, os.WNOHANG)
                 if ended:

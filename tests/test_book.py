@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -173,7 +174,11 @@ def test_the_test_profile_has_the_sizes_of_the_published_run():
 @pytest.fixture(scope="session")
 def runs(request, chapters, wheel_python):
     "Chapter → its run, to be waited for. They have one thread each, so that as many run at a time as there are cores."
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4))
+    pool, stopped = ThreadPoolExecutor(min(os.cpu_count() or 1, 4)), threading.Event()
+
+    def tick(cell):
+        if stopped.is_set():
+            raise ChapterFailed("interrupted")
 
     def start(name):
         chapter = chapters[name]
@@ -184,6 +189,7 @@ def runs(request, chapters, wheel_python):
             "test",
             chapter.parameters,
             python=wheel_python,
+            tick=tick,
             timeout=900,
         )
 
@@ -193,6 +199,7 @@ def runs(request, chapters, wheel_python):
         if "runs" in getattr(test, "fixturenames", ())
         for name in [test.callspec.params["name"]]
     }
+    stopped.set()
     pool.shutdown(cancel_futures=True)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -84,17 +85,50 @@ def test_what_is_printed_by_imports_is_no_report(tmp_path):
 
 def started():
     "The starter of this interpreter; test_book may have made others, for the wheel's."
-    ours = [s for key, s in execute.STARTERS.items() if sys.executable in key]
+    ours = [s for key, s in execute.STARTERS.items() if key[:2] == (sys.executable, 1)]
     [one] = [s for s in ours if s.process.poll() is None]
     return one
 
 
-def test_a_run_that_was_stopped_says_nothing_of_the_next(notebook, tmp_path):
-    out = tmp_path / "out.ipynb"
-    with pytest.raises(execute.ChapterFailed, match="still running after 1 s"):
-        path = notebook("import time\ntime.sleep(60)")
-        execute.execute(path, out, "test", {}, timeout=1)
+CHILD = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open({pid!r}, "w").write(str(child.pid))
+time.sleep(60)
+"""
+
+
+def test_a_run_that_was_stopped_leaves_nothing(notebook, tmp_path):
+    "No word about the next, no file, and nothing that the notebook has started."
+    out, pid = tmp_path / "out.ipynb", tmp_path / "pid"
+    connections = {*Path(tempfile.gettempdir()).glob("tmp*.json")}
+    with pytest.raises(execute.ChapterFailed, match="still running after 6 s"):
+        path = notebook(CHILD.format(pid=str(pid)))
+        execute.execute(path, out, "test", {}, timeout=6)
+    assert {*Path(tempfile.gettempdir()).glob("tmp*.json")} <= connections
+    deadline = time.monotonic() + 10
+    while sys.platform == "linux" and alive(int(pid.read_text())):
+        assert time.monotonic() < deadline, "what a notebook started has outlived it"
+        time.sleep(0.1)
     execute.execute(notebook("print(6 * 7)"), out, "test", {}, timeout=100)
+
+
+def test_a_notebook_that_leaves_early_has_failed(notebook, tmp_path):
+    "papermill takes this status for a good end."
+    path, out = notebook("raise SystemExit(0)"), tmp_path / "out.ipynb"
+    with pytest.raises(execute.ChapterFailed, match="SystemExit"):
+        execute.execute(path, out, "test", {}, timeout=100)
+    assert not out.exists()
+
+
+def test_imports_of_the_starter_are_no_time_of_the_first_notebook(notebook, tmp_path):
+    path, out = notebook("print(6 * 7)"), tmp_path / "out.ipynb"
+    began = time.monotonic()  # so many threads has no other starter: it is a new one
+    first, second = (
+        execute.execute(path, out, "test", {}, threads=7, timeout=100) for _ in "12"
+    )
+    imports = time.monotonic() - began - first - second
+    assert first - second < imports, "they are counted in the first one's seconds"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no one kills them")
@@ -106,7 +140,7 @@ def test_a_killed_starter_takes_its_notebooks_along_and_is_replaced(notebook, tm
             time.sleep(0.1)
         started().process.kill()
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     code = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))"
     with pytest.raises(execute.ChapterFailed, match="has ended .status -9"):
         path = notebook(f"{code}\ntime.sleep(60)")
@@ -156,6 +190,6 @@ def test_a_killed_notebook_is_told_with_its_signal(notebook, tmp_path):
         for child in open(tasks).read().split():
             os.kill(int(child), signal.SIGTERM)
 
-    threading.Thread(target=kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     with pytest.raises(execute.ChapterFailed, match="ended by SIGTERM"):
         execute.execute(path, out, "test", {}, timeout=50)

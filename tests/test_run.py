@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import pytest
 from filelock import FileLock
 
-from book import build, execute
+from book import build, execute, vendor
 from book import run as runner
 from book.build import Chapter, chosen
 from book.project import read_notebook
@@ -62,7 +63,7 @@ def test_a_failure_is_told_at_once_and_the_others_finish(tmp_path, capsys):
     signs = f"open({sign!r}, 'w'); print('[bold]')"
     after = chapter(tmp_path, "after", signs, seconds=1)
     todo = [after, right, half, wrong]
-    failed = run_chapters(todo, "test", sys.executable, 2, 1)
+    failed = run_chapters(todo, "test", 2, 1)
     assert sorted(failed) == ["half", "wrong"], "the others go on"
     said = capsys.readouterr().out
     assert max(said.index("FAILED  wrong"), said.index("run     after")) < said.index(
@@ -83,7 +84,7 @@ def test_each_notebook_has_a_process_a_folder_and_figures_of_its_own(tmp_path, c
         "dies": "import os; os._exit(3)",
     }
     todo = {name: chapter(tmp_path, name, text) for name, text in cells.items()}
-    assert run_chapters(list(todo.values()), "test", sys.executable, 2, 1) == ["dies"]
+    assert run_chapters(list(todo.values()), "test", 2, 1) == ["dies"]
     used = {n: c.record["memory"] for n, c in todo.items() if n != "dies"}
     assert 250 < used["greedy"] - used["modest"] < 350, "MB"
     assert 0 < todo["modest"].record["cpu"] < 10
@@ -121,7 +122,7 @@ def alive(pid):
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"
 )
-@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
 def test_whatever_ends_the_runner_ends_its_notebooks(kind, tmp_path):
     here = os.path.dirname(__file__)
     process = subprocess.Popen(
@@ -237,10 +238,105 @@ def test_a_run_on_a_fallback_is_made_again_once_there_are_data(tmp_path, monkeyp
         one.out.with_suffix(".log").write_text("failed")
         assert execute.execute(one.path, one.out, "test", {}) == 1
     assert not any(one.record["stale"] for one in todo)
+    (tmp_path / "DATA/celeba").mkdir(parents=True)
+    (tmp_path / "DATA/celeba/list_attr_celeba.txt").touch()
+    assert not any(one.record["stale"] for one in todo), "they did not ask for faces"
     raw = tmp_path / "CACHE/MNIST/raw"
     raw.mkdir(parents=True)
     (raw / "train-images-idx3-ubyte").touch()
     assert [one.record["stale"] for one in todo] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("output", "sets"),
+    [
+        ("CelebA was not found, so the fallback is used: drawn faces.", ["CelebA"]),
+        ("The real MNIST was not found, so the fallback is used: x.", ["MNIST"]),
+        (
+            "The real FashionMNIST was not found, so the fallback is used",
+            ["FashionMNIST"],
+        ),
+        ("a.gz is damaged, so the fallback is used: x.", [*execute.DATA]),
+        (
+            "CelebA was not found, so the fallback is used. MNIST is damaged, so the fallback is used.",
+            [*execute.DATA],
+        ),
+        ("", []),
+    ],
+)
+def test_what_was_missed_is_read_from_what_was_printed(output, sets):
+    source = "so the fallback is used"  # in the code of a notebook about it
+    stream = {"output_type": "stream", "text": output}
+    assert execute.missed({"cells": [{"source": source, "outputs": [stream]}]}) == sets
+
+
+def test_nothing_of_a_users_own_settings_reaches_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    foreign = ("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONPATH", "MPLBACKEND")
+    for name in (*foreign, "MATPLOTLIBRC"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("VAE_NB_DATA", "data")
+    monkeypatch.setenv("VAE_NB_CACHE", "~/cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    env = execute.environment(sys.executable, 1)
+    assert not {*foreign} & {*env} and env["MATPLOTLIBRC"] == os.devnull
+    assert env["VAE_NB_DATA"] == str(tmp_path / "data"), (
+        "a notebook's folder is another"
+    )
+    assert env["VAE_NB_CACHE"] == str(tmp_path / "home/cache")
+
+
+def test_a_run_cut_short_is_told_and_one_that_cannot_be_read_is_none(tmp_path):
+    cut, log = tmp_path / "cut.ipynb", tmp_path / "log"
+    cut.write_text('{"cells": [')
+    said = execute.failure(cut, log, -signal.SIGKILL)
+    assert "ended by SIGKILL" in said and "(there is no log)" in said
+    assert execute.record_of(cut) is None
+
+
+FORKS = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open({sign!r}, "w").write(str(child.pid))
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"
+)
+def test_what_builds_the_pages_ends_with_its_workers(tmp_path, monkeypatch):
+    sign = tmp_path / "pid"
+
+    class Interrupted(subprocess.Popen):
+        def communicate(self):
+            while not (sign.exists() and sign.read_text()):
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        code = FORKS.format(sign=str(sign))
+        build.run_whole([sys.executable, "-c", code], os.environ)
+    deadline = time.monotonic() + 10
+    while alive(int(sign.read_text())):
+        assert time.monotonic() < deadline, "a worker has outlived the build"
+        time.sleep(0.05)
+
+
+def test_a_package_that_another_process_has_fetched_meanwhile(tmp_path, monkeypatch):
+    def fetch(name, sha256, folder):
+        whole = next(iter(tmp_path.glob("npm")), tmp_path / "npm")
+        faster = whole / f"axe-core-{vendor.PINNED['axe-core'][0]}"
+        faster.mkdir(parents=True)
+        (faster / "axe.min.js").touch()
+        archive = f"{folder}/a.tgz"
+        with tarfile.open(archive, "w") as packed:
+            packed.add(__file__, "package/axe.min.js")
+        return archive
+
+    monkeypatch.setattr(vendor, "fetch", fetch)
+    assert (vendor.package("axe-core", tmp_path) / "axe.min.js").exists()
 
 
 def test_a_second_build_at_once_is_refused(tmp_path, monkeypatch):

@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from book import floors
+from book import execute, floors
 from book.execute import DATA, data_found, key_of
 from book.measured import END, MARK, RESULTS, fill, section, typeset
 from book.pages import page, split_directives, tags_of, with_outputs
@@ -134,6 +135,8 @@ def test_a_module_inside_a_package_is_seen_by_all_that_reads_the_library(
     model.parent.mkdir(parents=True)
     keys = [key_of(example(), {}) for text in ("0", "1") if model.write_text(text)]
     assert keys[0] != keys[1], "files in folders of the assets count"
+    (tmp_path / "vae_nb/assets/four.c").write_text("/* read by a compiler alone */")
+    assert key_of(example(), {}) == keys[1]
 
 
 @named(NOTEBOOKS)
@@ -484,6 +487,13 @@ def test_key_changes_with_what_the_result_depends_on(monkeypatch):
     assert key_of(again, {"epochs": 2}) != base
     monkeypatch.setenv("VAE_NB_DATA", "elsewhere")
     assert key_of(example(), {"epochs": 2}) != base
+    monkeypatch.undo()
+    assert key_of(example(), {"epochs": 2}) == base and len(execute.versions()) > 10
+    execute.versions.cache_clear()
+    newer = lambda name: "9.9" if name == "matplotlib" else version(name)
+    monkeypatch.setattr(execute, "version", newer)
+    assert key_of(example(), {"epochs": 2}) != base, "figures may look otherwise"
+    execute.versions.cache_clear()
 
 
 def test_changed_text_is_on_the_page_without_a_new_run():
@@ -505,15 +515,20 @@ def test_changed_text_is_on_the_page_without_a_new_run():
 def test_data_are_found_where_the_library_looks_for_them(tmp_path, monkeypatch):
     for place in ("data", "cache"):
         monkeypatch.setenv(f"VAE_NB_{place.upper()}", str(tmp_path / place))
-    assert data_found() == []
+    assert not any(data_found().values())
     files = [tmp_path / "data/celeba/list", tmp_path / "cache/MNIST/raw/images"]
     for file in files:
         file.parent.mkdir(parents=True)
         file.touch()
-    assert data_found() == sorted(map(str, files))
+    assert data_found() == dict.fromkeys(DATA, []) | {
+        "CelebA": [str(files[0])],
+        "MNIST": [str(files[1])],
+    }
     code = "".join(module_path(f"data.{n}").read_text() for n in ("sets", "celeba"))
     code += module_path("data.loading").read_text()
-    assert all(f'"{folder.split("/")[0]}"' in code for folder in DATA)
+    folders = [part.split("/")[0] for parts in DATA.values() for part in parts]
+    stems = [re.split(r"\.?\*", folder)[0] for folder in folders]
+    assert all(f'"{stem}' in code for stem in stems), stems
 
 
 def test_every_recorded_table_is_on_the_page_measured_and_every_mark_is_recorded():
