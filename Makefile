@@ -10,7 +10,8 @@ NAME ?=
 PORT ?= 8000
 NEWEST ?=
 PY := .venv/bin/python
-STAMP := .venv/.installed$(if $(NEWEST),-newest)
+# an environment of the newest packages stays one
+STAMP := $(if $(NEWEST),.venv/.newest,$(or $(wildcard .venv/.newest),.venv/.installed))
 # where it is set, each of many processes compiles the library anew
 export PYTHONDONTWRITEBYTECODE :=
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -20,8 +21,10 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 env: $(STAMP) ## the environment in .venv, from the pinned list (PYTHON=python3.12: with that interpreter; NEWEST=1: the newest of everything)
-	@$(if $(filter-out python3,$(PYTHON)),test "$$($(PY) --version)" = "$$($(PYTHON) --version)" || { \
-	  echo ".venv has $$($(PY) --version), not that of $(PYTHON): rm -rf .venv makes room for another."; exit 1; })
+ifneq ($(PYTHON),python3)
+	@test "$$($(PY) --version)" = "$$($(PYTHON) --version)" || { \
+	  echo ".venv has $$($(PY) --version). For that of $(PYTHON): rm -rf .venv, and again."; exit 1; }
+endif
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -30,7 +33,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@test -x .venv/bin/uv || $(PY) -m pip install --quiet --require-hashes -r <(sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt)
 	.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) $(if $(NEWEST),--upgrade -e '.[dev]',--require-hashes -r requirements/dev.txt)
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --build-constraints requirements/dev.txt -e .
-	@rm -f .venv/.installed*; touch $@
+	@rm -f .venv/.installed .venv/.newest; touch $@
 
 book: env ## run what changed and build the pages (PROFILE=cpu|gpu|test, CHAPTER=02 or '02*', JOBS=2, THREADS=1)
 	@$(PY) -m book.build --profile $(PROFILE) $(CHOICES)
