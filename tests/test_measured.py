@@ -136,6 +136,13 @@ def test_a_vae_of_the_same_time_ends_higher_and_one_altered_digit_costs_it_much(
     nll = lambda row: numbers(row["NLL"])[0]
     assert round(nll(vae[40]) - nll(five), 1) == 0.9 and vae[40]["epochs"] == 834
     assert all(numbers(r["−ELBO"])[0] - nll(r) < 4 for r in vae.values())
+    short = {r["objective"]: r for r in rows("iwae") if r["CPU-min"] == 10}
+    ends = {name: nll(row) for name, row in short.items()}
+    assert (
+        abs(ends["IWAE, k = 5"] - ends["VAE"]) < 0.05 and short["VAE"]["epochs"] == 215
+    )
+    assert short["IWAE, k = 5"]["epochs"] == 84
+    assert ends["IWAE, k 1, 5, 20, 50"] < ends["VAE"] - 0.5
     assert vae[40]["moved digits over 1,000 nats"].startswith("1 ")
     for row in [vae[10], *iwae]:
         assert row["moved digits over 1,000 nats"].startswith("0 ")
