@@ -51,8 +51,9 @@ def duration(seconds):
 
 
 class Left:
-    """An estimate of the time that is left. A notebook is expected to take as long as its last run here, else as recorded, else as the average of the others;
-    all that by the factor by which those that have ended took longer or shorter."""
+    """An estimate of the time that is left. A notebook is expected to take as long as its last run here, else as recorded, else as the average of the others.
+    All are multiplied by the factor by which those that have ended took longer or shorter. One more counts in it, as long as the longest and exactly as expected,
+    because a chapter that was changed says little about the others."""
 
     def __init__(self, todo, jobs, recorded):
         times = {
@@ -85,10 +86,9 @@ class Left:
         expected, measured = self.expected(), self.measured()
         if not any(expected.values()):
             return None
-        scale = (
-            sum(measured.values()) / sum(expected[n] for n in measured)
-            if measured
-            else 1.0
+        known = max(expected.values())
+        scale = (known + sum(measured.values())) / (
+            known + sum(expected[n] for n in measured)
         )
         busy = [
             max(0.0, scale * expected[name] - so_far)

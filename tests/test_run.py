@@ -163,8 +163,8 @@ def test_time_left(tmp_path):
     ]  # 60; the average, 45; this machine's own 30
     assert left({}) == 75  # two at a time: 60 beside 45 and then 30
     assert left({"recorded": 20.0, "new": 20.0}) == 55
-    left.end("recorded", 90.0)  # half as long again as expected: so will be the others
-    assert left({"new": 60.0}) == pytest.approx(45)  # 7.5 beside 45
+    left.end("recorded", 90.0)  # half as long again as expected: so may be the others
+    assert left({"new": 20.0}) == pytest.approx(37.5)  # 36.25 beside 37.5
     left.end("known", 45.0), left.end("new", 67.5)
     assert left({}) == 0
     left = Left(todo, 2, {"recorded": 60.0})
@@ -174,6 +174,17 @@ def test_time_left(tmp_path):
     assert first({}) is None, "nothing is known"
     first.end("recorded", 20.0)
     assert first({"new": 5.0}) == 15, "until one has ended"
+
+
+def test_time_left_is_right_within_a_half_once_one_has_ended_a_third_once_two(tmp_path):
+    todo = [chapter(tmp_path, f"{n}", "1") for n in range(10)]
+    recorded = {c.name: 100.0 for c in todo}
+    for first, others in ((30.0, 100.0), (200.0, 200.0), (50.0, 50.0)):
+        left = Left(todo, 1, recorded)  # one was changed; the machine is another
+        left.end("0", first)
+        assert left({}) == pytest.approx(9 * others, rel=0.5)
+        left.end("1", others)
+        assert left({}) == pytest.approx(8 * others, rel=0.34)
 
 
 def test_how_many_at_a_time(monkeypatch):
