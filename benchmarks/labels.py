@@ -38,7 +38,7 @@ from vae_nb.networks import mlp_networks
 from vae_nb.train import fit
 from vae_nb.vae import mlp_vae
 
-from .record import write
+from .record import with_recorded, write
 
 SPLIT = os.environ.get("SPLIT", "test")
 SCALE = float(os.environ.get("SCALE", 1))
@@ -398,6 +398,9 @@ def record():
                     ),
                 }
             )
+    rows = with_recorded("labels", rows, ("labels", "method"))
+    order = list(NAMES.values())
+    rows.sort(key=lambda row: (row["labels"], order.index(row["method"])))
     write(
         "labels",
         "MNIST with few labels: test error",

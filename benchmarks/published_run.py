@@ -40,6 +40,7 @@ def conv(size, width):
 
 # chapter → p ↦ its trainings (network, images in all, batch) and decodings (network, how many); how often a chapter trains is read off its cells
 WORK = {
+    "lab": lambda p: ([(mlp(p.hidden), 1197 * p.epochs, p.batch_size)], []),
     "index": lambda p: ([(mlp(400, 400), p.n_train * p.epochs, p.batch_size)], []),
     "02_mlp_vae": lambda p: ([(mlp(p.hidden), 2 * p.n_train * p.epochs, 256)], []),
     "02a_digits_and_their_score": lambda p: (
@@ -101,11 +102,27 @@ WORK = {
         [(mlp(400, 400), p.n_score * p.k_score)],
     ),
     "07a_tighter_bounds_on_digits": lambda p: (
-        # importance weights: an image is decoded k times in a step, 50 at most
-        [(mlp(p.hidden, p.hidden), (1 + 5 + 5 + 50) * p.n_train * p.epochs, 61 * 64)],
+        # importance weights: an image is decoded k times in a step
+        [
+            (mlp(p.hidden, p.hidden), k * p.n_train * p.epochs, k * 256)
+            for k in (1, 5, 5, 20, 20)
+        ],
         [(mlp(p.hidden, p.hidden), 4 * p.n_score * p.k_score + 300 * 8 * p.n_gap)],
     ),
     "08_priors": lambda p: ([], [(mlp(300, 300), 8 * p.n_score * p.k_score)]),
+    "09_labels": lambda p: (
+        [
+            (mlp(300, 300), 2 * p.n_train * p.epochs, 250),
+            # the class is summed out: an image is decoded under each of ten
+            (mlp(300, 300), 2 * 10 * p.n_train * p.epochs_few, 10 * 200),
+            (mlp(300, 300), 2 * 100 * 100 * p.epochs_few, 100),  # labelled ones only
+        ],
+        [(mlp(300, 300), 2 * p.n_score * p.k_score)],
+    ),
+    "09a_faces_by_attributes": lambda p: (
+        [(conv(p.size, p.width), 2 * p.n_train * p.epochs, p.batch_size)],
+        [],
+    ),
 }
 BY_THE_CLOCK = {"08_priors": lambda p: 8 * p.seconds}  # they train for so long
 

@@ -23,6 +23,7 @@ from benchmarks import (
     iwae,
     lab,
     lab_engines,
+    labels,
     mnist_nll,
     peers,
     published_run,
@@ -250,6 +251,38 @@ def test_iwae_rows_have_folders_of_their_own_and_a_k_that_grows():
     )
     rates = [iwae.learning_rate(share / 100) for share in range(101)]
     assert max(rates) == rates[30] == pytest.approx(iwae.LR) and rates[-1] < 1e-9
+
+
+def test_one_run_of_mnist_nll_keeps_the_rows_of_the_others(tmp_path, monkeypatch):
+    path = record.RESULTS / "mnist_nll.json"
+    before = json.loads(path.read_text())["rows"]
+    (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    row = dict.fromkeys(before[0], 0) | {"net": "784-400-400-50", "weight decay": 0.1}
+    row |= {"seed": 214, "NLL": 80.0, "standard error": 0.5}
+    mnist_nll.publish([row])
+    kept = json.loads((tmp_path / path.name).read_text())
+    assert [r["NLL"] for r in kept["rows"]] == [r["NLL"] for r in before[:4]] + [
+        "80.00 ± 0.50"
+    ]
+    assert "85.34 ± 0.04" in kept["note"] and "not finished" not in kept["note"]
+
+
+def test_one_method_of_few_labels_keeps_the_rows_of_the_others(tmp_path, monkeypatch):
+    path = record.RESULTS / "labels.json"
+    before = json.loads(path.read_text())["rows"]
+    (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    run = {"error": 10.0, "minutes": 1.0}
+    monkeypatch.setattr(
+        labels, "found", lambda name: [run] * 3 if "-M2-100-" in name else []
+    )
+    labels.record()
+    rows = json.loads((tmp_path / path.name).read_text())["rows"]
+    assert [r["method"] for r in rows].count("M2") == 1
+    assert [r for r in rows if r["method"] != "M2"] == [
+        r for r in before if r["method"] != "M2"
+    ]
 
 
 def test_the_runs_of_mnist_nll_have_folders_of_their_own(monkeypatch):
@@ -653,3 +686,6 @@ def test_the_published_run_is_estimated_to_take_half_an_hour_at_most():
     assert seconds.keys() == chapters | {"all, one after the other"}
     assert seconds["all, one after the other"] <= published_run.LIMIT
     assert published_run.WORK.keys() <= chapters
+    counted = published_run.WORK.keys() | published_run.BY_THE_CLOCK.keys()
+    training = {n for n, p in published_run.chapters().items() if "epochs" in p}
+    assert training <= counted, f"not counted: {training - counted}"

@@ -128,6 +128,8 @@ def test_the_untrained_model_predicts_the_mean_colour():
         (dict(upsample="bilinear"), "'transposed', 'nearest'"),
         (dict(dropout=1.0), "1.0"),
         (dict(channels=()), "channels"),
+        (dict(channels=32), "channels must be a tuple of widths.*not 32"),
+        (dict(hidden=256), "hidden must be a tuple of widths.*not 256"),
         (dict(hidden=(0,)), "0"),
         (dict(activation="leaky"), "leaky_relu"),
     ],

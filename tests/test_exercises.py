@@ -227,12 +227,23 @@ def test_a_slip_is_named_with_its_figures(exercise):
     [
         ("the gap ahead", ".var(0)", ".var(0, correction=0)"),
         ("a louder signal", ".std(0)", ".std(0, correction=0)"),
+        ("draws of one kind", "z.T.cov()", "z.T.cov(correction=0)"),
     ],
 )
 def test_either_variance_will_do(exercise, old, new):
     text = SOLUTIONS[exercise]
     assert old in text
     check(exercise)(function(text.replace(old, new)))
+
+
+@pytest.mark.parametrize("kept, wrong", [("m:", ""), ("m - 1 :", "yours")])
+def test_an_answer_may_change_its_arguments(kept, wrong):
+    text = f"""def keep(z, kl, m):
+        z[:, kl.argsort(descending=True)[{kept}]] = 0
+        return z
+    """
+    said = verdict("the latents that speak", function(text))
+    assert wrong in said and bool(wrong) == bool(said), said
 
 
 def test_two_faults_left_in_the_patient_are_both_named():

@@ -82,6 +82,8 @@ def test_traverse_moves_one_dimension():
     assert path.tolist() == [[3, -2, 0], [3, 0, 0], [3, 2, 0]]
     with pytest.raises(ValueError, match="from 0 to 2, not 3"):
         traverse(A, 3, [0])
+    with pytest.raises(ValueError, match=r"one latent .* not \(1, 3\)"):
+        traverse(A[None], 1, [0])
 
 
 def test_manifold_cells_hold_equal_probability():
@@ -259,12 +261,15 @@ def test_against_that_leaves_nothing():
         attribute_direction(MODEL, DATA, "a", method="mean")
 
 
-def test_an_attribute_that_the_codes_do_not_hold():
+@pytest.mark.parametrize("method", ["means", "logistic"])
+def test_an_attribute_that_the_codes_do_not_hold(method):
     swapped = Images(
         DATA.pixels, attributes=DATA.attributes[:, :1], attribute_names=("a",)
     )
     with pytest.raises(ValueError, match="do not differ"):
-        attribute_direction(MODEL, swapped, "a", z=torch.full((2000, 6), 0.5))
+        attribute_direction(
+            MODEL, swapped, "a", z=torch.full((2000, 6), 0.5), method=method
+        )
 
 
 def test_nan_latents_are_counted():
@@ -302,7 +307,7 @@ def test_edits_that_stay_are_silent_and_those_that_leave_say_how_far():
         edit(z, D, 100.0, limit=None)
     with pytest.warns(
         UserWarning,
-        match=r"4 of 8 latents beyond 4 standard .*furthest: 6\..*Strengths from -2.0 to 2.0",
+        match=r"4 of 8 latents beyond 4 standard .*furthest: 6\..*Strengths from about -2.0 to 2.0",
     ) as caught:
         edit(z, D, [1.0, 3.0])
     assert caught[0].filename == __file__  # it points at the caller
@@ -366,6 +371,8 @@ def test_categories_are_traversed(joint):
     assert joint.decode(path).mean.shape == (4, 1, 8, 8)
     with pytest.raises(ValueError, match="at least 2 of the 9"):
         traverse_classes(start, slice(20, 30))
+    with pytest.raises(ValueError, match=r"one latent .* not \(1, 9\)"):
+        traverse_classes(start[None], blocks[0])
 
 
 def test_categories_only():

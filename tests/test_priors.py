@@ -10,7 +10,7 @@ from torch.distributions import Normal
 from vae_nb.builders import builder
 from vae_nb.conv import conv_vae
 from vae_nb.core import evaluating
-from vae_nb.data import load
+from vae_nb.data import Images, load
 from vae_nb.elbo import (
     DiagonalNormal,
     elbo_terms,
@@ -278,6 +278,10 @@ def test_pseudo_inputs_start_from_images_or_around_their_mean():
     prior = vamp_prior(SHAPE, 6).start_from(x)
     nearest = torch.cdist(prior.pseudo_inputs.flatten(1), x.flatten(1)).min(1).values
     assert nearest.max() < 0.05 * 8 + 1e-3
+    named = Images((255 * x).byte(), labels=torch.arange(20) % 2)
+    for data in (named, named.labelled()):
+        again = vamp_prior(SHAPE, 6).start_from(data)
+        torch.testing.assert_close(again.pixels, prior.pixels)
     kept = prior.pixels.clone()
     prior.initialise_from(x.mean(0))
     assert torch.equal(prior.pixels, kept)
@@ -395,7 +399,7 @@ def test_a_prior_that_no_builder_takes_is_not_written_down(tmp_path):
     [
         (lambda: flow_prior(1), "latent_dim of at least 2, not 1"),
         (lambda: mlp_vae(SHAPE, 1, posterior="flow"), "leave posterior= out"),
-        (lambda: flow_prior(3, hidden=64), r"hidden is a tuple .*\(64,\), not 64"),
+        (lambda: flow_prior(3, hidden=64), r"hidden must be a tuple .*\(64,\), not 64"),
         (lambda: model_of(posterior="vampprior"), "posterior must be one of 'flow'"),
         (
             lambda: vamp_prior(SHAPE, 4).start_from(torch.rand(9, 1, 10, 10)),

@@ -417,6 +417,7 @@ def test_wrong_shapes_name_expected_and_given(model, x):
         (dict(latent_dim=2.0), "latent"),
         (dict(hidden=(0,)), "hidden"),
         (dict(hidden=(8, -1)), "hidden"),
+        (dict(hidden=256), "hidden must be a tuple of widths.*not 256"),
         (dict(shape=(28, 28)), "channels, height, width"),
         (dict(activation="silo"), "Did you mean 'silu'"),
         (dict(likelihood="bernouli"), "Did you mean 'bernoulli'"),

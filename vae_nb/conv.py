@@ -15,7 +15,13 @@ from torch import nn
 from .builders import build_part, builder
 from .core import check_choice, moved
 from .likelihoods import make_likelihood
-from .networks import ACTIVATIONS, check_shape, check_sizes, mlp_layers
+from vae_nb.networks import (
+    ACTIVATIONS,
+    check_shape,
+    check_sizes,
+    check_widths,
+    mlp_layers,
+)
 from .vae import POSTERIORS, PRIORS, VAE
 
 __getattr__ = moved(__name__, bits_per_dim="elbo.bits_per_dim")
@@ -191,9 +197,8 @@ def conv_networks(
         hidden: fully connected layers between the last feature maps and the latents
     """
     check_shape(shape)
-    check_sizes(channels=channels)
-    if hidden:
-        check_sizes(hidden=hidden)
+    check_widths(channels=channels, hidden=hidden)
+    check_sizes(channels=channels)  # at least one
     check_choice(
         activation=(activation, ACTIVATIONS),
         norm=(norm, NORMS),

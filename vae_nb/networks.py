@@ -37,6 +37,23 @@ def check_sizes(
                 f"{name} must be made of positive integers, not {value!r}."
             )
 
+# %% ../nbs/lib/02_networks.ipynb #1f97d27d
+def check_widths(
+    **widths,  # name=sequence of int, which may be empty
+) -> None:
+    """Refuse anything but a tuple of positive integers, by name.
+
+    Args:
+        widths: name=sequence of int, which may be empty
+    """
+    for name, value in widths.items():
+        if not isinstance(value, (tuple, list)):
+            raise ValueError(
+                f"{name} must be a tuple of widths, such as (64,), not {value!r}."
+            )
+        if value:
+            check_sizes(**{name: value})
+
 # %% ../nbs/lib/02_networks.ipynb #50f8672b
 def check_shape(shape) -> None:
     "Refuse what is not (channels, height, width)."
@@ -118,7 +135,7 @@ def mlp_networks(
         activation: see `ACTIVATIONS`
     """
     check_shape(shape)
-    check_sizes(**({} if hidden in ((), []) else {"hidden": hidden}))
+    check_widths(hidden=hidden)
     pixels = shape[0] * shape[1] * shape[2]
     encoder = nn.Sequential(
         nn.Flatten(), *mlp_layers([pixels, *hidden, n_out], activation)

@@ -167,7 +167,11 @@ def _coloured(z: Tensor, noise: Tensor, factor: Callable, mean: int = 1) -> Tens
 
 # %% ../../nbs/lib/71_exercises_basics.ipynb #0c2213bc
 EXERCISES["draws of one kind"] = Exercise(
-    lambda g: (normal(g, 60, 4) @ normal(g, 4, 4) + normal(g, 4), normal(g, 5, 4)),
+    # so many codes that dividing by n or by n − 1 makes no difference
+    lambda g: (
+        normal(g, 100_000, 4) @ (normal(g, 4, 4) + 3 * torch.eye(4)) + normal(g, 4),
+        normal(g, 5, 4),
+    ),
     lambda z, noise: _coloured(z, noise, torch.linalg.cholesky),
     {
         "the mean of the codes is left out": lambda z, e: _coloured(

@@ -69,7 +69,7 @@ EXERCISES["a ring"] = Exercise(
             -(1 - share).log()
         ).sqrt(),
         "this ring leaves the share outside": lambda share: (-2 * share.log()).sqrt(),
-        "this is the quantile of one latent, a disc is narrower": lambda share: (
+        "this is for one latent: to hold the same share of two, the radius has to be larger": lambda share: (
             2**0.5 * share.erfinv()
         ),
     },
@@ -433,8 +433,8 @@ EXERCISES["as far as the prior goes"] = Exercise(
 # %% ../../nbs/lib/73_exercises_latents.ipynb #d6880f16
 def _two_models(g: torch.Generator) -> tuple[Tensor, Tensor]:
     "−ELBOs of the same images under two models, (n,) each."
-    images = 100 + 20 * normal(g, 400)
-    return images + normal(g, 400), images + normal(g, 400) - uniform(g, 0.2, 0.8)
+    images = 100 + 20 * normal(g, 2000)
+    return images + normal(g, 2000), images + normal(g, 2000) - uniform(g, 0.2, 0.8)
 
 # %% ../../nbs/lib/73_exercises_latents.ipynb #c305b60d
 EXERCISES["the same images"] = Exercise(

@@ -139,7 +139,7 @@ def _warn_beyond(z: Tensor, moved: Tensor, direction: Direction, limit: float) -
     per_unit = direction.vector.norm().item() / direction.prior[1]
     low = ((-limit - start) / per_unit).max().item()
     high = ((limit - start) / per_unit).min().item()
-    within = f"Strengths from {low:.1f} to {high:.1f} keep all within."
+    within = f"Strengths from about {low:.1f} to {high:.1f} keep all within."
     before = "Some were that far out before the edit."
     warnings.warn(
         f"editing {direction.name!r} takes {int(beyond.sum()):,} of {beyond.numel():,} "
@@ -306,7 +306,7 @@ def _scale(along: Tensor, having: Tensor, name: str) -> tuple[float, float, floa
     "From projections (N,): length of a unit, where it starts, recommended strength."
     low, high = along[~having], along[having]
     gap = (high.mean() - low.mean()).item()
-    if gap < 1e-3 * along.std():
+    if not gap > 1e-3 * along.std():  # NaN, too
         raise ValueError(
             f"along this direction the means with and without {name!r} do not differ: "
             "the codes do not hold it, or controls= took it away."

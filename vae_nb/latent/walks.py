@@ -76,6 +76,10 @@ def traverse(
     Returns:
         (len(values), latent_dim)
     """
+    if z.ndim != 1:
+        raise ValueError(
+            f"traverse takes one latent of shape (latent_dim,), not {tuple(z.shape)}."
+        )
     if not -len(z) <= dim < len(z):
         raise ValueError(
             f"dim must be from 0 to {len(z) - 1}, not {dim}: "
@@ -100,6 +104,11 @@ def traverse_classes(
     Returns:
         (classes, latent_dim): row k has class k
     """
+    if z.ndim != 1:
+        raise ValueError(
+            "traverse_classes takes one latent of shape (latent_dim,), "
+            f"not {tuple(z.shape)}."
+        )
     columns = torch.arange(len(z))[block]
     if len(columns) < 2:
         raise ValueError(

@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 from ..builders import builder
 from ..core import at_least_float32
 from ..elbo import DiagonalNormal, standard_normal
-from ..networks import check_sizes, mlp_layers
+from ..networks import check_sizes, check_widths, mlp_layers
 from .learned import LearnedPrior
 from ..vae import check_latents
 
@@ -111,11 +111,8 @@ class Flow(nn.Module):
         context: int = 0,
     ):
         super().__init__()
+        check_widths(hidden=hidden)
         check_sizes(latent_dim=latent_dim, layers=layers, hidden=hidden)
-        if not isinstance(hidden, (tuple, list)):
-            raise ValueError(
-                f"hidden is a tuple of widths, such as (64,), not {hidden}."
-            )
         if latent_dim < 2:
             raise ValueError(
                 "a flow moves some latents by the others and needs latent_dim of at "

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..builders import builder
 from ..data import as_data
+from ..data.labelled import images_of
 from ..data.tensors import as_batch
 from ..elbo import DiagonalNormal
 from ..likelihoods import check_unit_range
@@ -247,7 +248,7 @@ class VampPrior(LearnedPrior):
             )
         generator = torch.Generator().manual_seed(seed)
         some = data[torch.randperm(len(data), generator=generator)[:k]]
-        x = torch.cat(list(some.batches(k, generator=generator)))
+        x = torch.cat([*map(images_of, some.batches(k, generator=generator))])
         x = as_batch(x, self.shape, self.pixels)
         check_unit_range(x, "the VampPrior")
         self.pixels.copy_(x.clamp(0.05, 0.95).logit())
