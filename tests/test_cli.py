@@ -1054,3 +1054,45 @@ def test_thirty_damaged_pictures_and_folders_end_in_a_result_or_one_line():
         "result",
         "refused",
     }
+
+
+@pytest.mark.parametrize("way", ["--resume", "--force"])
+def test_a_refused_second_start_leaves_the_run_under_way_alone(run, way):
+    from vae_nb.cli.training import _move_aside
+    from vae_nb.train.checkpoint import locked
+
+    shutil.copytree(run, "old")
+    _move_aside(Path("old"))  # as --force does, before its first checkpoint
+    shutil.copy(run / "run.json", "old/run.json")
+    before = files_in("old")
+    with locked(Path("old"), resume=True):
+        said = refused(*TINY, "--epochs", "2", "--out", "old", way)
+        assert "being trained in already" in said
+        held = {name: it for name, it in files_in("old").items() if "lock" not in name}
+    assert held == before
+
+
+def test_force_spares_a_file_that_only_has_the_name_of_a_runs():
+    Path("mine").mkdir()
+    Path("mine/config.json").write_text("years of work")
+    said = refused(*TINY, "--epochs", "1", "--out", "mine", "--force")
+    assert "holds config.json and no run" in said
+    assert Path("mine/config.json").read_text() == "years of work"
+
+
+@pytest.mark.slow
+def test_a_line_can_be_repeated_where_a_fallback_has_fewer(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_NB_DATA", str(tmp_path))
+    words = ["train", "mnist_mlp", "--epochs", "1", "--n", "5000", "--resume"]
+    assert [good(*words)["images"] for _ in range(2)] == [1197, 1197]
+
+
+def test_info_of_a_run_below_the_home_folder(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert good("info", "~/run")["epochs_done"] == 2
+
+
+def test_a_walk_with_one_validation_picture_is_refused_in_words(run, monkeypatch):
+    one = lambda *_: torch.zeros(1, 1, 28, 28)
+    monkeypatch.setattr("vae_nb.cli.drawing.pictures_of", one)
+    assert "a walk needs two pictures" in refused("interpolate", "--model", run)

@@ -96,3 +96,20 @@ def test_other_errors_stay_as_they_are(tmp_path):
         atomic_path(tmp_path / "file"),
     ):
         raise PermissionError("the body's own")
+
+
+def test_seed_is_any_whole_number_and_no_other():
+    seed_everything(3)
+    first = draw()
+    seed_everything(np.int64(3))
+    assert draw() == first
+    with pytest.raises(ValueError, match="not 1.5"):
+        seed_everything(1.5)
+
+
+def test_a_card_beyond_the_last_is_named(monkeypatch):
+    monkeypatch.setattr("vae_nb.core._best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    assert pick_device("cuda:0").index == 0
+    with pytest.raises(ValueError, match="'cuda:1' is not on this machine"):
+        pick_device("cuda:1")

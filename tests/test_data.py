@@ -2049,3 +2049,49 @@ def test_labels_that_are_no_tensor_are_refused():
         TypeError, match=r"labels must be a tensor, not list: torch.as_tensor\(labels\)"
     ):
         Images(GREY, labels=[0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("items", [PICTURES, list(FLOATS)], ids=["PIL", "tensors"])
+def test_a_loader_of_lists_loses_no_image_in_silence(items):
+    with pytest.raises(ValueError, match="3 images came out of a DataLoader of 5"):
+        data.as_batch(loader(items, collate_fn=list), (1, 6, 4))
+
+
+def test_a_path_means_the_folder_even_if_a_set_has_its_name(tmp_path, monkeypatch):
+    for i in range(20):
+        picture(tmp_path / "digits" / f"{i}.png", i)
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("digits")).shape == load(Path("./digits")).shape == (3, 20, 20)
+
+
+def test_tensor_data_is_indexed_and_checked_like_images():
+    ten = data.TensorData(torch.rand(4, 3, 2, 2), y=torch.arange(4))
+    one = ten[3]
+    assert len(one) == 1 and one.y.tolist() == [3] and one.values.shape == (1, 3, 2, 2)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="batch_size must be at least 1"):
+            ten.batches(size)
+
+
+@pytest.mark.parametrize("known", [None, torch.ones(5), torch.ones(5, 3)])
+def test_attributes_fit_their_names(known):
+    with pytest.raises(ValueError, match=r"shape \(5, 1\)"):
+        Images(GREY, attributes=known, attribute_names=("smile",))
+
+
+@pytest.mark.parametrize("x", [FLOATS.bfloat16(), FLOATS.clone().requires_grad_()])
+def test_a_set_of_tensors_that_numpy_does_not_take(x):
+    assert data.as_tensor(torch.utils.data.TensorDataset(x)).equal(x)
+
+
+def test_fixed_binarisation_stays_on_its_device():
+    pixels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8, device="meta")
+    assert Images(pixels).binarised("fixed").pixels.device.type == "meta"
+
+
+def test_pictures_in_a_list_stand_upright(tmp_path):
+    (exif := Image.Exif())[0x0112] = 6
+    grey = Image.fromarray(np.array([[255] * 4, [0] * 4], np.uint8))
+    grey.save(tmp_path / "1.png", exif=exif)
+    upright = torch.tensor(data.decoded.decode(tmp_path / "1.png", 1, (4, 2)))
+    assert data.as_tensor([Image.open(tmp_path / "1.png")])[0].equal(upright)

@@ -1,6 +1,7 @@
 """Scores, against models whose truth is known."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vae_nb.core import seed_everything
-from vae_nb.data import load
+from vae_nb.data import TensorData, load
 from vae_nb.elbo import DiagonalNormal, LinearGaussian, standard_normal
 from vae_nb.evaluate import (
     active_units,
@@ -26,6 +27,7 @@ from vae_nb.evaluate import (
     nll,
     nll_by_k,
     reconstruct_all,
+    report,
     sliced_wasserstein,
     small_classifier,
 )
@@ -922,6 +924,7 @@ def test_a_density_for_a_prior_is_diagnosed_too(little):
         with_prior(model, fit_density(encode_all(model, little), components=3)), little
     )
     assert "weight of the KL" in found.skipped and math.isfinite(found.numbers["KL"])
+    assert "KL(aggregate ‖ prior), at least" not in found.numbers
 
 
 def test_a_plain_autoencoder_has_no_kl_and_a_table_without_densities(little):
@@ -1136,3 +1139,68 @@ def test_a_prior_of_torch_is_evaluated(little):
     table = evaluate(model, little[:40], k=2)
     assert math.isfinite(table.value["KL"])
     assert table.equals(evaluate(model, little[:40], k=2))
+
+
+def test_labelled_data_and_a_model_of_ones_own(x):
+    data = TensorData(x, y=torch.zeros(500).long())
+    assert torch.equal(encode_all(TwoOfThree(), data), encode_all(TwoOfThree(), x))
+    assert mean_kl_per_dim(TwoOfThree(), data).equal(mean_kl_per_dim(TwoOfThree(), x))
+    assert information(TwoOfThree(), data, n=50) == information(TwoOfThree(), x, n=50)
+
+
+class Spoilt(TwoOfThree):
+    "One code is NaN."
+
+    def encode(self, x):
+        q = super().encode(x)
+        mu = q.mu.clone()
+        mu[0] = math.nan
+        return DiagonalNormal(mu, q.logvar)
+
+
+@pytest.mark.parametrize("score", [information, active_units])
+def test_codes_of_nan_are_no_score(x, score):
+    with pytest.raises(ValueError, match="1 of 500 codes hold NaN"):
+        score(Spoilt(), x)
+
+
+def test_samples_of_two_seeds_are_others(little):
+    a, b = (report._samples(small(little, "bernoulli"), 500, s) for s in (0, 1))
+    assert not torch.equal(a[250:], b[:250])
+
+
+def test_a_classifier_of_tossed_pixels_is_the_seeds(little):
+    few, states = little[:64].binarised("dynamic"), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        states.append(small_classifier(few, epochs=1).state_dict())
+        assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+def test_a_factor_that_is_mostly_at_its_minimum_has_a_gap():
+    rare = torch.cat([torch.zeros(960), torch.linspace(0.1, 1, 40)])
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    codes = torch.stack([rare, noise], 1)
+    assert mutual_information_gap(codes, rare)[0] > 0.8
+
+
+@pytest.mark.parametrize("n", [-1, 0, 1])
+def test_one_image_is_no_set(little, n):
+    with pytest.raises(ValueError, match="at least 2"):
+        diagnose(small(little, "bernoulli"), little[:50], n=n)
+
+
+def test_inception_sees_a_few_images_at_once(monkeypatch):
+    seen = []
+
+    class Network(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x.flatten(1)
+
+    name = "torchmetrics.image.fid.FrechetInceptionDistance"
+    monkeypatch.setattr(name, lambda *a, **k: SimpleNamespace(inception=Network()))
+    out = inception_features()(torch.rand(130, 1, 8, 8))
+    assert out.shape == (130, 192) and seen == [50, 50, 30]

@@ -29,7 +29,9 @@ from vae_nb.evaluate import mean_kl_per_dim
 from vae_nb.explore import (
     BetaExplorer,
     Interpolator,
+    Lab,
     LatentExplorer,
+    PriorExplorer,
     ReconstructionExplorer,
     to_onnx,
 )
@@ -44,6 +46,7 @@ from vae_nb.explore.widgets import asset, engine
 from vae_nb.joint import join, joint_vae
 from vae_nb.likelihoods import LIKELIHOODS
 from vae_nb.networks import ACTIVATIONS
+from vae_nb.priors import mixture_prior
 from vae_nb.vae import mlp_vae
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -1010,3 +1013,89 @@ def test_axe_finds_nothing(chrome, flat, joint_model, digits, tmp_path):
             tab.get_by_role("slider").first.fill("1")
             tab.wait_for_selector("canvas:not([hidden], .drawing)")
             assert tab.evaluate(AXE) == [], type(explorer).__name__
+
+
+def test_an_end_of_a_way_may_be_bytes(flat, digits):
+    a, b = digits.pixels[:2]
+    x, y = digits.floats()[:2]
+    assert Interpolator(flat, a, b).a == Interpolator(flat, x, y).a
+
+
+def test_a_beta_explorer_draws_no_noise_of_the_callers_and_says_what_it_cannot(
+    flat, digits
+):
+    before = torch.get_rng_state()
+    a, b = (BetaExplorer({1: flat}, digits[:20], count=2) for _ in range(2))
+    assert a.entries == b.entries and torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match="chosen must be from 0 to 0"):
+        BetaExplorer({1: flat}, digits[:20], chosen=1)
+    other = mlp_vae((1, 28, 28), 2, (8,), prior="mixture")
+    with pytest.raises(ValueError, match="another prior"):
+        BetaExplorer({1: other}, digits[:20])
+    bent = mlp_vae((1, 28, 28), 2, (8,), posterior="flow")
+    with pytest.raises(TypeError, match="flow of a posterior"):
+        ReconstructionExplorer(bent, digits[:20])
+
+
+def test_explorers_look_at_the_images_of_labelled_data_only(flat, digits):
+    few, told = digits[:20], digits[:20].labelled()
+    choices = [ReconstructionExplorer(flat, x).choices for x in (few, told)]
+    assert choices[0] == choices[1]
+    assert BetaExplorer({1: flat}, told, count=2).count == 2
+    assert Lab(told).data == Lab(few).data
+
+
+def test_maps_take_a_loader(digits):
+    sets = torch.utils.data
+    loader = sets.DataLoader(sets.TensorDataset(digits.floats()[:20]), batch_size=5)
+    model = mlp_vae((1, 28, 28), 2, (8,))
+    drawn = LatentExplorer(model, loader).points
+    drawn_too = PriorExplorer({"a": model}, loader).entries[0]["points"]
+    for points in (drawn, drawn_too):
+        assert sum(len(own["xy"]) for own in points) == 40
+
+
+@needs_browser
+def test_drawn_noise_is_as_wide_as_the_widest_model(chrome, digits, tmp_path):
+    torch.manual_seed(0)
+    sizes = ((1, 3), (2, 6))
+    models = {
+        beta: livened(mlp_vae((1, 28, 28), latent_dim=n, hidden=(20,)))
+        for beta, n in sizes
+    }
+    explorer = BetaExplorer(models, digits[:50], count=2)
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        tab.get_by_role("button", name="Draw every z again").click()
+        shown(tab, "figure:nth-of-type(2) canvas")
+        tab.get_by_role("slider", name="β").fill("1")
+        tab.wait_for_timeout(300)
+        assert shown(tab, "figure:nth-of-type(2) canvas").mean() > 0.2  # NaN is black
+
+
+@needs_browser
+def test_a_random_sample_comes_from_the_models_own_prior(chrome, tmp_path):
+    prior = mixture_prior(2, 1)
+    with torch.no_grad():
+        prior.mu.fill_(5.0)
+        prior.logvar.fill_(-6.0)
+    model = mlp_vae((1, 28, 28), 2, (16,), prior=prior).eval()
+    with opened(chrome, as_file(LatentExplorer(model), tmp_path)) as tab:
+        tab.get_by_role("button", name="Random sample").click()
+        said = tab.locator(".controls output").all_text_contents()
+        assert all(abs(float(text.replace("−", "-")) - 5) < 0.5 for text in said)
+
+
+@needs_browser
+def test_the_point_follows_the_pointer_with_a_direction_on(
+    chrome, flat, digits, tmp_path
+):
+    explorer = LatentExplorer(flat, digits, directions={"up": [0.0, 2.0]})
+    with opened(chrome, as_file(explorer, tmp_path)) as tab:
+        tab.get_by_role("slider", name="up").fill("1")
+        box = tab.locator(".map").bounding_box()
+        tab.mouse.move(box["x"] + 20, box["y"] + 20)
+        tab.mouse.down()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        tab.mouse.move(*middle, steps=4)
+        tab.mouse.up()
+        assert abs(float(tab.locator(".handle").get_attribute("cy"))) < 0.1

@@ -208,6 +208,8 @@ def test_skin_goes_from_light_to_deep():
         ({"mouth": 1.01}, "mouth cannot be 1.01: it is from -1 to 1"),
         ({"skin": [0.2, -0.1]}, "skin cannot be -0.1: it is from 0 to 1"),
         ({"skin": float("nan")}, "skin cannot be nan"),
+        ({"skin": "dark"}, "skin cannot be 'dark': it is from 0 to 1"),
+        ({"smile": "yes"}, "smile must be 0 or 1"),
         ({"yaw": [[0.0], [1.0]]}, r"yaw has shape \(2, 1\)"),
         ({"yaw": [0.0, 1.0], "hat": [0, 1, 1]}, "different lengths.*'yaw': 2"),
         ({"smile": 1, "mouth": 0.3}, "not both"),
@@ -391,3 +393,7 @@ PUBLISHED = [
     [193.46, 182.63, 161.83],
     [185.71, 187.49, 167.23],
 ]
+
+
+def test_whole_floats_count():
+    assert draw_faces(random_factors(3.0), size=32.0).shape == (3, 3, 32, 32)

@@ -490,7 +490,7 @@ def test_the_reference_tells_arguments_results_errors_and_source():
     assert "seed_everything(seed: int) -> None" in section
     assert "| `seed` | any integer from 0" in section
     assert "(../lib/00_core.ipynb)" in section
-    assert "**Raises** `ValueError`: `seed must be from 0" in section
+    assert "**Raises** `ValueError`: `seed must be a whole number from 0" in section
     assert "not {seed}" in section
     first, last = map(int, re.search(r"core\.py#L(\d+)-L(\d+)", section).groups())
     lines = (ROOT / "vae_nb/core.py").read_text().splitlines()

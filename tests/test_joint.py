@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -683,3 +685,41 @@ def test_categories_that_do_not_exist_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_functions_are_settings_too():
+    model = joint_vae((1, 8, 8), 2, (4,), hidden=(8,))
+    named = lambda d: joint_loss(model, alter=partial(jitter, degrees=d)).__name__
+    assert named(5.0) != named(45.0) and named(5.0) == named(5)
+    loss = joint_loss(model, categorical=lambda kl, step: 2 * kl)
+    assert loss(model, binary(), 0)["loss"].isfinite()
+
+
+def test_no_categories_make_no_latents():
+    model = joint_vae((1, 8, 8), 2, (4,))
+    assert join(model, None, torch.empty(0, dtype=torch.long)).shape == (0, 6)
+
+
+def test_sizes_of_a_joint_model_may_be_numpys():
+    options = dict(hidden=(8,), likelihood="normal", sigma=np.float32(0.3))
+    sizes = np.int64(2), (np.int64(4),)
+    model = joint_vae((1, 8, 8), *sizes, tau=np.float32(0.5), **options)
+    assert model.categorical == (4,) and model.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_jitter_turns_oblong_images_without_squeezing_them():
+    x = torch.zeros(200, 1, 41, 21)
+    x[:, :, 7:10, 9:12] = 1  # 12 pixels above the centre
+    y = jitter(x, 30, 0, 0, 0, seeded())[:, 0]
+    sides = torch.arange(41.0) - 20, torch.arange(21.0) - 10
+    down, across = torch.meshgrid(*sides, indexing="ij")
+    mean = lambda at: (y * at).sum((1, 2)) / y.sum((1, 2))
+    assert (torch.hypot(mean(down), mean(across)) - 12).abs().max() < 0.3
+
+
+def test_alterations_keep_64_bits_and_refuse_bytes():
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    assert jitter(x).dtype == recolour(x).dtype == torch.float64
+    for alter in (jitter, recolour):
+        with pytest.raises(ValueError, match="float.* not .* of torch.uint8"):
+            alter(x.byte())

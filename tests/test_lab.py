@@ -13,7 +13,7 @@ from book.browser import MISSING, chromium
 from book.project import BUILD
 from vae_nb.data import load
 from vae_nb.explore import Lab
-from vae_nb.explore.lab import _digits, _images
+from vae_nb.explore.lab import _digits, _images, _worker
 from vae_nb.explore.widgets import ASSETS, asset
 from vae_nb.networks import ACTIVATIONS
 from vae_nb.vae import mlp_vae
@@ -663,6 +663,7 @@ def test_one_image_is_trained_on(chrome, tmp_path):
         (lambda: Lab(bug="typo"), "bug must be one of"),
         (lambda: Lab(beta=-1), "beta must be a finite number"),
         (lambda: Lab(latent_dim=0), "latent_dim must be made of positive integers"),
+        (lambda: Lab(latent_dim=1), "at least 2"),
         (lambda: Lab().model(), "press Train"),
     ],
 )
@@ -682,3 +683,60 @@ def test_the_kernel_gets_what_the_page_has_trained(page):
     lab.send = lambda content, parts: sent.append((content, parts))
     lab._answer(None, {"want": lab.data["key"]}, [])
     assert sent == [({"weights": lab.data["key"]}, [_digits()])]
+
+
+HASTY_START = """async ([text, packed, settings]) => {
+    const raw = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const pack = new Uint8Array(await new Response(stream).arrayBuffer());
+    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const worker = new Worker(url), got = [];
+    worker.onmessage = ({ data }) => got.push(data.failed ?? data.state?.running);
+    worker.postMessage({ pack, reset: settings, run: true });
+    worker.postMessage({ pause: true });
+    await new Promise((done) => setTimeout(done, 2000));
+    worker.terminate();
+    return got; }"""
+
+
+def test_a_button_pressed_before_the_kernels_are_there_counts(chrome, address):
+    packed = base64.b64encode(_digits()).decode()
+    with opened(chrome, address, start=False) as tab:
+        got = tab.evaluate(HASTY_START, [_worker(), packed, Lab().settings])
+        assert got[-1] is False and not any(isinstance(g, str) for g in got)
+
+
+def test_no_reader_sees_nan(chrome, address):
+    with opened(chrome, address) as tab:
+        paused(tab)
+        tab.get_by_role("slider", name="learning rate").fill("0.5")
+        tab.get_by_role("button", name="Reset").click()
+        tab.wait_for_selector(".vae-lab[data-step='0']")
+        for _ in range(4):
+            tab.get_by_role("button", name="One step").click()
+            tab.wait_for_timeout(300)
+        assert "no longer a number" in message(tab)
+        text = tab.locator(".vae-lab").inner_text()
+        assert "NaN" not in text and "Infinity" not in text
+
+
+def test_a_picture_taken_at_rest_leaves_the_training_column(chrome, address):
+    with opened(chrome, address) as tab:
+        trained(tab, 30)
+        paused(tab)
+        tab.get_by_text("Draw your own digit").click()
+        cell = tab.locator("tbody tr").nth(0).locator("td").first
+        before = cell.inner_text()
+        tab.get_by_role("button", name="Take a held-out image").click()
+        tab.wait_for_function("document.body.textContent.includes('q(z|x): z[0]')")
+        assert cell.inner_text() == before != "–"
+
+
+def test_the_map_follows_the_theme_at_rest(chrome, address):
+    with opened(chrome, address, color_scheme="light") as tab:
+        paused(tab)
+        picture = "document.querySelector('.drawn').toDataURL()"
+        before = tab.evaluate(picture)
+        tab.emulate_media(color_scheme="dark")
+        tab.wait_for_timeout(300)
+        assert tab.evaluate(picture) != before

@@ -13,7 +13,7 @@ from vae_nb.data.labelled import LabelledBatch, joined
 from vae_nb.elbo import importance_weighted_bound, kl_per_dim
 from vae_nb.evaluate import active_units, encode_all, mean_kl_per_dim, nll, nll_by_k
 from vae_nb.explore import LatentExplorer, StyleExplorer
-from vae_nb.explore.network import browser_conditional, browser_decoder
+from vae_nb.explore.network import browser_conditional, browser_decoder, to_onnx
 from vae_nb.joint import joint_vae
 from vae_nb.joint.model import EnumeratedLikelihood
 from vae_nb.labels import (
@@ -427,6 +427,8 @@ def test_the_name_of_the_objective_says_its_settings_and_its_labels():
 
 FEW = images(6)
 BAD = {
+    "sizes in place of names": (lambda: model_of((3,)), "tuple of attribute names"),
+    "a dict of columns": (lambda: model_of(("small", "late")).given({"small": torch.ones(3), "late": torch.ones(3)}), "one number for each of small, late"),
     "no labels at all": (lambda: Images(FEW.pixels).labelled(), "has no labels to carry"),
     "an unknown attribute": (lambda: FEW.labelled("smal"), "Did you mean 'small'"),
     "labels of another count": (lambda: Images(FEW.pixels, FEW.labels[:4]), "6 images, but 4 labels"),
@@ -482,3 +484,9 @@ def test_a_model_without_weights_of_its_own_classes_is_refused_before_training()
 def test_digits_by_class_from_the_embedded_set():
     digits = load("digits")
     assert digits.labelled().by_label(7).y.unique().tolist() == [7]
+
+
+@pytest.mark.parametrize("part", ["decoder", "encoder"])
+def test_a_network_for_every_label_is_no_onnx_file(trained, tmp_path, part):
+    with pytest.raises(TypeError, match=r"given\(7\)"):
+        to_onnx(trained, tmp_path / "x.onnx", part)

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vae_nb.conv import conv_vae
-from vae_nb.decodings import log_likelihood
+from vae_nb.decodings import _free_memory, log_likelihood
 from vae_nb.elbo import DiagonalNormal, LinearGaussian, importance_weighted_bound
 from vae_nb.joint import joint_vae
 from vae_nb.objectives import (
@@ -560,3 +561,23 @@ def test_the_best_posterior_of_a_linear_model_is_the_true_one():
     q, best = best_posterior(spoilt, x, steps=300), truth.encode(x)
     assert (q.mu - best.mu).abs().max() < 0.05
     assert (q.logvar - best.logvar).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("chunk", [4, 10**9])
+def test_a_second_derivative_is_refused_in_words(chunk):
+    model = mlp_vae((1, 28, 28), 3, (8,))
+    loss = importance_weighted(4, chunk=chunk)(model, binary(6), 0)["loss"]
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+
+
+def test_cached_files_are_free_memory(monkeypatch):
+    group = "/sys/fs/cgroup/memory."
+    texts = {
+        "/proc/meminfo": "MemAvailable: 64000000 kB\n",
+        group + "max": "8000000000\n",
+        group + "current": "7900000000\n",
+        group + "stat": "anon 4\ninactive_file 7000000000\nactive_file 400000000\n",
+    }
+    monkeypatch.setattr(Path, "read_text", lambda self: texts[str(self)])
+    assert _free_memory(torch.device("cpu")) == 7_500_000_000

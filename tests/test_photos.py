@@ -1238,3 +1238,29 @@ def test_what_is_on_disk_is_found_without_reading_it(layout, tmp_path):
     assert data.on_disk("celeba", tmp_path) == folder
     with pytest.raises(ValueError, match="Did you mean 'celeba'"):
         data.on_disk("celebra")
+
+
+def test_a_download_does_not_begin_where_it_could_not_end(monkeypatch):
+    (folder := data.cache_dir() / "celeba").mkdir(parents=True)
+    (folder / "img_align_celeba.zip").write_bytes(b"PK")
+    monkeypatch.setattr(data.files, "_fetch", lambda *_: pytest.fail("1.4 GB in vain"))
+    with pytest.raises(DatasetError, match="celeba is there but not whole"):
+        load("celeba", download=True)
+
+
+def test_a_slow_decoding_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
+    fake_celeba(tmp_path / "celeba")
+    small_pieces(monkeypatch)
+    cache, real = data.cache_dir() / "decoded", data.decoded._decode_piece
+
+    def slow(*arguments):  # two hours a piece, and another process tidies up
+        data.decoded._remove_leftovers(cache)
+        for file in cache.glob(".*.partial"):
+            os.utime(file, (time.time() - 7200,) * 2)
+        return real(*arguments)
+
+    monkeypatch.setattr(data.decoded, "_decode_piece", slow)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load("celeba", root=tmp_path)
+    assert len(left()) == 1

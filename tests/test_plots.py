@@ -35,6 +35,7 @@ from vae_nb.plots import (
 from vae_nb.plots.latents import _densest, as_classes
 from vae_nb.plots.pictures import tile
 from vae_nb.plots.style import moved_apart, plain
+from vae_nb.train import History
 
 
 @pytest.fixture(autouse=True)
@@ -795,3 +796,20 @@ def test_maths_that_can_be_set_stays_maths_in_titles_and_not_in_names_of_classes
 
 
 Z20 = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+
+
+def test_curves_of_a_history():
+    rows = [{"epoch": 1, "train_loss": 3.0}, {"epoch": 2, "train_loss": 2.0}]
+    assert len(loss_curves(History(rows), ("loss",)).lines) == 1
+
+
+def test_the_ticks_of_narrow_histograms_stand_where_they_say():
+    ax = drawn(latent_histograms(np.random.randn(50, 3), limit=2.0))
+    for at, tick in zip(ax.get_xticks(), ax.get_xticklabels()):
+        said = float(tick.get_text().replace("−", "-"))
+        assert at - 5 * round(at / 5) == pytest.approx(said)
+
+
+def test_a_value_without_a_known_error_is_written():
+    ax = drawn(labelled_bars({"a": 1.0, "b": 2.0}, {"a": np.nan, "b": 0.5}))
+    assert texts(ax) == ["1.00", "2.00 ± 0.50"]

@@ -529,3 +529,29 @@ def test_a_prior_that_learns_lowers_the_loss_of_digits():
         with evaluating(model):
             losses[prior] = nll(model, valid, k=20)[0]
     assert losses["mixture"] < losses[None] and losses["flow"] < losses[None]
+
+
+def test_an_autoencoder_with_a_fitted_prior_is_saved(tmp_path):
+    model = model_of(variational=False).eval()
+    other = with_prior(model, fit_density(torch.randn(90, 3)))
+    z = torch.randn(5, 3)
+    again = VAE.load(other.save(tmp_path))
+    torch.testing.assert_close(again.prior.log_prob(z), other.prior.log_prob(z))
+
+
+def test_a_flowed_sample_that_was_altered_is_scored_anew():
+    q = model_of(posterior="flow").encode(images(4))
+    z = q.rsample()
+    with torch.no_grad():
+        z[:, 0] = 5.0
+    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.clone()))
+    with torch.no_grad():
+        z = q.rsample()
+    assert q.log_prob(z).requires_grad
+
+
+def test_a_product_without_a_formula_is_estimated():
+    t = torch.distributions.StudentT(torch.full((3,), 4.0))
+    model = with_prior(model_of(), torch.distributions.Independent(t, 1))
+    terms = model.terms(images(4))
+    assert terms["kl"].shape == (4,) and "kl_per_dim" not in terms

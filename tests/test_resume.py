@@ -1086,3 +1086,72 @@ def test_the_noise_of_other_accelerators_is_saved_too(monkeypatch, kind, asked):
     expected, held[0] = held[0], None
     _set_noise_state(states, device)
     assert states.keys() == {"cpu", kind} and held[0] is expected
+
+
+def test_a_beta_that_a_callback_set_goes_on(tmp_path):
+    def warmed(model, row):
+        model.beta = 1.0 + row["epoch"]
+
+    undisturbed, resumed = mlp(), mlp()
+    saving = dict(checkpoint=tmp_path, callbacks=warmed)
+    expected = fit(undisturbed, TRAIN, callbacks=warmed, **OPTIONS)
+    with pytest.raises(Sleep):
+        stop = stopping_loss(10)
+        fit(mlp(), TRAIN, checkpoint_seconds=0, training_loss=stop, **saving, **OPTIONS)
+    options = dict(resume=True, training_loss=stopping_loss())
+    history = fit(resumed, TRAIN, **options, **saving, **OPTIONS)
+    assert equal(resumed, undisturbed) and losses(history) == losses(expected)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_other_frozen_weights_are_refused_and_the_model_stays(tmp_path, part):
+    half = mlp()
+    getattr(half, part).requires_grad_(False)
+    fit(half, TRAIN, checkpoint=tmp_path, **OPTIONS)
+    model = mlp()
+    with pytest.raises(ValueError, match="frozen="):
+        fit(model, TRAIN, checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert equal(model, mlp())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_model_that_is_there_is_never_overwritten(tmp_path, resume):
+    before = (mlp().save(tmp_path) / "model.safetensors").read_bytes()
+    saving = dict(checkpoint=tmp_path, resume=resume)
+    with pytest.raises(FileExistsError, match="would overwrite"):
+        fit(load_model(tmp_path), TRAIN, **saving, **OPTIONS)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [None, "a note", torch.tensor(2.5)])
+def test_what_a_callback_adds_to_a_row_does_not_end_a_run(tmp_path, value):
+    note = lambda model, row: row.update(extra=value)
+    saving = dict(checkpoint=tmp_path, checkpoint_seconds=0, callbacks=note)
+    with pytest.raises(Sleep):
+        fit(mlp(), TRAIN, training_loss=stopping_loss(10), **saving, **OPTIONS)
+    options = dict(resume=True, training_loss=stopping_loss())
+    history = fit(mlp(), TRAIN, **options, **saving, **OPTIONS)
+    assert len(history) == 3 and all("extra" in row for row in history.rows)
+
+
+class Configured(Bias):
+    "A config, of another kind than ours."
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"width": 3}
+
+
+def test_a_config_of_ones_own_is_no_builders(tmp_path):
+    with pytest.warns(UserWarning, match="Configured does not say how it is built"):
+        fit(Configured(), TRAIN, checkpoint=tmp_path, **OPTIONS)
+    assert os.listdir(tmp_path) == [CHECKPOINT]
+
+
+def test_a_part_compiled_in_place_is_saved_and_another_forward_is_not(tmp_path):
+    model = mlp()
+    model.encoder.compile()
+    assert equal(load_model(model.save(tmp_path)), model)
+    model.decoder.forward = lambda z: None
+    with pytest.raises(ValueError, match="another forward"):
+        model.save(tmp_path)

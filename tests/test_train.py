@@ -1,10 +1,12 @@
 "The training loop: reproducible, quiet, and precise about what went wrong."
 
 import copy
+import io
 import math
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from torch import nn
 
 from vae_nb.data import Images, TensorData, as_data
 from vae_nb.train import History, NotFinite, Snapshots, fit, validate
+from vae_nb.train.history import progress_bar
 from vae_nb.train.numerics import bfloat16_share, fastest_precision, first_bad_layer
 from vae_nb.train.run import make_optimiser
 from vae_nb.vae import mlp_vae
@@ -1121,3 +1124,30 @@ def test_terms_of_sixteen_bits_are_summed_in_more():
 
     row = run(small_vae(), images(1600), training_loss=loss).last
     assert row["train_told"] == pytest.approx(0.48, abs=2e-3)
+
+
+def test_old_gradients_of_frozen_weights_count_for_nothing():
+    clean, stale = small_vae(), small_vae()
+    for w in stale.encoder.parameters():
+        w.grad = torch.full_like(w, 1e3)
+    for model in (clean, stale):
+        model.encoder.requires_grad_(False)
+        run(model, clip=1.0)
+    assert weights(stale).equal(weights(clean))
+
+
+def test_a_term_of_some_steps_is_averaged_over_those():
+    loss = lambda model, x, step: model.loss(x) | ({} if step % 2 else {"told": 2.5})
+    history = run(small_vae(), epochs=1, training_loss=loss)
+    assert history.last["train_told"] == pytest.approx(2.5)
+
+
+def test_a_notebook_sees_the_bar_move(monkeypatch):
+    shown = []
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: handle)
+    monkeypatch.setattr("vae_nb.train.history.in_notebook", lambda: True)
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # no terminal, as a kernel's
+    bar = progress_bar(3, shown=True)
+    bar.set_postfix_str("epoch 1/1, loss 3.00")
+    assert not bar.disable and "loss 3.00" in shown[-1]

@@ -25,6 +25,7 @@ from vae_nb.core import load_tensors, seed_everything
 from vae_nb.data import Images
 from vae_nb.elbo import kl_normal
 from vae_nb.joint import joint_vae
+from vae_nb.labels import conditional_vae
 from vae_nb.likelihoods import LIKELIHOODS, NormalLikelihood, Pixels, make_likelihood
 from vae_nb.networks import ACTIVATIONS
 from vae_nb.priors import with_prior
@@ -442,9 +443,10 @@ def by_hand(shape, *args, **options):
         conv_vae,
         joint_vae,
         lambda *a, **o: joint_vae(*a, net="conv", **o),
+        conditional_vae,
         by_hand,
     ],
-    ids=["mlp", "conv", "joint", "joint, conv", "by hand"],
+    ids=["mlp", "conv", "joint", "joint, conv", "conditional", "by hand"],
 )
 @pytest.mark.parametrize(
     "shape, options, message",
@@ -1045,3 +1047,9 @@ def test_a_prior_of_torch_can_be_sampled(model):
     assert one.equal(same) and not one.equal(other)
     assert model.sample(5).shape == (5, *SHAPE)
     assert model.sample(5).equal(model.sample(5)) is False
+
+
+@pytest.mark.parametrize("latent_dim", [(3,), [3]])
+def test_one_size_is_no_tuple(latent_dim):
+    with pytest.raises(ValueError, match="latent_dim must be"):
+        mlp_vae((1, 8, 8), latent_dim=latent_dim)

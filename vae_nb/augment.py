@@ -18,17 +18,19 @@ def _affine(
     slant: Tensor,  # how far the top goes sideways, the same shape
     scale: Tensor,  # across and down, (2, batch)
     shift: Tensor,  # across and down, as a share of half the side, (2, batch)
+    ratio: float = 1.0,  # height / width
 ) -> Tensor:  # (batch, 2, 3), as `F.affine_grid` takes it
     "Where each pixel of the new image comes from."
-    to_x = angle.cos() * scale[0], (slant - angle.sin()) * scale[0], shift[0]
-    to_y = angle.sin() * scale[1], angle.cos() * scale[1], shift[1]
+    # in units of half of each side
+    to_x = angle.cos() * scale[0], (slant - angle.sin() * ratio) * scale[0], shift[0]
+    to_y = angle.sin() / ratio * scale[1], angle.cos() * scale[1], shift[1]
     return torch.stack([torch.stack(row, -1) for row in (to_x, to_y)], 1)
 
 # %% ../nbs/lib/25_augment.ipynb #8800f136
 def jitter(
-    x: Tensor,  # images, (batch, C, H, W)
+    x: Tensor,  # float images, (batch, C, H, W)
     degrees: float = 20.0,  # largest rotation
-    scale: float = 0.15,  # largest change of size, as a share of it
+    scale: float = 0.15,  # largest change of the part that is seen, as a share of it
     # largest slant: how far the top goes sideways, as a share of half the side
     shear: float = 0.3,
     shift: float = 0.07,  # largest shift, as a share of the side
@@ -37,23 +39,25 @@ def jitter(
     """Every image turned, resized, slanted and shifted a little, by amounts of its own.
 
     Args:
-        x: images, (batch, C, H, W)
+        x: float images, (batch, C, H, W)
         degrees: largest rotation
-        scale: largest change of size, as a share of it
+        scale: largest change of the part that is seen, as a share of it
         shear: largest slant: how far the top goes sideways, as a share of half the side
         shift: largest shift, as a share of the side
 
     Returns:
         the same shape; what comes in from outside is black
     """
-    if x.ndim != 4:
+    if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(
-            f"jitter takes images of shape (batch, C, H, W), not {tuple(x.shape)}."
+            "jitter takes float images of shape (batch, C, H, W), not "
+            f"{tuple(x.shape)} of {x.dtype}."
         )
     u = 2 * torch.rand(6, len(x), generator=generator, device=x.device) - 1
     angle, slant = u[0] * math.radians(degrees), u[1] * shear
-    theta = _affine(angle, slant, 1 + u[2:4] * scale, 2 * shift * u[4:])
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    ratio = x.shape[2] / x.shape[3]
+    theta = _affine(angle, slant, 1 + u[2:4] * scale, 2 * shift * u[4:], ratio)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False).to(x.dtype)
     return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False).clamp(0, 1)
 
 # %% ../nbs/lib/25_augment.ipynb #75166a63
@@ -80,12 +84,12 @@ def recolour(
     Returns:
         the same shape
     """
-    if x.ndim != 4 or x.shape[1] != 3:
+    if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
         raise ValueError(
-            "recolour takes colour images of shape (batch, 3, H, W), "
-            f"not {tuple(x.shape)}."
+            "recolour takes colour images as floats, of shape (batch, 3, H, W), not "
+            f"{tuple(x.shape)} of {x.dtype}."
         )
     angle, light = torch.rand(2, len(x), 1, 1, generator=generator, device=x.device)
     brighter = 1 + brightness * (2 * light - 1)
     turn = _hue_rotation(angle[:, 0, 0]) * brighter
-    return torch.einsum("nij,njhw->nihw", turn, x).clamp(0, 1)
+    return torch.einsum("nij,njhw->nihw", turn.to(x.dtype), x).clamp(0, 1)

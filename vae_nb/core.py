@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,10 +35,12 @@ def seed_everything(
     Args:
         seed: any integer from 0 to 2³² - 1
     """
-    if not 0 <= seed < 2**32:
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**32):
         raise ValueError(
-            f"seed must be from 0 to 2**32 - 1, not {seed}: NumPy accepts no other."
+            f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}: NumPy "
+            "accepts no other."
         )
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -63,6 +66,13 @@ def pick_device(
             f"device {str(device)!r} is not on this machine; there is {best.type!r}. "
             "Leave device=None to use it."
         )
+    if wanted.type == best.type and best.type != "cpu":
+        there = torch.accelerator.device_count()
+        if (wanted.index or 0) >= there:
+            raise ValueError(
+                f"device {str(device)!r} is not on this machine: it has {there} of "
+                f"{best.type!r}, counted from 0."
+            )
     return wanted
 
 # %% ../nbs/lib/00_core.ipynb #6cece57a

@@ -21,6 +21,15 @@ from vae_nb.core import evaluating
 from vae_nb.likelihoods import Pixels, are_checks_deferred, check_unit_range
 
 # %% ../nbs/lib/24_decodings.ipynb #519f56a6
+def _refuse_second_derivative() -> None:
+    "Called in a backward pass: what is written by hand has no derivative itself."
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # create_graph
+        raise RuntimeError(
+            "this likelihood has no second derivative: leave create_graph=True out, "
+            "or write the bound with model.decode(z).log_prob(x)."
+        )
+
+# %% ../nbs/lib/24_decodings.ipynb #afd10b7a
 class _BernoulliLogProb(torch.autograd.Function):
     "Σ x·η + log σ(−η) over pixels; backwards x − σ(η), from the sigmoid of before."
 
@@ -33,6 +42,7 @@ class _BernoulliLogProb(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        _refuse_second_derivative()
         if ctx.spent:  # the sigmoid of before has become the gradient, in place
             raise RuntimeError(
                 "the gradient of this likelihood can be taken once: compute the loss "
@@ -98,6 +108,7 @@ class _InPieces(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, _):
+        _refuse_second_derivative()
         scaled = [None if g is None else grad * g for g in ctx.gradients]
         return (None,) * 5 + tuple(scaled)
 
@@ -143,8 +154,12 @@ def _free_memory(device: torch.device) -> float:  # bytes; infinite if unknown
         line = read("/proc/meminfo").split("MemAvailable:")[1]
         free.append(1024 * int(line.split()[0]))
     with suppress(OSError, ValueError):
-        limit = int(read("/sys/fs/cgroup/memory.max"))
-        free.append(limit - int(read("/sys/fs/cgroup/memory.current")))
+        group = "/sys/fs/cgroup/memory."
+        limit, used = int(read(group + "max")), int(read(group + "current"))
+        # what the kernel keeps of files it gives back when memory is asked for
+        stat = dict(line.split() for line in read(group + "stat").splitlines())
+        cached = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+        free.append(limit - used + cached)
     return min(free)
 
 # %% ../nbs/lib/24_decodings.ipynb #cf1de9b0

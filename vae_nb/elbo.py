@@ -21,6 +21,7 @@ from torch.distributions import (
     Normal,
     kl_divergence,
 )
+from torch.distributions.kl import _dispatch_kl
 
 from .core import moved
 from vae_nb.likelihoods import (
@@ -237,7 +238,12 @@ def has_formula(q: Distribution, prior: Distribution) -> bool:
     "Whether `kl_per_dim` knows KL(q ‖ prior): both are products over latents."
     if hasattr(q, "kl_per_dim"):
         return isinstance(prior, type(q))
-    return isinstance(q, Independent) and isinstance(prior, Independent)
+    if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
+        return True
+    if not (isinstance(q, Independent) and isinstance(prior, Independent)):
+        return False
+    kinds = type(q.base_dist), type(prior.base_dist)
+    return _dispatch_kl(*kinds) is not NotImplemented
 
 
 def kl_at(

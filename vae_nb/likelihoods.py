@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -181,7 +182,7 @@ class OptimalNormal(Normal):
 # %% ../nbs/lib/01_likelihoods.ipynb #fc6f04ee
 def _is_positive(sigma) -> bool:
     "Whether σ is a positive, finite number."
-    number = isinstance(sigma, (int, float)) and not isinstance(sigma, bool)
+    number = isinstance(sigma, Real) and not isinstance(sigma, bool)
     return number and 0 < sigma < math.inf
 
 # %% ../nbs/lib/01_likelihoods.ipynb #ecf7c2e3

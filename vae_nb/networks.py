@@ -31,7 +31,8 @@ def check_sizes(
         sizes: name=int, or name=sequence of int
     """
     for name, value in sizes.items():
-        values = value if isinstance(value, (tuple, list)) else [value]
+        several = name in ("shape", "hidden", "channels")
+        values = value if several and isinstance(value, (tuple, list)) else [value]
         if not values or not all(_positive(v) for v in values):
             raise ValueError(
                 f"{name} must be made of positive integers, not {value!r}."

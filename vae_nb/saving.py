@@ -69,12 +69,12 @@ def _settings(layer) -> dict:
 # %% ../nbs/lib/04_saving.ipynb #4b141cfc
 def _layer_classes(model) -> dict:
     "The class of every layer, and which of its methods were replaced."
-    facts = {}
+    facts, compiled = {}, "_compiled_call_impl"  # of layer.compile(): the same layer
     for name, layer in _layers(model).items():
         replaced = [
             key
             for key, value in vars(layer).items()
-            if callable(value) and hasattr(type(layer), key) and key != "forward"
+            if callable(value) and hasattr(type(layer), key) and key != compiled
         ]
         facts[f"layer {name!r}"] = " with another ".join(
             [type(layer).__qualname__, *replaced]
@@ -161,6 +161,12 @@ def _arguments_now(model, fresh, arguments: dict) -> dict:
     return arguments | changed
 
 # %% ../nbs/lib/04_saving.ipynb #db4d1f1a
+def built_config(model: nn.Module) -> dict | None:
+    "The config that `builder` gave the model; None: none, or one of another kind."
+    config = getattr(model, "config", None)
+    return config if isinstance(config, dict) and "builder" in config else None
+
+# %% ../nbs/lib/04_saving.ipynb #acc73729
 def config_now(
     model: nn.Module,
 ) -> dict:  # {"builder": a dotted path, "arguments": {…}}
@@ -171,7 +177,7 @@ def config_now(
     Returns:
         {"builder": a dotted path, "arguments": {…}}
     """
-    config = getattr(model, "config", None)
+    config = built_config(model)
     if config is None:
         raise ValueError(
             "only a model that a function built, such as mlp_vae, can be saved "

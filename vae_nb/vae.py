@@ -134,7 +134,7 @@ def check_parts(model: Any, prior: Any, posterior: Any) -> None:
     for name, part in {"prior": prior, "posterior": posterior}.items():
         if part is None:
             continue
-        if not model.variational:
+        if not model.variational and not getattr(part, "is_fitted", False):
             raise ValueError(
                 f"a plain autoencoder (variational=False) has no KL to train its {name}"
                 " by: leave it out, and fit one to the codes with fit_density."

@@ -45,7 +45,7 @@ function render({ model, el, signal }) {
     }
   });
   const redraw = () => {
-    noise = entry().mu.map((mu) => mu.map(gaussian));
+    noise = model.get("noise").map((z) => z.map(gaussian)); // as wide as the widest model
     put({ noise: model.get("noise").map((z) => z.map(() => Number(gaussian().toFixed(3)))) });
     decode();
   };

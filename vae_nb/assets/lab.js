@@ -30,7 +30,7 @@ function render({ model, el, signal }) {
   add(root, "img", { src: model.get("poster"), alt: model.get("alt"), className: "dark-light", style: "display: block; max-width: 100%; height: auto; margin: 0 0 .4rem" });
   const start = add(root, "button", { type: "button", textContent: "Train a VAE here" }), message = add(root, "p", { className: "message" });
   message.setAttribute("role", "status");
-  let leave;
+  let leave, gone = false;
   start.addEventListener("click", async () => {
     if (start.ariaDisabled === "true") return;
     start.ariaDisabled = "true";
@@ -38,12 +38,13 @@ function render({ model, el, signal }) {
     try {
       const [program, data] = await Promise.all([fetchPart(model.get("program"), model), fetchPart(model.get("data"), model)]);
       leave = (await importText(program)).open({ model, root, data, signal });
+      if (gone || signal?.aborted) leave(); // the view was removed meanwhile
     } catch (error) {
       message.textContent = error instanceof NetworkError || error.whole ? error.message : `The lab could not start (${error.message}).`;
       start.ariaDisabled = "false";
     }
   });
-  return () => leave?.();
+  return () => { gone = true; leave?.(); };
 }
 
 export default { render };

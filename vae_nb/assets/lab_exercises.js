@@ -54,10 +54,13 @@ function makeExercises({ begun, reset, go, hide, bugs }) {
     task("1. Find the β at which the second latent dies: to a factor of 1.5, starting anew for each β.", threshold, button("Check", () => (threshold.textContent = judgeThreshold(seen)))),
     task("2. Make the map collapse: the KL below 0.1 nats, whatever the images.", collapse, button("Check", () => (collapse.textContent = latest ? judgeCollapse(latest) : "Train first."))),
     task("3. Which bug is on?", found, button("Hide a bug", start), guess, button("It is this one", tell)));
-  const see = (state, changed) => {
+  let network = ""; // evidence of another one does not count
+  const see = (state) => {
     latest = state;
-    const { bug, latents, data, beta } = state.settings;
-    if (bug === "none" && latents === 2 && data === "images" && state.step - changed >= SETTLED) seen.set(beta, aliveIn(state.kl));
+    const { bug, latents, data, beta, likelihood, width, activation } = state.settings, now = [likelihood, width, activation].join();
+    if (now !== network) seen.clear();
+    network = now;
+    if (bug === "none" && latents === 2 && data === "images" && state.settled >= SETTLED) seen.set(beta, aliveIn(state.kl));
   };
   return { element, see };
 }

@@ -33,6 +33,7 @@ function complaint(settings) {
     if (!fits) return `This lab has a setting that the page does not know: ${name} is ${JSON.stringify(value)}. Run its cell again.`;
   }
   for (const name of ["beta", "rate"]) if (!(settings[name] >= 0 && Number.isFinite(settings[name]))) return `This lab has a setting that is not a number: ${name} is ${JSON.stringify(settings[name])}. Run its cell again.`;
+  if (settings.latents < 2) return "This lab has one latent, and its map needs two. Run its cell again with latent_dim=2.";
   return "";
 }
 
@@ -244,7 +245,7 @@ export function open({ model, root, data, signal }) {
   if (wrong) throw Object.assign(new Error(wrong), { whole: true });
   root.replaceChildren(make("style", { textContent: STYLE }));
   const begun = { ...model.get("settings") };
-  let settings = { ...begun }, state = null, running = false, hidden = null, touched = Date.now(), changed = 0;
+  let settings = { ...begun }, state = null, running = false, hidden = null, touched = Date.now(), given = 0;
   const address = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
   const worker = new Worker(address), tell = (message) => worker.postMessage(message);
   URL.revokeObjectURL(address);
@@ -259,7 +260,7 @@ export function open({ model, root, data, signal }) {
   const stop = (text = "") => { running = false; tell({ pause: true }); say(text); refresh(); };
   const reset = (changes = {}) => {
     settings = { ...settings, ...changes };
-    changed = 0;
+    given = 0;
     [drawing.fresh, state] = [true, null];
     tell({ pause: false, reset: { ...settings, calm: prefersStill() } });
     if (running) tell({ run: true });
@@ -272,7 +273,6 @@ export function open({ model, root, data, signal }) {
     if (changes.data === "images") changes = { ...changes, likelihood: "bernoulli" };
     if (again) { say("A new network: training starts again."); return reset(changes); }
     settings = { ...settings, ...changes };
-    changed = state?.step ?? 0;
     tell({ change: changes });
     share();
     refresh();
@@ -362,8 +362,9 @@ export function open({ model, root, data, signal }) {
     if (newest) {
       state = newest;
       requestAnimationFrame(() => { paint(); tell({ seen: true }); });
-      exercises.see(state, changed, running);
-      if (!state.running) { sayNumbers(state); if (state.step) tell({ weights: true }); }
+      exercises.see(state);
+      if (!state.running) sayNumbers(state);
+      if (!state.running && state.step !== given) { given = state.step; tell({ weights: true }); } // once for each rest
     }
     refresh();
   };
@@ -376,11 +377,16 @@ export function open({ model, root, data, signal }) {
   const watchman = setInterval(() => { if (running && Date.now() - touched > REST) stop("Paused after three minutes without a touch."); }, 1000);
   const widths = new ResizeObserver(() => requestAnimationFrame(paint));
   widths.observe(root);
-  const leave = () => { clearInterval(watchman); document.removeEventListener("visibilitychange", hideAway); widths.disconnect(); worker.terminate(); };
+  // canvases do not follow the style sheet: they are painted anew when the theme changes
+  const repaint = () => requestAnimationFrame(paint), themes = new MutationObserver(repaint), dark = matchMedia("(prefers-color-scheme: dark)");
+  for (const element of [document.documentElement, document.body]) themes.observe(element, { attributeFilter: ["data-theme", "data-jp-theme-light"] });
+  dark.addEventListener("change", repaint);
+  const leave = () => { clearInterval(watchman); document.removeEventListener("visibilitychange", hideAway); widths.disconnect(); themes.disconnect(); dark.removeEventListener("change", repaint); worker.terminate(); };
   signal?.addEventListener("abort", leave);
 
   worker.postMessage({ pack: data, reset: { ...settings, calm: prefersStill() }, run: true }, [data.buffer]);
   running = true;
+  if (document.hidden) stop("Paused while the page was hidden."); // it was hidden while the lab was loading
   refresh();
   startButton.focus({ preventScroll: true });
   if (map.canvas.getBoundingClientRect().bottom > innerHeight) root.scrollIntoView({ behavior: prefersStill() ? "auto" : "smooth" }); // the map is what to look at

@@ -129,7 +129,7 @@ function makeRun(kernels, data, settings) {
 // --- what the page asks for ---
 
 function startWorker(kernels, port, sets) {
-  let run, data, settings, drawing = null, running = false, waiting = false, next = 0, history, since, clock, trained;
+  let run, data, settings, drawing = null, running = false, waiting = false, due = false, next = 0, history, since, trained, last, changed;
   const turns = new MessageChannel(); // comes back at once, and lets other messages in between; timers wait for 4 ms
   const now = () => performance.now();
   const fresh = () => (since = { steps: 0, loss: 0, square: 0, recon: 0, kl: 0, images: 0, start: now() });
@@ -139,7 +139,7 @@ function startWorker(kernels, port, sets) {
     data = { ...data, size: data.shape[0] * data.shape[1], trained: data.n - data.held };
     if (drawing && drawing.length !== data.size) drawing = null;
     run = makeRun(kernels, data, settings);
-    [history, trained] = [[], 0];
+    [history, trained, last, changed] = [[], 0, {}, 0];
     fresh();
   }
   function train() {
@@ -148,7 +148,9 @@ function startWorker(kernels, port, sets) {
     since.images += Math.min(settings.batch, data.trained);
     for (const name of ["loss", "recon", "kl"]) since[name] += terms[name];
     since.square += terms.loss ** 2;
-    if (Number.isFinite(terms.loss)) return true;
+    return Number.isFinite(terms.loss) || overflowed();
+  }
+  function overflowed() {
     running = false;
     port.postMessage({ broken: { step: run.steps(), rate: settings.rate, beta: settings.beta } });
     return false;
@@ -158,14 +160,16 @@ function startWorker(kernels, port, sets) {
     const { steps, images } = since, held = run.judge(settings.bug);
     trained += images;
     const mean = (name) => since[name] / steps;
-    const found = { step: run.steps(), images: trained, held, ...(steps ? { loss: mean("loss"), recon: mean("recon"), kl: mean("kl"), spread: Math.sqrt(Math.max(0, since.square / steps - mean("loss") ** 2)) } : {}) };
+    if (steps) last = { loss: mean("loss"), recon: mean("recon"), kl: mean("kl"), spread: Math.sqrt(Math.max(0, since.square / steps - mean("loss") ** 2)) };
+    const found = { step: run.steps(), images: trained, held, ...last };
     if (steps || !history.length) history.push(found);
     if (history.length > 600) history = history.filter((_, i) => i % 2 === 0 || i > 500); // the curve keeps its ends, memory its size
     return found;
   }
   function send() {
-    const start = now(), speed = since.images / Math.max(1e-3, (start - since.start) / 1000), latest = point();
-    const state = { ...run.look(drawing), latest, history, running, epoch: trained / data.trained, speed: running && since.steps ? speed : null,
+    const start = now(), speed = since.images / Math.max(1e-3, (start - since.start) / 1000), latest = point(), look = run.look(drawing);
+    if (![latest.held?.recon ?? 0, latest.held?.kl ?? 0, ...look.kl].every(Number.isFinite)) return overflowed(); // the step has spoilt the weights
+    const state = { ...look, latest, history, running, settled: run.steps() - changed, epoch: trained / data.trained, speed: running && since.steps ? speed : null,
       settings: { ...settings }, labels: data.labels.subarray(0, Math.min(MAP, data.trained)), points: data.points ? rowsOf(data, upTo(Math.min(MAP, data.trained))) : null, shape: data.shape, names: data.names };
     port.postMessage({ state });
     waiting = true; // for the page to have painted it: pictures never queue up
@@ -182,22 +186,26 @@ function startWorker(kernels, port, sets) {
   const go = () => { if (!running) { running = true; fresh(); next = now() + 120; turns.port2.postMessage(0); } };
   return ({ data: message }) => {
     if (message.reset) reset(message.reset);
-    if (message.change) settings = { ...settings, ...message.change };
+    if (message.change) [settings, changed] = [{ ...settings, ...message.change }, run.steps()];
     if (message.draw !== undefined) drawing = message.draw === "held" ? run.heldImage(message.which) : message.draw;
     if (message.seen) waiting = false;
+    if (message.seen && due && !running) { due = false; send(); }
     if (message.run) go();
     if (message.pause) running = false;
     if (message.step) { running = false; if (!train()) return; }
     if (message.weights) port.postMessage({ weights: run.vae.parameters().map((values) => values.slice()), settings: { ...settings } });
-    if (message.reset || message.pause || message.step || (message.draw !== undefined && !running)) send();
+    if (message.reset || message.pause || message.step) send();
+    else if (message.draw !== undefined && !running) waiting ? (due = true) : send();
   };
 }
 
 onmessage = async ({ data: { pack, ...message } }) => {
+  const early = [message]; // a button may be pressed before the kernels are compiled
+  onmessage = ({ data }) => early.push(data);
   try {
     const { instance } = await WebAssembly.instantiate(bytesOf(TRAINING));
     onmessage = startWorker(instance.exports, globalThis, { images: unpackImages(pack), pinwheel: makePinwheel() });
-    onmessage({ data: message });
+    early.forEach((data) => onmessage({ data }));
   } catch (error) {
     postMessage({ failed: error.message });
   }

@@ -30,6 +30,8 @@ function directionSliders(model, put) {
 
 // A draw from the prior: Gaussian numbers, and one category of each categorical.
 function drawFromPrior(model) {
+  const draws = model.get("draws"); // of a prior that learned: Python has made them
+  if (draws.length) return [...draws[Math.floor(Math.random() * draws.length)]];
   const z = model.get("z").map(gaussian);
   for (const { start, names } of model.get("categoricals")) {
     const chosen = Math.floor(Math.random() * names.length);

@@ -82,16 +82,18 @@ function makeQ({ model, said, before = () => {} }) {
   };
   const draggedIn = (svg) => {
     const at = (event) => { const box = svg.getBoundingClientRect(); return ((event.clientX - box.left) / box.width - 0.5) * 2 * FAR; };
-    let held = null;
+    let held = null, start;
     const drag = (event) => { if (held) move(held, held === "mu" ? at(event) : Math.abs(at(event) - state().mu)); };
     svg.addEventListener("pointerdown", (event) => {
       before();
+      start = state();
       held = grip(at(event), state(), (2 * FAR) / svg.clientWidth);
       svg.setPointerCapture(event.pointerId);
       if (held === "mu") drag(event);
     });
     svg.addEventListener("pointermove", drag);
-    for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, () => (held = null));
+    svg.addEventListener("pointerup", () => (held = null));
+    svg.addEventListener("pointercancel", () => { if (held) put(start); held = null; }); // the finger scrolls the page
   };
   return { state, bumps, put, rows: sliders.flatMap((each) => each.row), scene, refresh, draggedIn };
 }

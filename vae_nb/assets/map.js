@@ -25,7 +25,9 @@ function makeMap({ reach, at, z = at, move }) {
   const clamped = (values) => values.map((value) => Number(clamp(value, -reach, reach).toFixed(3)));
   const drag = (event) => {
     const box = svg.getBoundingClientRect();
-    move(clamped([((event.clientX - box.left) / box.width - 0.5) * 2 * reach, (0.5 - (event.clientY - box.top) / box.height) * 2 * reach]));
+    const point = clamped([((event.clientX - box.left) / box.width - 0.5) * 2 * reach, (0.5 - (event.clientY - box.top) / box.height) * 2 * reach]);
+    const [from, stands] = [z(), at()]; // with directions added, the handle stands elsewhere than z
+    move(point.map((value, i) => Number((value - stands[i] + from[i]).toFixed(3))));
   };
   svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); drag(event); });
   svg.addEventListener("pointermove", (event) => svg.hasPointerCapture(event.pointerId) && drag(event));

@@ -116,16 +116,17 @@ function render({ model, el, signal }) {
   reset.addEventListener("click", () => { model.set("logits", start.logits); put("tau", start.tau); });
 
   // The ring stands at the softmax of the logits; wherever it is put, the logits follow.
-  let held = false;
+  let held = false, was;
   const drag = (event) => {
     if (!held) return;
     const box = svg.getBoundingClientRect(), scale = svg.clientWidth / box.width;
     const logs = triangle(svg.clientWidth).shares((event.clientX - box.left) * scale, (event.clientY - box.top) * scale).map((share) => Math.log(Math.max(share, 0.003)));
     put("logits", logs.map((log) => Math.round(10 * clamp(log - mean(logs), ...LOGIT)) / 10));
   };
-  svg.addEventListener("pointerdown", (event) => { held = true; svg.setPointerCapture(event.pointerId); drag(event); });
+  svg.addEventListener("pointerdown", (event) => { [held, was] = [true, model.get("logits")]; svg.setPointerCapture(event.pointerId); drag(event); });
   svg.addEventListener("pointermove", drag);
-  for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, () => (held = false));
+  svg.addEventListener("pointerup", () => (held = false));
+  svg.addEventListener("pointercancel", () => { if (held) put("logits", was); held = false; }); // the finger scrolls the page
 
   const say = announcer(root);
   const paint = (width) => {

@@ -112,6 +112,11 @@ def interpolate_command(
     out, model = free_path(out, force), told(model_of(model_word), label)
     words = [a, b] if a and b else None
     ends = pictures_of(model, model_word, words, 2, label)
+    if len(ends) < 2:
+        raise ValueError(
+            f"a walk needs two pictures, and the validation images are {len(ends)}: "
+            "name two files, or images such as faces:0 faces:5."
+        )
     with evaluating(model):
         start, end = model.encode(ends).mean
         x = model.decode(interpolate(start, end, n, spherical)).mean

@@ -154,10 +154,11 @@ def info_command(model_word: ModelArgument = None) -> dict[str, Any]:
         "latents": model.latent_dim,
         "weights": sum(weight.numel() for weight in model.parameters()),
     }
-    if not Path(model_word or "run").exists():
-        name = model_word or "faces"
-        facts |= {"pretrained": name, "about": PRETRAINED[name]}
-    checkpoint = Path(model_word or "run", CHECKPOINT)
+    word = model_word or ("run" if Path("run").is_dir() else "faces")
+    path = Path(word).expanduser()
+    if not path.exists():
+        facts |= {"pretrained": word, "about": PRETRAINED[word]}
+    checkpoint = path / CHECKPOINT
     if checkpoint.is_file():
         _, run = load_tensors(checkpoint, "at", "rows")
         facts |= setup | {

@@ -58,6 +58,19 @@ def _contents(folder: Path) -> list[Path]:
     return [path for path in paths if not left_by_a_kill(path)]
 
 # %% ../../nbs/lib/92_cli_training.ipynb #58a4d0a8
+def _check_files_are_a_runs(folder: Path) -> None:
+    "Refuse to replace a file that only has the name of one of a run's."
+    from vae_nb.train.checkpoint import CHECKPOINT
+
+    signs = (RUN_JSON, CHECKPOINT, EARLIER, MOVING)
+    named = [name for name in RUN_FILES if Path(folder, name).is_file()]
+    if named and not any(Path(folder, sign).exists() for sign in signs):
+        raise FileExistsError(
+            f"{str(folder)!r} holds {named[0]} and no run: a run would replace that "
+            "file. Move it, or name another folder with --out."
+        )
+
+# %% ../../nbs/lib/92_cli_training.ipynb #f9cf53a2
 def check_run_folder(
     folder: Path,
     recipe: str,  # the name of the recipe
@@ -90,6 +103,7 @@ def check_run_folder(
             f"{str(folder)!r} is not empty: {way}, --force starts anew (files that are "
             "not a run's stay), --out names another folder."
         )
+    _check_files_are_a_runs(folder)
     if problem := why_unwritable(folder, 2):  # the run's own folder, and one above
         raise OSError(
             f"cannot write to {str(folder)!r}: {problem}. "
@@ -150,7 +164,11 @@ def _run_in(
 ) -> Iterator[None]:
     "The block trains a run in the folder. If it saves no checkpoint, all is as it was."
     from vae_nb.core import atomic_path
+    from vae_nb.train.checkpoint import locked
 
+    if folder.is_dir():
+        with locked(folder, resume=True):  # refused while another trains there
+            pass
     new = [
         path for path in (folder / "best", folder, folder.parent) if not path.exists()
     ]
@@ -318,6 +336,7 @@ def train_command(
 ) -> dict[str, Any]:
     "Train a recipe, on its data or yours. Ctrl-C saves the run; --resume goes on."
     from vae_nb.core import pick_device, seed_everything
+    from vae_nb.data.loading import EMBEDDED
     from vae_nb.recipes import recipe as recipe_of
 
     recipe, folder = recipe_of(recipe_word), out.expanduser()
@@ -329,6 +348,8 @@ def train_command(
         _typed(epochs=epochs, batch_size=batch_size, lr=lr, seed=seed),
     )
     _check_setup(setup)
+    if setup["fallback"] and setup["n"] and setup["data"] in EMBEDDED:
+        setup["n"] = min(setup["n"], EMBEDDED[setup["data"]][1]["train"])
     images, valid, setup["data"] = training_images(
         recipe, setup["data"], setup["n"], setup["size"]
     )

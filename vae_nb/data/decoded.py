@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..core import atomic_path
+from ..core import atomic_path, torn_files
 from .files import DatasetError, cache_dir, cannot_write
 from .pictures import common_size, decode, read_headers, reason
 
@@ -238,6 +238,9 @@ def _decode_in_pieces(
         for i in range(0, len(paths), per)
     }
     for piece, some in pieces.items() if room and len(pieces) > 1 else ():
+        for whole in torn_files(path):  # nothing is written to it yet, but it lives
+            with suppress(OSError):
+                os.utime(whole)
         if _read_piece(piece, some, (h, w)):
             tick(len(some))
             continue

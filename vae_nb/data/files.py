@@ -139,12 +139,12 @@ def _fetch(kind: str, folder: str):
 _MOVED_TOGETHER = {  # what is moved into place in one step
     "MNIST": "MNIST/raw/*-ubyte",
     "FashionMNIST": "FashionMNIST/raw/*-ubyte",
-    "CIFAR10": "cifar-10-batches-bin",
+    "CIFAR10": "cifar-10-batches-bin/*",
     "CelebA": "celeba",
     "Caltech101": "caltech101",
 }
 
-
+# %% ../../nbs/lib/11_data_files.ipynb #6c846b5a
 def download(
     kind: str,  # one of _MOVED_TOGETHER; most are classes of torchvision.datasets
     folder: str | Path,  # the place that shall hold it
@@ -156,6 +156,9 @@ def download(
         folder: the place that shall hold it
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    place = Path(folder, _MOVED_TOGETHER[kind])
+    if place.is_dir() and any(place.iterdir()):  # it could not be moved there
+        raise RuntimeError(f"{place} is there but not whole: complete or move it away")
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as new,
         socket_timeout(5),

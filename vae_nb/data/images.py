@@ -166,7 +166,7 @@ def binarise_once(
     Returns:
         uint8, 0 or 255
     """
-    words = random_words("cpu", torch.Generator().manual_seed(seed))
+    words = random_words(pixels.device, torch.Generator().manual_seed(seed))
     return torch.cat([binarise(x, words).mul_(255).byte() for x in pixels.split(4096)])
 
 # %% ../../nbs/lib/10_data_images.ipynb #936059d3
@@ -232,7 +232,7 @@ def _check_pixels(p: Any):
     raise ValueError(f"{wanted} {p.dtype} of shape {tuple(p.shape)}: {way}.")
 
 # %% ../../nbs/lib/10_data_images.ipynb #4909524c
-def _as_index(which: Any) -> Any:
+def as_index(which: Any) -> Any:
     "What a tensor's first dimension can be indexed with, keeping the dimension."
     if isinstance(which, slice):
         return which
@@ -260,6 +260,13 @@ def _check_images(images: "Images"):
                 f"{len(pixels)} images, but {len(t)} {what}: there must be one for "
                 "each."
             )
+    names, known = images.attribute_names, images.attributes
+    if names and (known is None or known.shape != (len(pixels), len(names))):
+        found = "None" if known is None else f"of shape {tuple(known.shape)}"
+        raise ValueError(
+            f"attributes must be of shape {(len(pixels), len(names))}, a column for each "
+            f"of attribute_names, and are {found}."
+        )
 
 # %% ../../nbs/lib/10_data_images.ipynb #1e4c8360
 SPLITS = ("train", "valid", "test")
@@ -337,7 +344,7 @@ class Images(Batched):
 
     def __getitem__(self, which: Any) -> "Images":
         "Those at an index, a slice, several indices, or where a mask is true."
-        at = _as_index(which)
+        at = as_index(which)
         pick: Callable[[Any], Any] = lambda t: None if t is None else t[at]
         return replace(
             self,

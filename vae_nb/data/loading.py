@@ -187,6 +187,8 @@ def load(
         download: whether celeba and caltech101, which are large, may be
         seed: of "faces", which are drawn: another seed, other faces
     """
+    if isinstance(name, Path) and str(name) in DATASETS:
+        name = f"./{name}"  # a path is a folder, whatever it is called
     size = as_size(size)
     _check_request(name, split, n, fallback, attributes)
     drawn = _seed_argument(name, seed)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core import HasWeights
+from ..core import HasWeights, at_least_float32
 from .batches import epoch_order, gathered
-from .images import Images, to_unit
+from .images import Images, as_index, to_unit
 from .labelled import with_labels
 from .pictures import as_grey_or_rgb
 
@@ -39,8 +39,10 @@ def _stack_pictures(
     pictures: Sequence,  # PIL's
     shape: tuple | None = None,  # (C, H, W); None: of the first, in colour if any is
 ) -> Tensor:  # uint8, (N, C, H, W)
-    "Pictures of one size as a tensor."
-    pictures = [as_grey_or_rgb(p) for p in pictures]
+    "Pictures of one size as a tensor, upright."
+    from PIL import ImageOps
+
+    pictures = [as_grey_or_rgb(ImageOps.exif_transpose(p)) for p in pictures]
     colour = any(p.mode == "RGB" for p in pictures)
     first = pictures[0]
     c, h, w = shape or (3 if colour else 1, first.height, first.width)
@@ -106,13 +108,33 @@ def _check_parts(parts: list, one_shape: bool):
 def _is_augmented(source) -> bool:
     "Whether any of the first eight items differs when it is read again."
 
+    def numbers(x):
+        if isinstance(x, Tensor):
+            return at_least_float32(x.detach()).cpu().numpy()
+        return np.asarray(x)
+
     def differs(i):
-        a, b = (np.asarray(_image_of(source[i])) for _ in range(2))
+        a, b = (numbers(_image_of(source[i])) for _ in range(2))
         return not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
     return any(differs(i) for i in range(min(8, len(source))))
 
 # %% ../../nbs/lib/13_data_tensors.ipynb #bb8429a7
+def _check_whole(loader, n: int) -> None:
+    "Refuse a loader whose batches are lists of images: of each list one was taken."
+    if loader.batch_size is None or not hasattr(loader.sampler, "__len__"):
+        return
+    wanted = len(loader.sampler)
+    if loader.drop_last:
+        wanted -= wanted % loader.batch_size
+    if n < wanted:
+        raise ValueError(
+            f"{n} images came out of a DataLoader of {wanted}: its batches must be x or "
+            "(x, y) with x a tensor (batch, …), and not lists of images. Pass the "
+            "Dataset itself, or leave collate_fn out."
+        )
+
+# %% ../../nbs/lib/13_data_tensors.ipynb #d330a695
 def _read_all(
     data,  # a Dataset, a list, or a DataLoader
     shape: tuple | None = None,  # see `_stack_pictures`
@@ -129,6 +151,7 @@ def _read_all(
         torch.manual_seed(0)
         if is_loader:
             x = _stack_items(data, shape, torch.cat)
+            _check_whole(data, len(x))
         else:
             x = _stack_items([source[i] for i in range(len(source))], shape)
         if isinstance(source, torch.utils.data.Dataset) and _is_augmented(source):
@@ -285,8 +308,9 @@ class TensorData:
         return len(self.values)
 
     def __getitem__(self, which):
-        y = None if self.y is None else self.y[which]
-        return replace(self, values=self.values[which], y=y)
+        at = as_index(which)
+        y = None if self.y is None else self.y[at]
+        return replace(self, values=self.values[at], y=y)
 
     def floats(self) -> Tensor:
         "All of them, (N, ...)."
@@ -311,6 +335,8 @@ class TensorData:
             generator: decides the order
             device: None: where the values are
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
         place = self.values.device if device is None else torch.device(device)
         order = epoch_order(len(self), shuffle, generator)
         if order is None:

@@ -92,7 +92,7 @@ def encode_all(
         posterior means (or draws), (N, latent), on the CPU
     """
     with seeded_batches(model, images, batch_size, seed or 0) as batches:
-        posteriors = map(model.encode, batches)
+        posteriors = (told.encode(x) for told, x in tell(model, batches))
         codes = (q.mean if seed is None else q.sample() for q in posteriors)
         return torch.cat([z.cpu() for z in codes])
 
@@ -114,16 +114,23 @@ def mean_kl_per_dim(
     data = as_data(images, model)
     sums = []
     with seeded_batches(model, data, batch_size, seed=0) as batches:
-        for q in map(model.encode, batches):
-            if not has_formula(q, model.prior):
+        for told, x in tell(model, batches):
+            q, prior = told.encode(x), told.prior
+            if not has_formula(q, prior):
                 raise ValueError(
                     "there is no KL per latent: this prior or posterior is no product "
                     "over latents. kl_monte_carlo estimates the whole KL."
                 )
-            sums.append(kl_per_dim(q, model.prior).sum(0).cpu())
+            sums.append(kl_per_dim(q, prior).sum(0).cpu())
     return torch.stack(sums).sum(0) / len(data)
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #4f212d7c
+def check_finite(codes: Tensor) -> None:
+    "Refuse codes, (N, latent), that hold NaN or infinity: comparisons would hide them."
+    if bad := int((~codes.isfinite()).any(1).sum()):
+        raise ValueError(f"{bad} of {len(codes)} codes hold NaN or infinity.")
+
+# %% ../../nbs/lib/40_evaluate_bounds.ipynb #8cb59bf9
 def active_units(
     model: TrainedVAE,  # anything with encode
     images: Data | Tensor,  # Images, or a float tensor (N, ...)
@@ -147,7 +154,9 @@ def active_units(
             "active_units is a variance over images and needs at least 2 of them, "
             f"not {len(data)}."
         )
-    return encode_all(model, data).var(0) > threshold
+    codes = encode_all(model, data)
+    check_finite(codes)
+    return codes.var(0) > threshold
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #d0600e52
 def mean_and_error(
@@ -288,6 +297,11 @@ def random_batches(
         raise ValueError(
             "this score compares images with each other and needs at least 2 of them, "
             f"not {len(data)}."
+        )
+    if n < 2:
+        raise ValueError(
+            "this score compares images with each other: n must be at least 2, not "
+            f"{n!r}."
         )
     if len(data) > n:
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core import device_of, evaluating
 from ..data import Data, as_data
 from ..elbo import DiagonalNormal
-from .bounds import TrainedVAE, random_batches
+from .bounds import TrainedVAE, check_finite, random_batches, tell
 from ..joint.model import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
@@ -94,7 +94,8 @@ def _discretise(
     unique, which = values.unique(return_inverse=True)
     if len(unique) <= bins:
         return which
-    edges = values.quantile(torch.arange(1, bins, dtype=torch.double) / bins).unique()
+    edges = values.quantile(torch.arange(1, bins, dtype=torch.double) / bins)
+    edges = edges.clamp(min=unique[1]).unique()  # the smallest value has its own bin
     return torch.bucketize(values, edges, right=True)
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #050361b7
@@ -302,8 +303,9 @@ def information(
     with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         batches = random_batches(data, n, device=device_of(model), seed=seed)
-        posteriors = [model.encode(x) for x in batches]
+        posteriors = [told.encode(x) for told, x in tell(model, batches)]
         z = torch.cat([q.rsample() for q in posteriors])
+        check_finite(z)
         pairs = _log_densities(posteriors, z)
         prior = model.prior.log_prob(z).cpu().double()
         mismatch = _least_mismatch(posteriors, model.prior)

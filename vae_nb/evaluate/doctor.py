@@ -110,7 +110,8 @@ def _numbers(m: Measurements) -> tuple[dict[str, float], dict[str, float]]:
     }
     if m.slopes is not None and m.slopes[:, 1].mean() > 0:
         pairs["effective β"] = ratio_and_error(*m.slopes.T[:2])
-    if m.gaussian is not None and len(m.gaussian) > m.gaussian.shape[-1]:
+    standard = m.slopes is not None  # the distance is from N(0, I), no other prior
+    if standard and m.gaussian is not None and len(m.gaussian) > m.gaussian.shape[-1]:
         pairs["KL(aggregate ‖ prior), at least"] = mismatch_and_error(m.gaussian)
     if m.gains is not None:
         pairs["gain of steps on q, at least"] = mean_and_error(m.gains[:, 0])

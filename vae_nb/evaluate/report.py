@@ -130,10 +130,10 @@ def _density_rows(
 
 # %% ../../nbs/lib/44_evaluate_report.ipynb #f66ff9fc
 def _samples(model, n: int, seed: int) -> Tensor:  # (n, C, H, W), on the CPU
-    "As many samples, in batches of 250 with a seed each."
+    "As many samples, in batches of 250 from one generator."
     device, drawn = device_of(model), []
-    for i, start in enumerate(range(0, n, 250)):
-        generator = torch.Generator(device).manual_seed(seed + i)
+    generator = torch.Generator(device).manual_seed(seed)
+    for start in range(0, n, 250):
         drawn.append(model.sample(min(250, n - start), generator).cpu())
     return torch.cat(drawn)
 
@@ -174,6 +174,7 @@ def _label_rows(model, images, assign, factors, seed: int) -> dict[str, Row]:
             found = [assign(model, images_of(x)).cpu() for x in batches]
         clusters = torch.cat(found)
         labels: Any = getattr(images, "labels", None)
+        labels = getattr(images, "y", None) if labels is None else labels
         accuracy = cluster_accuracy(clusters, labels)[0]
         rows["accuracy without supervision"] = _row(accuracy)
     if factors is not None:
@@ -234,15 +235,17 @@ def evaluate(
     reference = images if reference is None else as_data(reference, model)
     _check_reference(images, reference)
     with evaluating(model):
-        probe = model.encode(random_batches(images, 2, device=device_of(model))[0])
+        some = random_batches(images, 2, device=device_of(model))[0]
+        probe = model.encode(images_of(some))
     rows: dict[str, Row] = {}
     if not isinstance(probe, Delta):
         rows |= _density_rows(model, images, k, n_information, seed)
     # the same places of both sets
-    x, real = (
-        torch.cat([*map(images_of, random_batches(data, n_pictures, seed=seed))])
+    chosen = (
+        random_batches(data, n_pictures, device="cpu", seed=seed)
         for data in (images, reference)
     )
+    x, real = (torch.cat([*map(images_of, batches)]) for batches in chosen)
     rows |= _picture_rows(model, real, x, features or {}, seed)
     rows |= _label_rows(model, images, assign, factors, seed)
     columns = ["value", "error", "unit"]

@@ -166,10 +166,8 @@ def verdict(
         given, own = (
             exercise.given(torch.Generator().manual_seed(seed)) for _ in range(2)
         )
-        try:
-            got = answer(
-                *own
-            )  # not the ones compared with: it may change them in place
+        try:  # with arguments of its own, which it may change in place
+            got = answer(*own)
         except (RuntimeError, IndexError, ValueError) as error:
             if said := _shape_fault(error, answer, given):
                 return said

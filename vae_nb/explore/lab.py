@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..core import check_choice
 from ..data import Images, as_data, load
+from ..data.labelled import images_of
 from .network import BrowserNetwork
 from .widgets import ASSETS, NetworkExplorer, asset, image_url
 from ..networks import ACTIVATIONS, check_sizes, check_weights
@@ -46,7 +47,8 @@ def _packed(
     pixels: Tensor,  # uint8, (n, ...)
 ) -> bytes:
     "Images as the lab's page unpacks them."
-    numbers = labels.byte().numpy().tobytes() + pixels.contiguous().numpy().tobytes()
+    parts = (part.contiguous().cpu().numpy() for part in (labels.byte(), pixels))
+    numbers = b"".join(part.tobytes() for part in parts)
     return zlib.compress(json.dumps(header).encode() + b"\n" + numbers, 9)
 
 # %% ../../nbs/lib/65_explore_lab.ipynb #fb071486
@@ -93,7 +95,7 @@ def _check_images(shape: tuple, n: int) -> None:
 def _images(images: Any) -> bytes:  # as `as_data` takes them
     "Any small images, with their labels where they have some."
     data = as_data(images)
-    batches = list(data.batches(1000))
+    batches = [images_of(x) for x in data.batches(1000)]
     _check_images(tuple(batches[0].shape[1:]), len(data))
     x = torch.cat(batches)
     low, high = torch.aminmax(x)
@@ -131,6 +133,10 @@ _BUGS = (
 def _settings(latent_dim: int, hidden: int, beta: float, lr: float, **others: Any):
     "What the page and the kernel share, checked."
     check_sizes(latent_dim=latent_dim, hidden=hidden, batch=others["batch"])
+    if int(latent_dim) < 2:
+        raise ValueError(
+            "the lab's map is of two latents: latent_dim must be at least 2, not 1."
+        )
     check_weights(beta=beta, lr=lr)
     known: dict[str, Any] = {
         "likelihood": _SIGMAS,
@@ -162,7 +168,7 @@ def _poster(images: Any) -> str:  # a data: URL
     if isinstance(images, str):
         drawing = asset("lab.svg").strip().replace("#", "%23")
         return f"data:image/svg+xml;utf8,{drawing}"
-    x = next(iter(as_data(images).batches(24)))[:24]
+    x = images_of(next(iter(as_data(images).batches(24))))[:24]
     return image_url(torch.cat(list(x), -1))
 
 # %% ../../nbs/lib/65_explore_lab.ipynb #16e7fd32

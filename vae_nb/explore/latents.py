@@ -15,12 +15,12 @@ import traitlets
 from torch import Tensor
 
 from ..core import device_of, evaluating
-from ..data import Images
+from ..data import Images, as_data
 from ..evaluate import encode_all, mean_kl_per_dim
 from .network import browser_decoder
 from .widgets import NetworkExplorer, Numbers, asset, engine, image_url
 from ..latent import Direction, interpolate
-from ..vae import VAE
+from ..vae import VAE, draw_latents
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #e17e076e
 def latent_layout(
@@ -175,7 +175,7 @@ def _latent_map(
         return {}
     if images is None:
         return {"map_reach": 3.0}
-    images = images[:1000]
+    images = as_data(images, model)[:1000]
     z = encode_all(model, images)
     far = math.ceil(z.abs().quantile(0.995).item() * 2) / 2
     labels, classes = getattr(images, "labels", None), getattr(images, "classes", None)
@@ -216,6 +216,16 @@ def _direction_sliders(
     return entries
 
 # %% ../../nbs/lib/63_explore_latents.ipynb #43
+def _learned_draws(model: VAE, n: int = 200) -> list[list[float]]:
+    "Draws from a prior that is not N(0, I), for the page; none if it is."
+    if getattr(model, "prior_module", None) is None:
+        return []
+    generator = torch.Generator(device_of(model)).manual_seed(0)
+    with evaluating(model):
+        draws = draw_latents(model.prior, n, generator)
+    return [rounded(z, 3) for z in draws.cpu()]
+
+# %% ../../nbs/lib/63_explore_latents.ipynb #5f620824
 class LatentExplorer(NetworkExplorer):
     """Move a latent and see what it decodes to.
 
@@ -239,6 +249,7 @@ class LatentExplorer(NetworkExplorer):
     points = traitlets.List(traitlets.Dict(), help="the map, by class").tag(sync=True)
     map_reach = traitlets.Float(0.0, help="±, of the map; 0: no map").tag(sync=True)
     reach = traitlets.Float(3.0, help="±, of the sliders").tag(sync=True)
+    draws = traitlets.List(Numbers(), help="from a prior that learned").tag(sync=True)
 
     def __init__(
         self,
@@ -261,6 +272,7 @@ class LatentExplorer(NetworkExplorer):
             directions=_direction_sliders(directions, model.latent_dim),
             z=_starting_latent(model, z),
             reach=max(3.0, chart.get("map_reach", 0.0)),
+            draws=_learned_draws(model),
             **chart,
         )
         self.poster = image_url(self.decoded(model))
@@ -292,7 +304,8 @@ def _as_latent(
     value: Any,  # an image (C, H, W), or a latent (latent,)
 ) -> list[float]:
     "An end of a path: a latent as it is, a picture by the mean of its posterior."
-    value = torch.as_tensor(value, dtype=torch.float32)
+    value = torch.as_tensor(value)
+    value = value.float() if value.is_floating_point() else value  # bytes are pixels
     if tuple(value.shape) == tuple(model.shape):
         with evaluating(model):
             value = model.encode(value[None].to(device_of(model))).mean[0]

@@ -196,6 +196,15 @@ def half_error(
     return (exact - changed).abs().max().item()
 
 # %% ../../nbs/lib/60_explore_network.ipynb #6c0f75f4
+def _check_one_network(model: nn.Module) -> None:
+    "Refuse a conditional model where one network is shown or written."
+    if isinstance(model, ConditionalVAE):
+        raise TypeError(
+            "a conditional model has a network for every label: use model.given(7), "
+            "or show all of them in StyleExplorer(model, images.labelled())."
+        )
+
+# %% ../../nbs/lib/60_explore_network.ipynb #166eab4a
 def browser_decoder(
     model: VAE,
     half: bool | None = None,  # half precision; None: if it changes too little to see
@@ -209,11 +218,7 @@ def browser_decoder(
         latents, (latent,) → the mean of p(x|z), (C, H, W)
     """
     _check_model(model)
-    if isinstance(model, ConditionalVAE):
-        raise TypeError(
-            "a conditional model has a decoder for every label: show model.given(7), "
-            "or all of them in StyleExplorer(model, images.labelled())."
-        )
+    _check_one_network(model)
     half = half_error(model) < _TOLERANCE if half is None else half
     mean = _MEANS[type(model.likelihood)]
     return browser_network(model.decoder, (model.latent_dim,), mean, half)
@@ -247,6 +252,7 @@ def browser_encoder(
         an image, (C, H, W) → means, then log-variances
     """
     _check_model(model)
+    _check_one_network(model)
     return browser_network(model.encoder, model.shape, None, half)
 
 # %% ../../nbs/lib/60_explore_network.ipynb #e52ea395
@@ -272,6 +278,7 @@ def to_onnx(
         part: latents → mean images; "encoder": images → its output
     """
     _check_model(model)
+    _check_one_network(model)
     check_choice(part=(part, ("decoder", "encoder")))
     try:
         import onnxscript  # noqa: F401  torch's own message is less clear

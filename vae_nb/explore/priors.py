@@ -15,6 +15,7 @@ import traitlets
 from torch import Tensor
 
 from ..core import device_of, evaluating
+from ..data import as_data
 from ..evaluate import encode_all
 from .latents import latent_layout, map_points, rounded
 from .network import BrowserNetwork, browser_decoder
@@ -199,7 +200,8 @@ class PriorExplorer(SwitchExplorer):
         seed: int = 0,  # of all draws
     ):
         _check_on_map(models)
-        images, kinds = images[:1000], list(models.values())
+        kinds = list(models.values())
+        images = as_data(images, kinds[0])[:1000]
         codes = [encode_all(model, images, seed=seed) for model in kinds]
         draws = [prior_draws(model, 2000, seed) for model in kinds]
         reach = _reach(codes, [z.cpu() for z in draws])

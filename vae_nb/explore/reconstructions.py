@@ -16,8 +16,11 @@ from torch import Tensor
 
 from ..core import device_of, evaluating
 from ..data import Images, as_data
+from ..data.labelled import images_of
 from ..evaluate import active_units
+from ..evaluate.bounds import seeded_batches
 from .latents import category_pickers, latent_layout, latent_sliders
+from .layers import NotInBrowser
 from .network import BrowserNetwork, browser_decoder, browser_encoder
 from vae_nb.explore.widgets import (
     NetworkExplorer,
@@ -35,6 +38,11 @@ def _posterior(
     x: Tensor,  # images, (batch, C, H, W)
 ) -> tuple[Tensor, Tensor]:  # (batch, latent) each, on the CPU
     "Mean and standard deviation of q(z|x); of a categorical, probabilities and 0."
+    if getattr(model, "posterior_module", None) is not None:
+        raise NotInBrowser(
+            "no explorer can run the flow of a posterior: LatentExplorer and "
+            "Interpolator need the decoder only."
+        )
     with evaluating(model):
         q: Any = model.encode(x.to(device_of(model)))
         mu, gaussian = q.mean.cpu(), latent_layout(model)[0]
@@ -83,7 +91,7 @@ class ReconstructionExplorer(NetworkExplorer):
     ):
         encoder, decoder = browser_encoder(model), browser_decoder(model)
         data = as_data(images, model)
-        x = next(iter(data[:choices].batches(choices)))
+        x = images_of(next(iter(data[:choices].batches(choices))))
         mu, sigma = _posterior(model, x[:1])
         gaussian, blocks = latent_layout(model)
         posterior = {
@@ -125,9 +133,9 @@ def _elbo_terms(
 ) -> dict[str, str]:  # recon and kl, to one digit; a dash for what the model lacks
     "The terms of the ELBO in nats per image, as the page writes them."
     sums = {"recon": 0.0, "kl": 0.0}
-    with evaluating(model):
-        for batch in images.batches(500, device=device_of(model)):
-            terms = model.terms(batch)
+    with seeded_batches(model, images, 500, seed=0) as batches:
+        for batch in batches:
+            terms = model.terms(images_of(batch))
             for name in sums:
                 sums[name] += terms[name].sum().item() if name in terms else math.nan
     written = lambda nats: "–" if math.isnan(nats) else f"{nats:.1f}"
@@ -169,6 +177,13 @@ def _check_models(models: dict[float, VAE]) -> None:
         raise ValueError(
             "BetaExplorer takes models with Gaussian latents only: these have "
             "categoricals."
+        )
+    if any(
+        getattr(model, "prior_module", None) is not None for model in models.values()
+    ):
+        raise ValueError(
+            "BetaExplorer draws its samples from N(0, I), and a model here has another "
+            "prior: PriorExplorer shows those."
         )
 
 # %% ../../nbs/lib/64_explore_reconstructions.ipynb #4021b91d
@@ -217,9 +232,14 @@ class BetaExplorer(SwitchExplorer):
         seed: int = 0,  # of the samples
     ):
         _check_models(models)
+        if not 0 <= chosen < len(models):
+            raise ValueError(
+                f"chosen must be from 0 to {len(models) - 1}, not {chosen}: there are "
+                f"{len(models)} models."
+            )
         kinds = list(models.values())
         data = as_data(images, kinds[0])
-        x = next(iter(data[:count].batches(count)))
+        x = images_of(next(iter(data[:count].batches(count))))
         made = [_beta_entry(beta, model, data, x) for beta, model in models.items()]
         entries = [entry for entry, _ in made]
         widest = max(model.latent_dim for model in kinds)

@@ -68,7 +68,7 @@ def draw_faces(
             f"size must be a whole number of pixels, 16 or more, not {size}: "
             "a face needs room."
         )
-    full = all_factors(factors)
+    size, full = int(size), all_factors(factors)
     images = torch.empty(len(full["mouth"]), 3, size, size, dtype=torch.uint8)
     kinds = (4 * full["hair_style"] + 2 * full["eyeglasses"] + full["hat"]).long()
     with _one_thread():

@@ -78,6 +78,8 @@ def _range(factor: Factor) -> str:
 def _code(name: str, value: str) -> int:
     "The number of a discrete factor's named value."
     names = FACTORS[name].names
+    if not names:
+        raise ValueError(f"{name} cannot be {value!r}: it is {_range(FACTORS[name])}.")
     if value not in names:
         raise ValueError(
             f"{name} has no value {value!r}: "
@@ -93,7 +95,7 @@ def _codes(
     "A factor's values as checked numbers."
     factor = FACTORS[name]
     listed = [value] if isinstance(value, str) else value
-    if factor.names and isinstance(listed, (list, tuple)):
+    if isinstance(listed, (list, tuple)):
         listed = [_code(name, v) if isinstance(v, str) else v for v in listed]
     numbers = torch.as_tensor(listed).detach().cpu().to(torch.float32)
     if numbers.ndim > 1:
@@ -120,7 +122,10 @@ def _with_mouth(factors: dict[str, Any]) -> dict[str, Any]:
         return dict(factors)
     if "mouth" in factors:
         raise ValueError("Give mouth or smile, not both: a smile is a mouth above 0.")
-    smile = torch.as_tensor(factors["smile"]).detach().cpu().to(torch.float32)
+    try:
+        smile = torch.as_tensor(factors["smile"]).detach().cpu().to(torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        smile = torch.tensor(float("nan"))  # a text, which is refused
     if not ((smile == 0) | (smile == 1)).all():
         raise ValueError(
             "smile must be 0 or 1. For shades of it, give mouth, from -1 to 1."
@@ -228,7 +233,7 @@ def random_factors(
         raise ValueError(f"n must be a whole number of faces, 1 or more, not {n}.")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, not {seed}.")
-    generator = torch.Generator().manual_seed(seed)
+    n, generator = int(n), torch.Generator().manual_seed(seed)
     shape = n, len(FACTORS)
     uniform = _inside(torch.rand(shape, dtype=torch.float64, generator=generator))
     columns = dict(zip(FACTORS, uniform.unbind(1)))

@@ -24,7 +24,8 @@ def _check_count(model: JointVAE, categories: tuple) -> None:
 
 def _check_categories(row: Tensor, k: int) -> None:
     "Whole numbers from 0 to k - 1."
-    if row.is_floating_point() or row.min() < 0 or row.max() >= k:
+    outside = bool(row.numel()) and bool(row.min() < 0 or row.max() >= k)
+    if row.is_floating_point() or outside:
         raise ValueError(
             f"categories of a categorical of size {k} are whole numbers "
             f"from 0 to {k - 1}, not {row.tolist()}."

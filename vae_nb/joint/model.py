@@ -9,6 +9,7 @@ __all__ = ['gumbel_softmax', 'JointVAE', 'joint_vae']
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
@@ -56,11 +57,7 @@ def check_tau(
     tau: float,
 ) -> None:
     "Refuse a temperature that is not positive."
-    if not (
-        isinstance(tau, (int, float))
-        and not isinstance(tau, bool)
-        and 0 < tau < math.inf
-    ):
+    if not (isinstance(tau, Real) and not isinstance(tau, bool) and 0 < tau < math.inf):
         raise ValueError(
             f"tau must be a positive number, not {tau!r}: samples tend to one-hots as "
             "tau → 0, but never arrive. Use 0.3 to 1, or estimator='straight_through' "
@@ -239,7 +236,7 @@ ESTIMATORS = ("relaxed", "straight_through", "exact")
 def _check_latents(continuous, categorical, tau, estimator) -> None:
     "Refuse latents that cannot be."
     check_tau(tau)
-    whole = lambda n: isinstance(n, int) and not isinstance(n, bool)
+    whole = lambda n: isinstance(n, Integral) and not isinstance(n, bool)
     if not whole(continuous) or continuous < 0:
         raise ValueError(
             f"continuous must be a whole number of latents, 0 or more, "
@@ -295,6 +292,7 @@ class JointVAE(VAE):
     ):
         check_choice(estimator=(estimator, ESTIMATORS))
         _check_latents(continuous, categorical, tau, estimator)
+        continuous, categorical = int(continuous), tuple(map(int, categorical))
         dim = continuous + sum(categorical)
         super().__init__(
             encoder, decoder, likelihood, shape, dim, True, beta, free_bits

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -178,8 +179,13 @@ def name_of(
         return "None"
     if isinstance(setting, Real):
         return f"{float(setting):.12g}"
-    function = getattr(setting, "func", setting)  # of a partial
-    return getattr(function, "__name__", type(function).__name__)
+    if isinstance(setting, str):
+        return setting
+    if isinstance(setting, partial):
+        given = [*enumerate(setting.args), *sorted(setting.keywords.items())]
+        named = (f"{key}={name_of(value)}" for key, value in given)
+        return "-".join([name_of(setting.func), *named])
+    return getattr(setting, "__name__", type(setting).__name__)
 
 # %% ../../nbs/lib/27_joint_objective.ipynb #9620fde3
 def joint_loss(
@@ -210,7 +216,7 @@ def joint_loss(
     """
     weights = {"balance": balance, "consistency": consistency}
     _check_terms(model, continuous, categorical, **weights)
-    if categorical is not None:
+    if isinstance(categorical, Capacity):
         categorical = _clip_capacity(categorical, model.categorical)
     capacity = {"continuous": continuous, "categorical": categorical}
 

@@ -54,7 +54,13 @@ def _attribute_vector(y: Any, names: tuple) -> Any:
             f"the model is told {', '.join(names)}: give a number for each of them, "
             f"and for nothing else, not for {', '.join(map(str, y)) or 'nothing'}."
         )
-    return [float(y[name]) for name in names]
+    try:
+        return [float(y[name]) for name in names]
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"a dict has one number for each of {', '.join(names)}; for many images y "
+            f"is a tensor, (batch, {len(names)}), in this order."
+        ) from None
 
 
 def _as_tensor(y: Any, wanted: str) -> Tensor:
@@ -249,8 +255,9 @@ class ConditionalVAE(VAE):
         beta: float = 1.0,
         free_bits: float = 0.0,
     ):
-        super().__init__(encoder, decoder, likelihood, shape, latent_dim)
-        self.beta, self.free_bits = beta, free_bits
+        super().__init__(
+            encoder, decoder, likelihood, shape, latent_dim, True, beta, free_bits
+        )
         labels = plain_number(labels)
         self.labels = labels if isinstance(labels, int) else tuple(labels)
 
@@ -351,7 +358,8 @@ def conditional_vae(
     labels = plain_number(labels)
     names = len(labels) if isinstance(labels, Sized) else 0
     width = labels if isinstance(labels, int) else names
-    if width < 1 or labels is True or isinstance(labels, str):
+    words = isinstance(labels, Sized) and all(isinstance(v, str) for v in labels)
+    if width < 1 or labels is True or isinstance(labels, str) or names and not words:
         raise ValueError(
             "labels must be how many classes there are, or a tuple of attribute names "
             f"such as ('smile', 'hat'), not {labels!r}."

@@ -95,7 +95,7 @@ def _attribute_targets(
     "The named attributes as targets of a classifier."
     targets = torch.stack([attribute_values(images, n) for n in names], 1).float()
     for name, column in zip(names, targets.unbind(1)):
-        if column.min() < 0 or column.max() > 1:
+        if not (column.min() >= 0 and column.max() <= 1):  # NaN, too
             raise ValueError(
                 f"{name!r} runs from {column.min():.3g} to {column.max():.3g}; a "
                 "classifier needs 0 to 1. Rescale it, or cut it at a threshold."
@@ -188,7 +188,7 @@ def judge_table(
     truth = _attribute_targets(images, net.names) > 0.5
     table = pd.DataFrame(index=list(net.names))
     table["share"] = truth.double().mean(0).tolist()
-    pictures = {"": images.floats()}
+    pictures = {"": images.floats(torch.Generator().manual_seed(0))}
     if model is not None:
         pictures[", rebuilt"] = reconstruct_all(model, images)
     for name, x in pictures.items():

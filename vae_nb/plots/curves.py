@@ -110,17 +110,19 @@ def _name_ends(ax, ends, colours):
 
 # %% ../../nbs/lib/22_plots_curves.ipynb #b1f7afff
 def loss_curves(
-    table: Any,  # a table or dict of lists: epoch, train_loss, train_kl, valid_loss, …
+    # a `History`, a table or a dict of lists: epoch, train_loss, train_kl, valid_loss, …
+    table: Any,
     terms: tuple[str, ...] = ("loss", "recon", "kl"),  # which terms
     ax: "Axes | None" = None,  # axes to draw on; None: a new figure
 ) -> "Axes":
     """Every term against the epoch, training and validation, in nats per image.
 
     Args:
-        table: a table or dict of lists: epoch, train_loss, train_kl, valid_loss, …
+        table: a `History`, a table or a dict of lists: epoch, train_loss, train_kl, valid_loss, …
         terms: which terms
         ax: axes to draw on; None: a new figure
     """
+    table = getattr(table, "table", table)  # of a History
     curves, ax = _curves(table, terms), new_axes(ax, 3.9)
     colours = {term: nth_colour(i) for i, term in enumerate(terms)}
     for term, split, epoch, value in curves:
@@ -280,6 +282,7 @@ def labelled_bars(
     _check_bars(values, errors)
     v = np.array(list(values.values()), float)
     e = np.array([(errors or {}).get(name, 0) for name in values], float)
+    e = np.where(np.isfinite(e), e, 0)  # an unknown one is not drawn
     y = np.arange(len(v))
     ax = new_axes(ax, 0.9 + 0.46 * len(v))
     if dots:

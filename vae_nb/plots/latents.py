@@ -362,10 +362,10 @@ def _panel(ax, values, name, corner, limit, height=0.85, top=0.65):
 
 # %% ../../nbs/lib/23_plots_latents.ipynb #a4291c51
 def _panel_axes(ax, nrow, ncol, step, limit):
-    "Ticks at -3, 0 and 3 of each column, and one key for all panels."
-    ticks = [
-        (c * step + t, true_minus(str(t))) for c in range(ncol) for t in (-3, 0, 3)
-    ]
+    "Ticks at -3, 0 and 3 of each column, or its ends, and one key for all panels."
+    end = min(3, limit)
+    marks = (-end, 0, end)
+    ticks = [(c * step + t, true_minus(f"{t:g}")) for c in range(ncol) for t in marks]
     ax.set_xticks(*zip(*ticks))
     ax.set(yticks=[], ylim=(1.02 - nrow, 0.95))
     ax.set_xlim(-limit - 0.5, ncol * step - limit - 0.5)

@@ -26,6 +26,8 @@ from ..vae import VAE, check_latents, check_part
 class FullMixture(LearnedPrior):
     "A mixture of Gaussians with full covariances."
 
+    is_fitted = True  # to codes: no KL has to train it
+
     def __init__(self, latent_dim: int, components: int):
         super().__init__()
         check_sizes(latent_dim=latent_dim, components=components)
@@ -114,7 +116,7 @@ def fit_density(
     """
     from sklearn.mixture import GaussianMixture
 
-    z = torch.as_tensor(z)
+    z = torch.as_tensor(z).detach()
     check_sizes(components=components)
     _check_enough(z, components)
     found = GaussianMixture(components, random_state=seed, reg_covar=1e-5)
@@ -156,7 +158,8 @@ def with_prior(
     other.prior_module = prior
     of_prior, config = getattr(prior, "config", None), model.config
     other.config = None  # unless a builder can make it
-    if of_prior and config is not None and "prior" in config["arguments"]:
+    buildable = model.variational or getattr(prior, "is_fitted", False)
+    if buildable and of_prior and config is not None and "prior" in config["arguments"]:
         arguments = config["arguments"] | {"prior": of_prior}
         other.config = config | {"arguments": arguments}
     return other

@@ -140,6 +140,12 @@ class Flow(nn.Module):
         return z, total
 
 # %% ../../nbs/lib/28_priors_flows.ipynb #f3c985c7
+def _alterations(z: Tensor) -> int:
+    "How often a tensor was altered in place, where PyTorch counts it."
+    uncounted = torch.compiler.is_compiling() or z.is_inference()
+    return 0 if uncounted else z._version
+
+# %% ../../nbs/lib/28_priors_flows.ipynb #e88ccabd
 class Flowed(Distribution):
     """A Gaussian pushed through a flow: exact samples, exact log-densities.
 
@@ -154,7 +160,8 @@ class Flowed(Distribution):
         context: Tensor | None = None,  # (*batch shape, numbers)
     ):
         self.base, self.flow, self.context = base, flow, context
-        self._last: tuple | None = None  # the last sample and its log-density
+        # the last sample: how often it was altered, gradients, and its log-density
+        self._last: tuple | None = None
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
@@ -170,7 +177,8 @@ class Flowed(Distribution):
         "Samples through which gradients flow, (*sample_shape, ..., latent)."
         u = self.base.rsample(sample_shape, generator)
         z, log_det = self.flow(u, self.context)
-        self._last = z, self.base.log_prob(u) - log_det
+        log_q = self.base.log_prob(u) - log_det
+        self._last = z, _alterations(z), torch.is_grad_enabled(), log_q
         return z
 
     @torch.no_grad()
@@ -187,7 +195,10 @@ class Flowed(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         "Log-density in nats, (...)."
         if self._last is not None and value is self._last[0]:
-            return self._last[1]  # known from the way there
+            _, alterations, has_gradient, log_q = self._last
+            usable = has_gradient or not torch.is_grad_enabled()
+            if usable and alterations == _alterations(value):
+                return log_q  # known from the way there
         check_latents(value, self.base.mu.shape[-1], "log_prob")
         shape = torch.broadcast_shapes(value.shape, (*self.batch_shape, 1))
         value = value.expand(shape)  # as many as there are images

@@ -26,10 +26,10 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..core import device_of, load_tensors, save_tensors, torn_files
-from ..saving import config_now, save_model
+from ..saving import built_config, config_now, save_model
 from .processes import World
 from .run import Run
-from .state import load_state_dict, state_dict
+from .state import NUMBERS, load_state_dict, numbers_of, state_dict
 from ..vae import LatentModel
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #3b7878f8
@@ -40,7 +40,7 @@ _WRITTEN = (CHECKPOINT, *_MODELS, *(f"best/{name}" for name in _MODELS))
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #7ae84830
 @contextmanager
-def _locked(folder: Path, resume: bool) -> Iterator[None]:
+def locked(folder: Path, resume: bool) -> Iterator[None]:
     "The folder is this run's alone. A run that is there is continued or left alone."
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder, _LOCK), thread_local=False)
@@ -67,6 +67,16 @@ def _locked(folder: Path, resume: bool) -> Iterator[None]:
         lock.release()
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #d8485d5a
+def _check_nobodys_model(folder: Path) -> None:
+    "Refuse to overwrite a model that was saved without a run."
+    there = [name for name in _WRITTEN if Path(folder, name).exists()]
+    if there and CHECKPOINT not in there:
+        raise FileExistsError(
+            f"{str(folder)!r} holds {there[0]!r} of no run, which a run would "
+            "overwrite: choose another folder."
+        )
+
+# %% ../../nbs/lib/35_train_checkpoint.ipynb #247848c6
 @contextmanager
 def locked_by_main(
     world: World,
@@ -82,7 +92,8 @@ def locked_by_main(
     with ExitStack() as stack:
         try:
             if folder and world.is_main:
-                stack.enter_context(_locked(folder, resume))
+                stack.enter_context(locked(folder, resume))
+                _check_nobodys_model(folder)
         except OSError as error:
             refusal = error
         if world.any(refusal is not None):
@@ -92,9 +103,8 @@ def locked_by_main(
         yield
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #b4bd6b28
-_UNNOTICED = ("beta", "free_bits", "tau")  # of the model
 # not saved by earlier versions
-_LATER = (*_UNNOTICED, "training_loss", "loss_arguments", "digest")
+_LATER = (*NUMBERS, "training_loss", "loss_arguments", "digest", "frozen")
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #b75108de
 def _digest(
@@ -124,15 +134,12 @@ def _plain_arguments(loss) -> list[str]:  # "name=value"
 def _unnoticed_settings(model, train, valid, training_loss) -> dict:
     "What else decides the result, and could be another without anybody noticing."
     loss = getattr(training_loss, "func", training_loss)  # of a partial
-    weights = {name: getattr(model, name, None) for name in _UNNOTICED}
-    numbers = {
-        name: float(value) if isinstance(value, Real) else None
-        for name, value in weights.items()
-    }
+    numbers = dict.fromkeys(NUMBERS) | numbers_of(model)
+    frozen = [name for name, w in model.named_parameters() if not w.requires_grad]
     name = "" if loss is None else getattr(loss, "__name__", type(loss).__name__)
     digests = [_digest(train), _digest(valid)]
     named = {"training_loss": name, "loss_arguments": _plain_arguments(training_loss)}
-    return numbers | named | {"digest": digests}
+    return numbers | named | {"digest": digests, "frozen": frozen}
 
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #de08989c
 def _check_same_run(
@@ -177,7 +184,7 @@ def _warn_of_threads(run: Run) -> None:
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #c5a05c62
 def _save_models(run: Run, folder: Path) -> None:
     "The model as it is, and in best/ the one with the lowest validation loss."
-    if getattr(run.model, "config", None) is None:
+    if built_config(run.model) is None:
         return
     model = cast(LatentModel, run.model)
     save_model(model, folder)
@@ -189,7 +196,7 @@ def _save_models(run: Run, folder: Path) -> None:
 # %% ../../nbs/lib/35_train_checkpoint.ipynb #68255b3e
 def _check_savable(model: nn.Module) -> None:
     "Refuse a model that could not be loaded before the first step, not after the last."
-    if hasattr(model, "config"):
+    if built_config(model) or isinstance(model, LatentModel):
         config_now(model)
     else:
         warnings.warn(
@@ -326,7 +333,7 @@ def make_checkpoint(
     _check_savable(model)
     settings = settings | {
         "betas": list(settings["betas"]),
-        "model": getattr(model, "config", None),
+        "model": built_config(model),
         "train": [getattr(train, "name", ""), len(train)],
         "valid": valid and [getattr(valid, "name", ""), len(valid)],
     }

@@ -7,6 +7,7 @@ __all__ = ['History', 'Snapshots']
 
 # %% ../../nbs/lib/30_train_history.ipynb #c9dc77e9
 import math
+import multiprocessing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,8 +110,11 @@ def progress_bar(
     Args:
         steps: of the whole run
     """
-    kind = NotebookBar if in_notebook() and shown else tqdm
-    return kind(total=steps, leave=False, disable=None if shown else True)
+    # a forked process has no connection to the page of its own
+    if shown and in_notebook() and multiprocessing.parent_process() is None:
+        # a kernel's stderr is no terminal, and tqdm would stay silent
+        return NotebookBar(total=steps, leave=False, disable=False)
+    return tqdm(total=steps, leave=False, disable=None if shown else True)
 
 # %% ../../nbs/lib/30_train_history.ipynb #b96f980f
 def finish_bar(

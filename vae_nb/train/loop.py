@@ -51,6 +51,7 @@ from vae_nb.train.run import (
     steps_per_epoch,
     train_epoch,
 )
+from .state import numbers_of, set_numbers
 
 # %% ../../nbs/lib/36_train_loop.ipynb #0bbd3689
 def _terms_of_all(
@@ -284,6 +285,9 @@ def _call_back(run: Run, row: dict, callbacks: tuple) -> None:
             f"a callback moved the model from {before} to {now}, and the run cannot go "
             "on there: move a copy, copy.deepcopy(model), or move the model back."
         )
+    # only the main process calls them
+    told = {n: run.world.broadcast(v) for n, v in numbers_of(run.model).items()}
+    set_numbers(run.model, told)
 
 # %% ../../nbs/lib/36_train_loop.ipynb #a3b7fe14
 def _end_epoch(
@@ -303,7 +307,8 @@ def _end_epoch(
     _call_back(run, row, callbacks)
     if "valid_loss" in row and (checkpoint or patience is not None):
         position.finished = _keep_best(run, row["valid_loss"], patience)
-    position.epoch, position.batches, position.sums = position.epoch + 1, 0, {}
+    position.epoch, position.batches = position.epoch + 1, 0
+    position.sums, position.counts = {}, {}
     run.order_state = run.order.get_state()
     if checkpoint:
         checkpoint.save_if_due(run)

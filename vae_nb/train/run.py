@@ -165,6 +165,8 @@ class Position:
         batches: of it, done
         step: of the whole run
         sums: term → its sum over the epoch so far
+        counts: term → images it is summed over
+        numbers: β, free bits, τ: callbacks set them
         best: lowest validation loss
         bad_epochs: epochs since then
     """
@@ -173,6 +175,8 @@ class Position:
     batches: int = 0  # of it, done
     step: int = 0  # of the whole run
     sums: dict = field(default_factory=dict)  # term → its sum over the epoch so far
+    counts: dict = field(default_factory=dict)  # term → images it is summed over
+    numbers: dict = field(default_factory=dict)  # β, free bits, τ: callbacks set them
     best: float = math.inf  # lowest validation loss
     bad_epochs: int = 0  # epochs since then
     finished: bool = False
@@ -333,11 +337,12 @@ def train_step(
     run.optimiser.zero_grad(set_to_none=True)
     # DistributedDataParallel averages over processes, and not over images
     (mine["loss"] * (world.count(n) / n * world.size)).backward()
-    gradients = [w.grad for w in run.model.parameters() if w.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    # those that are trained: a frozen weight may hold a gradient of earlier days
+    weights = [w for group in run.optimiser.param_groups for w in group["params"]]
+    norm = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
     run.squared_norm = at_least_float32(norm).square()
     if run.clip is not None:
-        nn.utils.clip_grads_with_norm_(run.model.parameters(), run.clip, norm)
+        nn.utils.clip_grads_with_norm_(weights, run.clip, norm)
     if watch is not None:
         watch.note(terms["loss"], run.squared_norm, checks)
         # fused Adam does nothing where it is 1
@@ -462,7 +467,7 @@ def train_epoch(
     run.epoch_weights = copy.deepcopy(run.model.state_dict())
     run.order_state, device = run.order.get_state(), device_of(run.model)
     batches = data.batches(batch_size, shuffle=True, generator=run.order, device=device)
-    sums, terms = run.position.sums, dict[str, Tensor]()
+    sums, counts, terms = run.position.sums, run.position.counts, dict[str, Tensor]()
     for number, x in enumerate(join_single(batches, batch_size)):
         # done before an interruption; drawn again, so that the noise stays in step
         if number < run.position.batches:
@@ -470,6 +475,8 @@ def train_epoch(
         terms = (run.step or train_step)(run, x)
         run.advance()
         _add(sums, terms, len(x), at_once=run.watch is not None)
+        for name in terms:
+            counts[name] = counts.get(name, 0) + len(x)
         run.bar.update()
         if run.watch is not None and run.looks_now() and run.watch.bad:
             stop_at_note(run, data, batch_size)
@@ -483,4 +490,7 @@ def train_epoch(
     if not run.is_finite():
         stop_not_finite(run, x, terms)
     run.clock.charge()
-    return {name: float(total) / len(data) for name, total in sums.items()}
+    # a checkpoint of an earlier version, in the middle of an epoch, had no counts
+    whole = counts["loss"] == len(data)
+    of = lambda name: counts[name] if whole else len(data)
+    return {name: float(total) / of(name) for name, total in sums.items()}

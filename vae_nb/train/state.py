@@ -8,11 +8,13 @@ __all__ = []
 # %% ../../nbs/lib/34_train_state.ipynb #2b346319
 import dataclasses
 import time
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..builders import plain_number
 from ..core import check_choice, check_state, device_of
 from ..data import as_data
 from .history import History, progress_bar
@@ -79,6 +81,22 @@ def _load_optimiser_state(
         group["lr"] = rate
 
 # %% ../../nbs/lib/34_train_state.ipynb #cfb83176
+NUMBERS = ("beta", "free_bits", "tau")
+
+
+def numbers_of(model: nn.Module) -> dict[str, float]:
+    "What decides the loss and lies in no tensor; callbacks may change it."
+    found = {name: getattr(model, name, None) for name in NUMBERS}
+    return {name: float(v) for name, v in found.items() if isinstance(v, Real)}
+
+
+def set_numbers(model: nn.Module, numbers: dict[str, float]) -> None:
+    "The inverse of `numbers_of`."
+    for name, now in numbers_of(model).items():
+        if (value := numbers.get(name, now)) != now:
+            setattr(model, name, value)
+
+# %% ../../nbs/lib/34_train_state.ipynb #65b89bf7
 def state_dict(
     run: Run,
 ) -> tuple[dict, dict]:  # tensors; facts
@@ -99,11 +117,12 @@ def state_dict(
         for name, value in values.items()
     }
     sums = {name: float(total) for name, total in run.position.sums.items()}
+    now = {"sums": sums, "numbers": numbers_of(run.model)}
     facts = {
-        "at": dataclasses.asdict(run.position) | {"sums": sums},
+        "at": dataclasses.asdict(run.position) | now,
         "clock": {"earlier": run.clock.seconds, "cpu": run.clock.cpu},
         "rates": [group["lr"] for group in run.optimiser.param_groups],
-        "rows": run.history.rows,
+        "rows": [{n: plain_number(v) for n, v in r.items()} for r in run.history.rows],
         "info": run.history.info,
     }
     return tensors, facts
@@ -133,7 +152,10 @@ def _check_facts(
         )
     kept = {"kept_epoch": info.get("kept_epoch", 1)}
     rates = dict(enumerate(facts["rates"]))
-    for numbers in (at.sums, facts["clock"], rates, kept, *rows):
+    ours = lambda name: name in ("epoch", "seconds") or name[:6] in ("train_", "valid_")
+    own = [{name: value for name, value in row.items() if ours(name)} for row in rows]
+    measured = at.sums, at.counts, at.numbers, facts["clock"]
+    for numbers in (*measured, rates, kept, *own):
         for name, value in numbers.items():
             if not isinstance(value, (int, float)):
                 raise TypeError(f"{name}={value!r} should be a number")
@@ -165,6 +187,7 @@ def load_state_dict(
     run.model.load_state_dict(groups["model"])
     _load_optimiser_state(run.optimiser, groups["optimiser"], facts["rates"])
     run.position = _position(facts)
+    set_numbers(run.model, run.position.numbers)
     run.clock = Clock(**facts["clock"], mark=time.process_time())
     # a scheduler counts in "epochs"; its other numbers follow from the settings
     run.scheduler.last_epoch = run.position.step
