@@ -1,6 +1,7 @@
 "Shared by all tests: the repository on the path, the slow tests behind `--all`, what each stage cost, and the closing line."
 
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -22,6 +23,10 @@ sys.path.insert(0, str(ROOT))  # for the book package, which is not part of the 
 os.register_at_fork(
     after_in_child=lambda: tqdm.set_lock(threading.RLock())
 )  # the usual one is shared: a child that is killed inside would lock us out
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in `nohup make test &`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 LAST = ["test_notebooks", "test_book"]  # minutes: after all that fails in seconds
 # among several workers the longest starts first, so that what ends last is short
 FIRST = """test_book test_widgets test_cli test_evaluate test_multi test_device
