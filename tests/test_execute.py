@@ -65,17 +65,22 @@ runpy.run_path("warm.py", run_name="__main__")
 """
 
 
-def test_what_is_printed_by_imports_is_no_report(tmp_path):
-    log, env = tmp_path / "log", execute.environment(sys.executable, 1)
-    job = {"name": "x", "path": "none.ipynb", "out": "", "log": str(log), "env": env}
-    job |= {"parameters": {}, "cwd": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", NOISY],
+def starter_of(code):
+    "A starter that runs `code`; with its input and its output."
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
         cwd=Path(execute.__file__).parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as starter:
+    )
+
+
+def test_what_is_printed_by_imports_is_no_report(tmp_path):
+    log, env = tmp_path / "log", execute.environment(sys.executable, 1)
+    job = {"name": "x", "path": "none.ipynb", "out": "", "log": str(log), "env": env}
+    job |= {"parameters": {}, "cwd": str(tmp_path)}
+    with starter_of(NOISY) as starter:
         print(json.dumps(job), file=starter.stdin, flush=True)
         report = json.loads(starter.stdout.readline())
         starter.stdin.close()
@@ -132,13 +137,7 @@ with os.fdopen(os.dup(1), "w") as reports:
 
 
 def test_imports_of_the_starter_are_no_time_of_the_first_notebook():
-    with subprocess.Popen(
-        [sys.executable, "-c", CLOCK],
-        cwd=Path(execute.__file__).parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as starter:
+    with starter_of(CLOCK) as starter:
         print('{"name": "first"}', file=starter.stdin, flush=True)
         report = json.loads(starter.stdout.readline())
         starter.stdin.close()

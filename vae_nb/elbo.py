@@ -235,7 +235,7 @@ class VAELike(Protocol):
 
 
 def has_formula(q: Distribution, prior: Distribution) -> bool:
-    "Whether `kl_per_dim` knows KL(q ‖ prior): both are products over latents."
+    "Whether `kl_per_dim` knows KL(q ‖ prior): products over latents, of known kinds."
     if hasattr(q, "kl_per_dim"):
         return isinstance(prior, type(q))
     if isinstance(q, DiagonalNormal) and isinstance(prior, DiagonalNormal):
@@ -243,6 +243,7 @@ def has_formula(q: Distribution, prior: Distribution) -> bool:
     if not (isinstance(q, Independent) and isinstance(prior, Independent)):
         return False
     kinds = type(q.base_dist), type(prior.base_dist)
+    # torch has no public way to ask
     return _dispatch_kl(*kinds) is not NotImplemented
 
 

@@ -125,7 +125,7 @@ def mean_kl_per_dim(
     return torch.stack(sums).sum(0) / len(data)
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #4f212d7c
-def check_finite(codes: Tensor) -> None:
+def check_finite_codes(codes: Tensor) -> None:
     "Refuse codes, (N, latent), that hold NaN or infinity: comparisons would hide them."
     if bad := int((~codes.isfinite()).any(1).sum()):
         raise ValueError(f"{bad} of {len(codes)} codes hold NaN or infinity.")
@@ -155,7 +155,7 @@ def active_units(
             f"not {len(data)}."
         )
     codes = encode_all(model, data)
-    check_finite(codes)
+    check_finite_codes(codes)
     return codes.var(0) > threshold
 
 # %% ../../nbs/lib/40_evaluate_bounds.ipynb #d0600e52

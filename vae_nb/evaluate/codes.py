@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core import device_of, evaluating
 from ..data import Data, as_data
 from ..elbo import DiagonalNormal
-from .bounds import TrainedVAE, check_finite, random_batches, tell
+from .bounds import TrainedVAE, check_finite_codes, random_batches, tell
 from ..joint.model import Product
 
 # %% ../../nbs/lib/41_evaluate_codes.ipynb #ddb0c9cf
@@ -305,7 +305,7 @@ def information(
         batches = random_batches(data, n, device=device_of(model), seed=seed)
         posteriors = [told.encode(x) for told, x in tell(model, batches)]
         z = torch.cat([q.rsample() for q in posteriors])
-        check_finite(z)
+        check_finite_codes(z)
         pairs = _log_densities(posteriors, z)
         prior = model.prior.log_prob(z).cpu().double()
         mismatch = _least_mismatch(posteriors, model.prior)

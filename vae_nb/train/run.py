@@ -491,6 +491,6 @@ def train_epoch(
         stop_not_finite(run, x, terms)
     run.clock.charge()
     # a checkpoint of an earlier version, in the middle of an epoch, had no counts
-    whole = counts["loss"] == len(data)
+    whole = counts.get("loss") == len(data)
     of = lambda name: counts[name] if whole else len(data)
     return {name: float(total) / of(name) for name, total in sums.items()}
